@@ -1,0 +1,55 @@
+# The two commands a reader needs are `make book` and `make test`; `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+CHAPTERS := $(sort $(wildcard book/*.ipynb))
+# What a page depends on, without what running a chapter leaves behind.
+SOURCES := _config.yml _toc.yml $(shell find book trajhelpers data -type f -not -path '*/.*' -not -path '*/__pycache__/*' -not -path '*/runs/*')
+
+.PHONY: help book test test-slow notebooks lab serve bench clean
+
+help:
+	@echo "make book       execute every chapter and build the pages into _build/html"
+	@echo "make test       tests, doctests, stored notebooks (nbval), and the pages in a real browser"
+	@echo "make test-slow  the tests that take minutes"
+	@echo "make notebooks  execute the chapters in place and store them with their outputs"
+	@echo "make lab        open the chapters in JupyterLab"
+	@echo "make serve      serve the built pages on this machine"
+	@echo "make bench      time the kernel against its peers and limits"
+	@echo "make clean      remove the pages"
+
+.venv/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
+	touch $@
+
+# Always from scratch, so that no page survives the code that made it. -W: without it a failing chapter exits 0.
+book: .venv/installed
+	rm -rf _build
+	$(BIN)/jupyter-book build . -n -W --keep-going -q
+	touch _build/pages
+	@echo "The pages are in $(CURDIR)/_build/html/index.html; make serve shows them."
+
+_build/pages: .venv/installed $(SOURCES)
+	$(MAKE) book
+
+test: _build/pages
+	$(BIN)/python -m pytest --doctest-modules trajhelpers tests
+	$(BIN)/python -m pytest --nbval-lax book/
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m slow tests
+
+notebooks: .venv/installed
+	$(BIN)/python book/store.py $(CHAPTERS)
+
+lab: .venv/installed
+	$(BIN)/jupyter lab --notebook-dir=book
+
+serve: _build/pages
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/gram.py
+
+clean:
+	rm -rf _build

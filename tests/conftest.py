@@ -1,0 +1,48 @@
+"""A real browser for the tests of the pages and of JupyterLab."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+# Chromium must neither look for updates nor open its sandbox, which root in a container cannot.
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Playwright's own Chromium where it is installed, else the system's."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+        path = str(own) if own.exists() else shutil.which("chromium") or shutil.which("google-chrome")
+        if path is None:
+            message = "no browser: `.venv/bin/playwright install chromium`, or install your system's chromium package"
+            # a machine of one's own may lack a browser; CI may not
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page on which nothing but this machine answers; `page.trouble` collects what a reader's console would show."""
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    page = context.new_page()
+    page.trouble = []
+
+    def route(route):
+        if route.request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
+            return route.continue_()
+        page.trouble.append(f"asks another host: {route.request.url}")
+        route.abort()
+
+    context.route("**/*", route)
+    page.on("pageerror", lambda error: page.trouble.append(f"error: {error}"))
+    page.on("console", lambda m: m.type == "error" and page.trouble.append(f"console: {m.text} {m.location.get('url')}"))
+    page.on("response", lambda r: r.status >= 400 and page.trouble.append(f"{r.status}: {r.url}"))
+    yield page
+    context.close()

@@ -1,0 +1,238 @@
+"""The command line: what it takes, what it prints, and that bad input ends in exit code 2 and one clear line."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import oracle
+import trajhelpers as th
+from trajhelpers.__main__ import main
+
+
+def write_run(folder, steps=range(1, 10), seed=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(seed)
+    states = []
+    for step in steps:
+        states.append({"fc.weight": torch.randn(3, 4, generator=generator), "fc.bias": torch.randn(3, generator=generator)})
+        torch.save(states[-1], folder / f"epoch_{step}.pt")
+    return states
+
+
+def call(*arguments):
+    """Exit code of a call in this process."""
+    try:
+        return main([str(argument) for argument in arguments]) or 0
+    except SystemExit as exit:
+        return exit.code or 0
+
+
+def result(capsys, *arguments):
+    capsys.readouterr()
+    assert call("hallmarks", *arguments, "--json") == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture
+def run(tmp_path):
+    states = write_run(tmp_path / "run")
+    out = tmp_path / "run.npz"
+    assert call("gram", tmp_path / "run", "-o", out) == 0
+    return tmp_path, out, states
+
+
+def same(path, states):
+    np.testing.assert_allclose(th.load_kernel(path).gram(), oracle.gram(oracle.flat(states)), rtol=0, atol=1e-11)
+
+
+def test_gram(run):
+    _, out, states = run
+    same(out, states)
+    kernel = th.load_kernel(out)
+    assert list(kernel.steps) == list(range(1, 10)) and sorted(kernel.names) == ["fc.bias", "fc.weight"]
+
+
+@pytest.mark.parametrize("options, change", [
+    (["--every", "2"], lambda states: states[::2]),
+    (["--every", "4"], lambda states: states[::4]),
+    (["--include", "*.weight"], lambda states: [{"w": s["fc.weight"]} for s in states]),
+    (["--exclude", "*.weight"], lambda states: [{"b": s["fc.bias"]} for s in states]),
+    (["--device", "cpu", "--precision", "float64"], lambda states: states),
+], ids=["every 2", "every 4", "include", "exclude", "device"])
+def test_options_of_gram(run, options, change):
+    folder, _, states = run
+    out = folder / "other.npz"
+    assert call("gram", folder / "run", "-o", out, *options) == 0
+    same(out, change(states))
+
+
+def test_patterns_may_be_repeated(run):
+    folder, _, states = run
+    assert call("gram", folder / "run", "-o", folder / "other.npz", "--include", "*.weight", "--include", "*.bias") == 0
+    same(folder / "other.npz", states)
+
+
+def test_single_precision(run):
+    folder, _, states = run
+    out = folder / "other.npz"
+    assert call("gram", folder / "run", "-o", out, "--precision", "float32") == 0
+    expected = oracle.gram(oracle.flat(states))
+    error = np.max(np.abs(th.load_kernel(out).gram() - expected))
+    assert error < 1e-5 * np.max(expected)
+
+
+def test_several_sources(run):
+    """Files as a shell's pattern gives them (epoch_10 before epoch_2), and folders as runs joined."""
+    folder, out, states = run
+    states += write_run(folder / "run", [10], seed=5)
+    assert call("gram", *sorted((folder / "run").glob("*.pt")), "-o", out) == 0
+    same(out, states)
+    other = write_run(folder / "second", range(3), seed=9)
+    assert call("gram", folder / "run", folder / "second", "-o", out) == 0
+    same(out, states + other)
+    assert set(th.load_kernel(out).runs) == {"run", "second"}
+
+
+def test_skipping_a_broken_checkpoint(run, capfd):
+    folder, out, states = run
+    torch.save({"fc.weight": torch.full((3, 4), float("nan")), "fc.bias": torch.zeros(3)}, folder / "run" / "epoch_10.pt")
+    out.unlink()
+    assert call("gram", folder / "run", "-o", out) == 2
+    assert not out.exists()
+    message = capfd.readouterr().err
+    assert "fc.weight" in message and "10" in message
+    assert call("gram", folder / "run", "-o", out, "--nonfinite", "skip-checkpoint") == 0
+    assert "10" in capfd.readouterr().err
+    same(out, states)
+
+
+def test_hallmarks_for_readers(run, capsys):
+    _, out, states = run
+    capsys.readouterr()
+    assert call("hallmarks", out) == 0
+    text = capsys.readouterr().out
+    theta = oracle.flat(states)
+    assert f"{oracle.mds(theta):.3f}" in text and f"{oracle.mds(theta, 0):.3f}" in text
+    assert "15" in text  # parameters
+
+
+def test_hallmarks_of_another_origin(run, capsys):
+    _, out, states = run
+    theta = oracle.flat(states)
+    for origin in (0, 4, 8):
+        assert abs(result(capsys, out, "--origin", origin)["relative_mds"] - oracle.mds(theta, origin)) < 1e-13
+
+
+def test_plot(run):
+    folder, out, _ = run
+    pytest.importorskip("matplotlib")
+    assert call("plot", out, "-o", folder / "run.png") == 0
+    assert (folder / "run.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_help(capsys):
+    assert call("--help") == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("gram", "hallmarks", "plot"))
+    for command, words in {"gram": ["--device", "--precision", "--include", "--exclude", "--every", "--nonfinite"],
+                           "hallmarks": ["--json", "--origin"], "plot": ["-o"]}.items():
+        assert call(command, "--help") == 0
+        text = capsys.readouterr().out
+        assert all(word in text for word in words), command
+
+
+def bad_calls(folder):
+    out = folder / "out.npz"
+    run, kernel = folder / "run", folder / "run.npz"
+    (folder / "empty").mkdir()
+    (folder / "junk.npz").write_bytes(b"junk")
+    write_run(folder / "single", [1])
+    return {
+        "no command": [],
+        "unknown command": ["frobnicate"],
+        "no output": ["gram", run],
+        "no source": ["gram", "-o", out],
+        "no such folder": ["gram", folder / "nowhere", "-o", out],
+        "empty folder": ["gram", folder / "empty", "-o", out],
+        "one checkpoint": ["gram", folder / "single", "-o", out],
+        "every 0": ["gram", run, "-o", out, "--every", "0"],
+        "every -2": ["gram", run, "-o", out, "--every", "-2"],
+        "every leaves one": ["gram", run, "-o", out, "--every", "100"],
+        "no such device": ["gram", run, "-o", out, "--device", "abacus"],
+        "no such precision": ["gram", run, "-o", out, "--precision", "float16"],
+        "nothing included": ["gram", run, "-o", out, "--include", "nothing.*"],
+        "output in no folder": ["gram", run, "-o", folder / "no" / "such" / "out.npz"],
+        "output is a folder": ["gram", run, "-o", folder / "empty"],
+        "no kernel": ["hallmarks", folder / "nowhere.npz"],
+        "a broken kernel": ["hallmarks", folder / "junk.npz", "--json"],
+        "a checkpoint for a kernel": ["hallmarks", run / "epoch_1.pt"],
+        "origin past the end": ["hallmarks", kernel, "--json", "--origin", "9"],
+        "origin is no number": ["hallmarks", kernel, "--origin", "first"],
+        "plot of nothing": ["plot", folder / "nowhere.npz", "-o", folder / "x.png"],
+        "plot to an unknown format": ["plot", kernel, "-o", folder / "x.abc"]}
+
+
+def test_bad_input(run, capfd):
+    folder = run[0]
+    for name, arguments in bad_calls(folder).items():
+        capfd.readouterr()
+        assert call(*arguments) == 2, name
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err, name
+        lines = [line for line in err.strip().splitlines() if line.strip()]
+        assert lines and ("error" in lines[-1] or "usage" in lines[0]), name
+        if "usage" not in lines[0]:
+            assert len(lines) == 1, (name, err)
+        assert not out.strip(), name
+    assert not (folder / "out.npz").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="has a GPU")
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "mps"])
+def test_a_device_that_is_not_there(run, capfd, device):
+    assert call("gram", run[0] / "run", "-o", run[1], "--device", device) == 2
+    assert device.split(":")[0] in capfd.readouterr().err
+
+
+def test_an_existing_kernel_survives_a_failure(run):
+    folder, out, states = run
+    torch.save({"fc.weight": torch.full((3, 4), float("nan")), "fc.bias": torch.zeros(3)}, folder / "run" / "epoch_10.pt")
+    assert call("gram", folder / "run", "-o", out) == 2
+    same(out, states)
+
+
+# In a process of its own
+
+def python(*arguments, **options):
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+
+
+def test_as_a_module(run):
+    folder, out, _ = run
+    done = python("-m", "trajhelpers", "gram", folder / "run", "-o", out)
+    assert done.returncode == 0, done.stderr
+    done = python("-m", "trajhelpers", "hallmarks", out, "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["n"] == 9
+    done = python("-m", "trajhelpers", "hallmarks", folder / "nowhere.npz")
+    assert done.returncode == 2 and "nowhere.npz" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_hallmarks_need_no_torch(run):
+    code = "import sys; from trajhelpers.__main__ import main; main(['hallmarks', sys.argv[1], '--json']); " \
+           "print([m for m in ('torch', 'matplotlib', 'pandas', 'ipywidgets') if m in sys.modules], file=sys.stderr)"
+    done = python("-c", code, run[1])
+    assert done.returncode == 0 and json.loads(done.stdout)["n"] == 9
+    assert done.stderr.strip() == "[]"
+
+
+def test_a_pipe_that_closes_early(run):
+    """`trajhelpers hallmarks ... | head -1` ends without a traceback."""
+    command = f'"{sys.executable}" -m trajhelpers hallmarks "{run[1]}" --json | head -c 5'
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    assert done.stdout == '{"n":' or done.stdout.startswith("{")
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,76 @@
+"""The rendered pages in a real browser, with every other host out of reach."""
+
+import functools
+import http.server
+import re
+import threading
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HTML = ROOT / "_build" / "html"
+PAGES = re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text())
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def site():
+    if not (HTML / "index.html").exists():
+        pytest.fail("no pages in _build/html: run `make book` first")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=HTML))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def read(page, url):
+    """Open a page and wait until its formulas are typeset and its widgets drawn."""
+    page.goto(url, wait_until="load")
+    page.wait_for_function("!window.MathJax || MathJax.startup.promise.then(() => true)")
+    views = page.locator("script[type='application/vnd.jupyter.widget-view+json']").count()
+    if views:
+        page.wait_for_function("n => document.querySelectorAll('.widget-subarea').length >= n", arg=views)
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    page.wait_for_load_state("networkidle")
+
+
+@pytest.mark.parametrize("name", [*PAGES, "search", "genindex"])
+def test_page(page, site, name):
+    read(page, f"{site}/{name}.html")
+    assert page.locator("article h1, #search-results, .genindextable, #index").count() >= 1
+    broken = page.evaluate("[...document.images].filter(image => !image.naturalWidth).map(image => image.outerHTML.slice(0, 200))")
+    assert not broken
+    mute = page.evaluate("[...document.querySelectorAll('article img:not(.jupyter-widgets img, img.jupyter-widgets)')]"
+                         ".filter(image => !image.alt.trim() || image.alt.startsWith('../')).map(image => image.outerHTML.slice(0, 200))")
+    assert not mute, "figures without a text for those who cannot see them"
+    formulas = page.locator(".math").count()
+    assert page.locator(".math mjx-container").count() >= formulas and page.locator("mjx-merror").count() == 0
+    for width in 1400, 900, 390:
+        page.set_viewport_size({"width": width, "height": 900})
+        excess = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert excess <= 0, f"{excess} px too wide on a screen of {width}"
+    assert not page.trouble
+
+
+def test_slider_moves_the_map_without_a_kernel(page, site):
+    read(page, f"{site}/book/02-kernel-and-maps.html")
+    # the widget that holds a picture and a slider: an interact's picture is an Output, not an Image
+    widget = page.locator(".widget-subarea:has(.widget-image):has(.noUi-handle)").first
+    map_ = widget.locator(".widget-image")
+    before = sha256(map_.screenshot()).digest()
+    assert sha256(map_.screenshot()).digest() == before, "the picture has to hold still until the slider moves"
+    widget.locator(".noUi-handle").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert sha256(map_.screenshot()).digest() != before
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    assert sha256(map_.screenshot()).digest() == before
+    assert not page.trouble

@@ -1,0 +1,29 @@
+"""What can go wrong, by name. Every message says which file or checkpoint, what is wrong with it, and what to do."""
+
+
+class TrajectoryError(Exception):
+    """Base of everything this package raises about checkpoints, kernels and recordings."""
+
+
+class CheckpointError(TrajectoryError):
+    """A checkpoint file cannot be read: truncated, corrupt, forged, of an unknown kind, or refused as unsafe."""
+
+
+class LayoutError(TrajectoryError):
+    """Checkpoints do not hold the same parameters: a name or a shape differs, or no parameter is left."""
+
+
+class StepError(TrajectoryError):
+    """The checkpoints have no order: none found, one only, or two of them at the same step."""
+
+
+class NonFiniteError(TrajectoryError):
+    """A checkpoint holds NaN or infinity."""
+
+
+class ExistingRunError(TrajectoryError, FileExistsError):
+    """A recording would mix with one that is already in the folder."""
+
+
+class TrajectoryWarning(UserWarning):
+    """The result is right as far as it goes, but the reader must know something to read it well."""

@@ -1,0 +1,361 @@
+"""From a trajectory to its kernel, in one streaming pass: the only file that touches p numbers.
+
+Columns (parameters) are cut into blocks of all n checkpoints. A block is read, converted, differenced along the
+checkpoints and multiplied with its own transpose; the products of all blocks of a group add up, in float64, to the
+group's Gram matrix of increments. Memory holds a few blocks, whatever p is.
+
+On the CPU each core takes a range of columns of its own, with BLAS held to one thread: a block then stays in the
+core's cache, NumPy's product of a matrix with its own transpose computes half of it, and nothing is shared until the
+end. On an accelerator the block product runs there while the next block is read.
+"""
+
+import os
+import threading
+import warnings
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+from ._files import RAW
+from .errors import NonFiniteError, TrajectoryWarning
+from .kernel import TrajectoryKernel
+
+# Columns of a block. On the CPU a block and its increments must fit a core's cache, and a float32 product must not run
+# over more terms than its rounding allows (chapter 2); accelerators want fewer and larger transfers.
+_COLUMNS = {"float32": 16384, "float64": 8192}
+_ACCELERATOR_BYTES = 64 << 20
+
+
+def gram(trajectory, device="auto", precision="float64", groups=None):
+    """The kernel of a trajectory: the Gram matrix of its increments, one a parameter tensor.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        From :func:`trajhelpers.open_trajectory`: n checkpoints of p parameters.
+    device : {"auto", "cpu", "cuda", "cuda:<i>", "mps"}
+        ``auto`` is cuda where there is one, else cpu.
+    precision : {"float64", "float32"}
+        Of differences and products; sums over blocks are float64 in both. float64 gives cosines to 1e-12; float32 is about
+        twice as fast on a CPU and gives 1e-6, unless the path is far longer than the way it covers, which the kernel then warns of.
+    groups : dict, optional
+        Name → list of (tensor name, start, stop), ranges of flattened tensors with None for an open end. Default: one
+        group a tensor. n² × 8 bytes are kept a group.
+
+    Returns
+    -------
+    TrajectoryKernel
+
+    Raises
+    ------
+    NonFiniteError
+        Names the tensor and the step. With ``open_trajectory(…, nonfinite="skip-checkpoint")`` the checkpoint is left out instead, with a warning.
+    ValueError
+        An unknown device or precision, a device that is not there, or groups that name no tensor of the trajectory.
+
+    Notes
+    -----
+    n²p multiplications and one read of every checkpoint. Global settings (threads, TF32, autocast) neither matter
+    nor change. Interrupting is safe at any time. Derived in chapter "The kernel and its maps".
+
+    >>> import numpy as np, trajhelpers as th
+    >>> walk = np.cumsum(np.random.default_rng(0).standard_normal((5, 10_000)), axis=0)
+    >>> kernel = gram(th.open_trajectory([{"w": theta} for theta in walk]))
+    >>> kernel
+    TrajectoryKernel(5 checkpoints, steps 0 … 4, 10,000 parameters in 1 group)
+    >>> bool(abs(kernel.cosine() - np.corrcoef(walk)).max() < 0.05)
+    True
+    """
+    if precision not in _COLUMNS:
+        raise ValueError(f"precision: expected 'float64' or 'float32', got {precision!r}")
+    device = _resolved(device, precision)
+    segments = _segments(trajectory, groups)
+    while True:
+        try:
+            with _progress(trajectory, segments) as progress:
+                run = _on_cpu if device == "cpu" else _on_accelerator
+                increments = run(trajectory, list(segments.values()), precision, progress, device)
+            break
+        except _NotFinite as found:
+            bad, message = _nonfinite_checkpoints(trajectory, found.segment, precision)
+            if trajectory.nonfinite == "raise" or not bad:
+                raise NonFiniteError(message) from None
+            warnings.warn(f"{message}; left out of the trajectory", TrajectoryWarning, stacklevel=2)
+            trajectory = trajectory[[index for index in range(trajectory.n) if index not in bad]]
+    kernel = TrajectoryKernel(increments, trajectory.steps, list(segments), [_columns(segment) for segment in segments.values()], trajectory.runs,
+                              {"checkpoints": list(trajectory.sources), "dtypes": sorted(set(trajectory.dtypes.values())), "left_out": list(trajectory.left_out)}, precision)
+    _warn_of_identical(kernel)
+    return kernel
+
+
+def _segments(trajectory, groups):
+    if groups is None:
+        return {name: [(name, 0, size)] for name, size in trajectory.sizes.items()}
+    sizes, segments = trajectory.sizes, {}
+    for group, ranges in groups.items():
+        segments[group] = []
+        for name, start, stop in ranges:
+            if name not in sizes:
+                raise ValueError(f"groups: {group!r} names the tensor {name!r}, which the trajectory does not have; it has {', '.join(list(sizes)[:8])} …")
+            start, stop = 0 if start is None else start, sizes[name] if stop is None else stop
+            if not 0 <= start < stop <= sizes[name]:
+                raise ValueError(f"groups: {group!r} asks for elements {start}:{stop} of {name!r}, which has {sizes[name]}")
+            segments[group].append((name, start, stop))
+    if not segments or not all(segments.values()):
+        raise ValueError("groups: a group without a tensor")
+    return segments
+
+
+def _columns(segment):
+    return sum(stop - start for _, start, stop in segment)
+
+
+def _blocks(segments, begin, end, columns):
+    """Cut columns ``begin`` to ``end`` of all segments, laid end to end, into blocks that hold columns of one segment each."""
+    at = 0
+    for index, segment in enumerate(segments):
+        block, width = [], 0
+        for name, start, stop in segment:
+            first, last = start + max(0, begin - at), min(stop, start + end - at)
+            at += stop - start
+            while first < last:
+                upto = min(last, first + columns - width)
+                block.append((name, first, upto))
+                width += upto - first
+                first = upto
+                if width == columns:
+                    yield index, block, width
+                    block, width = [], 0
+        if block:
+            yield index, block, width
+
+
+# ---- CPU ----
+
+def _on_cpu(trajectory, segments, precision, progress, device):
+    total = sum(map(_columns, segments))
+    columns = _COLUMNS[precision]
+    workers = max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), total // columns))
+    edges = [total * worker // workers for worker in range(workers + 1)]
+    stop = threading.Event()
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        try:
+            parts = [pool.submit(_multiply_blocks, trajectory, segments, begin, end, precision, progress, stop) for begin, end in zip(edges, edges[1:])]
+            while wait(parts, timeout=0.1, return_when=FIRST_EXCEPTION).not_done and not any(part.done() and part.exception() for part in parts):
+                progress.show()
+        finally:
+            stop.set()
+    # Added in the order of the ranges, so that the same machine gives the same bits.
+    increments = np.zeros((len(segments), trajectory.n, trajectory.n))
+    for part in parts:
+        for index, product in part.result().items():
+            increments[index] += product
+    return increments
+
+
+def _multiply_blocks(trajectory, segments, begin, end, precision, progress, stop):
+    columns = _COLUMNS[precision]
+    # Values are held in the type that loses nothing, and differenced in it: a difference taken in float32 of what is
+    # stored in float64 would lose the updates of a converged run.
+    exact = np.float64 if precision == "float64" or "float64" in trajectory.dtypes.values() else np.float32
+    values, increments = np.empty((trajectory.n, columns), exact), np.empty((trajectory.n, columns), precision)
+    sums = {}
+    for index, block, width in _blocks(segments, begin, end, columns):
+        if stop.is_set():
+            break
+        theta, delta = values[:, :width], increments[:, :width]
+        trajectory.read_into(block, theta)
+        with np.errstate(over="ignore", invalid="ignore"):
+            delta[0] = theta[0]
+            np.subtract(theta[1:], theta[:-1], out=delta[1:], casting="same_kind")
+            product = delta @ delta.T
+        if not np.isfinite(np.trace(product)):
+            raise _NotFinite(block)
+        if index in sums:
+            sums[index] += product
+        else:
+            sums[index] = product.astype(np.float64)
+        progress.add(block)
+    return sums
+
+
+# ---- accelerators ----
+
+def _on_accelerator(trajectory, segments, precision, progress, device):
+    increments = _accelerator_products(trajectory, segments, precision, progress, device).cpu().numpy()
+    for index, segment in enumerate(segments):
+        if not np.isfinite(np.trace(increments[index])):
+            raise _NotFinite(segment)
+    return increments
+
+
+def _accelerator_products(trajectory, segments, precision, progress, device):
+    """As :func:`_multiply_blocks`, by torch on ``device``; the sums stay there, but for mps, which has no float64."""
+    import torch
+    kinds = {trajectory.dtypes[name] for segment in segments for name, _, _ in segment}
+    stored = kinds.pop() if len(kinds) == 1 else "float64" if "float64" in kinds else "float32"
+    stored, working = getattr(torch, stored), getattr(torch, precision)
+    has_float64 = torch.device(device).type != "mps"
+    exact = torch.float64 if stored == torch.float64 or (precision == "float64" and has_float64) else torch.float32
+    sums_on = torch.device(device if has_float64 else "cpu")
+    n, columns = trajectory.n, max(1, _ACCELERATOR_BYTES // (stored.itemsize * trajectory.n))
+    sums = torch.zeros((len(segments), n, n), dtype=torch.float64, device=sums_on)
+    queue = _upload_queue(torch.device(device), n * columns, stored)
+    with torch.no_grad(), _exact_products(), torch.autocast(torch.device(device).type, enabled=False), ThreadPoolExecutor(min(8, os.cpu_count())) as pool:
+        for index, block, width in _blocks(segments, 0, sum(map(_columns, segments)), columns):
+            host = queue.buffer()[:n * width].view(n, width)
+            _fill(trajectory, block, host, pool)
+            theta = queue.upload(host) if exact != torch.float64 or has_float64 else host
+            theta = theta.to(exact)
+            delta = torch.cat([theta[:1], theta[1:] - theta[:-1]]).to(working).to(device)
+            for part in delta.split(_COLUMNS["float32"] if precision == "float32" else width, dim=1):
+                sums[index] += (part @ part.T).to(sums_on).double()
+            progress.add(block)
+            progress.show()
+    return sums
+
+
+def _fill(trajectory, block, host, pool):
+    """Read a block into a host tensor, several checkpoints at a time."""
+    import torch
+    rows = (host.view(torch.uint16) if host.dtype == torch.bfloat16 else host).numpy()
+    several = [slice(first, first + 8) for first in range(0, trajectory.n, 8)]
+    list(pool.map(lambda part: trajectory.read_into(block, rows[part], part), several))
+
+
+def _upload_queue(device, size, dtype):
+    return _CudaQueue(device, size, dtype) if device.type == "cuda" else _PlainQueue(device, size, dtype)
+
+
+class _PlainQueue:
+    """One host buffer; uploads wait."""
+
+    def __init__(self, device, size, dtype):
+        import torch
+        self._device, self._host = device, torch.empty(size, dtype=dtype)
+
+    def buffer(self):
+        return self._host
+
+    def upload(self, host):
+        return host.to(self._device, copy=True)
+
+
+class _CudaQueue:
+    """Two pinned host buffers and a copy stream: one is filled while the other travels and is multiplied."""
+
+    def __init__(self, device, size, dtype):
+        import torch
+        self._cuda, self._device = torch.cuda, device
+        self._stream = torch.cuda.Stream(device)
+        self._hosts = [(torch.empty(size, dtype=dtype, pin_memory=True), torch.cuda.Event()) for _ in range(2)]
+
+    def buffer(self):
+        self._hosts.reverse()
+        host, uploaded = self._hosts[0]
+        uploaded.synchronize()
+        return host
+
+    def upload(self, host):
+        with self._cuda.stream(self._stream):
+            values = host.to(self._device, non_blocking=True)
+            self._hosts[0][1].record(self._stream)
+        compute = self._cuda.current_stream(self._device)
+        compute.wait_stream(self._stream)
+        values.record_stream(compute)
+        return values
+
+
+@contextmanager
+def _exact_products():
+    """TF32 and bfloat16 products off, and the settings of the process as they were afterwards."""
+    import torch
+    places = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
+    before = [place.fp32_precision for place in places]
+    try:
+        for place in places:
+            place.fp32_precision = "ieee"
+        yield
+    finally:
+        for place, setting in zip(places, before):
+            place.fp32_precision = setting
+
+
+def _resolved(device, precision):
+    import torch
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        kind = None
+    if kind not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"device: expected 'auto', 'cpu', 'cuda', 'cuda:<i>' or 'mps', got {device!r}")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device: {device!r} was asked for, but torch {torch.__version__} finds no CUDA device; use device='cpu'")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device: 'mps' was asked for, but torch finds none; use device='cpu'")
+    if kind == "mps" and precision == "float64":
+        raise ValueError("device: 'mps' has no float64; use precision='float32' there, or device='cpu'")
+    return str(device)
+
+
+# ---- what can be wrong with the values ----
+
+class _NotFinite(Exception):
+    def __init__(self, segment):
+        self.segment = segment
+
+
+def _nonfinite_checkpoints(trajectory, segment, precision):
+    """Indices of the checkpoints with NaN or infinity in a segment, and what to say of them."""
+    found = {}
+    for _, block, _ in _blocks([segment], 0, _columns(segment), _COLUMNS["float64"]):
+        for name, start, stop in block:
+            for index, row in enumerate(trajectory.read([(name, start, stop)])):
+                bad = np.flatnonzero(~np.isfinite(row))
+                if len(bad) and index not in found:
+                    found[index] = f"step {trajectory.steps[index]} ({trajectory.sources[index]}): {row[bad[0]]} in {name!r}, element {start + bad[0]}"
+    if not found:
+        remedy = "use precision='float64'" if precision == "float32" else "no floating-point type holds their squares"
+        return [], f"the values of {segment[0][0]!r} are finite, but so large that their products overflow {precision}; {remedy}"
+    more = f"; also steps {', '.join(str(trajectory.steps[index]) for index in sorted(found)[1:])}" if len(found) > 1 else ""
+    return list(found), found[min(found)] + more + ("" if trajectory.nonfinite == "skip-checkpoint" else "; leave such checkpoints out with nonfinite='skip-checkpoint'")
+
+
+def _warn_of_identical(kernel):
+    total = kernel.total
+    still = [t for t in range(1, kernel.n) if total[t, t] == 0]
+    if still:
+        steps = ", ".join(f"{kernel.steps[t - 1]} and {kernel.steps[t]}" for t in still[:10]) + (f" … ({len(still)} pairs)" if len(still) > 10 else "")
+        warnings.warn(f"checkpoints at steps {steps} are identical", TrajectoryWarning, stacklevel=3)
+
+
+# ---- progress ----
+
+class _Progress:
+    """Counts bytes as stored. Threads add, the main thread shows: a notebook's bar must be drawn from there."""
+
+    def __init__(self, trajectory, bar):
+        self._bytes = {name: trajectory.n * RAW[dtype].itemsize for name, dtype in trajectory.dtypes.items()}
+        self._bar, self._done, self._lock = bar, 0, threading.Lock()
+
+    def add(self, block):
+        count = sum((stop - start) * self._bytes[name] for name, start, stop in block)
+        with self._lock:
+            self._done += count
+
+    def show(self):
+        self._bar.update(self._done - self._bar.n)
+
+
+@contextmanager
+def _progress(trajectory, segments):
+    total = sum((stop - start) * trajectory.n * RAW[trajectory.dtypes[name]].itemsize for segment in segments.values() for name, start, stop in segment)
+    with tqdm(total=total, unit="B", unit_scale=True, desc="kernel", delay=1) as bar:
+        progress = _Progress(trajectory, bar)
+        yield progress
+        progress.show()
