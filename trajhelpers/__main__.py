@@ -1,0 +1,113 @@
+"""The command line: ``trajhelpers gram``, ``hallmarks`` and ``plot``. Bad input ends with exit code 2 and one line that says why."""
+
+import argparse
+import json
+import sys
+import warnings
+
+from . import __version__, gram, hallmarks, load_kernel, open_trajectory
+from .errors import TrajectoryError
+
+
+def main(arguments=None):
+    options = _parser().parse_args(arguments)
+    warnings.showwarning = _show_warning
+    try:
+        options.run(options)
+    except (TrajectoryError, OSError, ValueError, IndexError) as error:
+        print(f"trajhelpers: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("trajhelpers: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _gram(options):
+    source = options.source[0] if len(options.source) == 1 else options.source
+    trajectory = open_trajectory(source, include=options.include, exclude=options.exclude, nonfinite=options.nonfinite)
+    files = [line for line in trajectory.left_out if line.split(":")[0] not in trajectory.names]
+    for line in files[:20]:
+        print(f"left out {line}", file=sys.stderr)
+    if len(files) > 20:
+        print(f"left out {len(files) - 20} more", file=sys.stderr)
+    if options.every < 1:
+        raise ValueError(f"--every: expected a whole number from 1 on, got {options.every}")
+    if options.every > 1:
+        trajectory = trajectory[::options.every]
+    kernel = gram(trajectory, device=options.device, precision=options.precision)
+    kernel.save(options.output)
+    print(f"{options.output}: {kernel}")
+
+
+def _hallmarks(options):
+    kernel = load_kernel(options.kernel)
+    values = hallmarks(kernel, options.origin)
+    if options.json:
+        print(json.dumps(_plain(values), allow_nan=False))
+        return
+    print(kernel)
+    print(f"{'ω   mean directional similarity':40} {values['mds']:.4f}")
+    print(f"{f'ω_τ seen from step {kernel.steps[options.origin]}':40} {values['relative_mds']:.4f}")
+    print(f"\n{'':40} {'first':>10} {'middle':>10} {'last':>10}")
+    for unit, family in (("degrees", "angles"), ("", "norms"), ("", "spectra")):
+        for name, series in values[family].items():
+            label = f"{family}: {name}" + f" [{unit}]" * bool(unit)
+            print(f"{label:40} " + " ".join(f"{series[i]:10.4g}" for i in (0, len(series) // 2, -1)) if len(series) else label)
+
+
+def _plot(options):
+    import matplotlib
+    matplotlib.use("agg")
+    from .plots import plot_sheet
+    figure = plot_sheet(load_kernel(options.kernel))
+    figure.savefig(options.output)
+    print(options.output)
+
+
+def _plain(value):
+    """For JSON: arrays as lists, what is undefined as null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value if not isinstance(value, float) or abs(value) < float("inf") else None
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="trajhelpers", description="Trajectory maps of a training run, from its checkpoints.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("gram", help="compute the kernel of a trajectory", description="Compute the kernel of a trajectory in one pass over its checkpoints.")
+    command.add_argument("source", nargs="+", metavar="SOURCE", help="a folder of checkpoints, several checkpoints, or several folders to be joined")
+    command.add_argument("-o", "--output", required=True, metavar="RUN.npz", help="where the kernel goes")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<i> or mps (default: auto)")
+    command.add_argument("--precision", default="float64", choices=["float64", "float32"], help="of the products (default: float64)")
+    command.add_argument("--include", action="append", metavar="PATTERN", help="take only parameters whose name matches; may be repeated")
+    command.add_argument("--exclude", action="append", metavar="PATTERN", help="leave out parameters whose name matches; may be repeated")
+    command.add_argument("--every", type=int, default=1, metavar="K", help="take every K-th checkpoint")
+    command.add_argument("--nonfinite", default="raise", choices=["raise", "skip-checkpoint"], help="what to do about a checkpoint with NaN or infinity")
+    command.set_defaults(run=_gram)
+
+    command = commands.add_parser("hallmarks", help="print the hallmarks of a kernel", description="Print the mean directional similarity, angles, norms and spectra of a kernel.")
+    command.add_argument("kernel", metavar="RUN.npz")
+    command.add_argument("--json", action="store_true", help="one JSON object, in full precision; undefined values are null")
+    command.add_argument("--origin", type=int, default=0, metavar="I", help="index of the checkpoint from which relative_mds, K0 and C0 are seen (default: 0)")
+    command.set_defaults(run=_hallmarks)
+
+    command = commands.add_parser("plot", help="draw a kernel", description="Draw one sheet: map, relative map, angles, norms, spectra.")
+    command.add_argument("kernel", metavar="RUN.npz")
+    command.add_argument("-o", "--output", required=True, metavar="RUN.png", help="a picture in any format of matplotlib's, by its ending")
+    command.set_defaults(run=_plot)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

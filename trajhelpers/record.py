@@ -1,0 +1,131 @@
+"""Record a trajectory while a network trains."""
+
+import queue
+import threading
+from pathlib import Path
+
+from ._atomic import atomic_path
+from .errors import ExistingRunError, TrajectoryError
+
+_WAITING_CHECKPOINTS = 2
+
+
+class Recorder:
+    """Writes a model's trainable parameters to a folder at chosen steps, the initialization among them.
+
+    Parameters
+    ----------
+    folder : path
+        Made where it does not exist. One file a checkpoint, ``step_<N>.safetensors``, that :func:`trajhelpers.open_trajectory` reads.
+    model : torch.nn.Module
+        Its parameters with ``requires_grad`` make θ. Prefixes of DDP and torch.compile fall away.
+    every : int
+        Record every so many steps.
+    steps : iterable of int, optional
+        Record at these instead, e.g. :func:`pythia_steps`.
+    resume : bool
+        Go on in a folder that holds a run: a step that is recorded again replaces the earlier one.
+    overwrite : bool
+        Delete the run that the folder holds.
+
+    Raises
+    ------
+    ExistingRunError
+        Where the folder holds a run and neither ``resume`` nor ``overwrite`` is set.
+    ValueError
+        For a model without trainable parameters, or ``every`` below 1.
+
+    Notes
+    -----
+    Parameters are copied at the call and written by a thread, each file in one atomic move: whenever the process dies,
+    the folder opens. An error of the disk is raised at the next call or at the end of the ``with`` block. Chapter "A first map".
+
+    >>> import tempfile, torch, trajhelpers as th
+    >>> model = torch.nn.Linear(4, 2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with Recorder(folder, model, every=2) as record:      # step 0 is written here
+    ...         for step in range(1, 7):
+    ...             torch.nn.init.normal_(model.weight)           # your training step
+    ...             record(step)
+    ...     th.open_trajectory(folder).steps
+    (0, 2, 4, 6)
+    """
+
+    def __init__(self, folder, model, every=1, steps=None, resume=False, overwrite=False):
+        if every < 1:
+            raise ValueError(f"every: expected a whole number of steps from 1 on, got {every}")
+        if resume and overwrite:
+            raise ValueError("resume and overwrite exclude each other")
+        self._folder, self._every = Path(folder), every
+        self._steps = None if steps is None else set(steps)
+        self._parameters = {_plain(name): parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        if not self._parameters:
+            raise ValueError(f"model: this {type(model).__name__} has no trainable parameters to record")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        earlier = sorted(self._folder.glob("step_*.safetensors"))
+        if overwrite:
+            for file in earlier:
+                file.unlink()
+        elif earlier and not resume:
+            raise ExistingRunError(f"{self._folder}: holds a run already ({len(earlier)} checkpoints); go on with resume=True, replace it with overwrite=True, or choose another folder")
+        self._waiting = queue.Queue(_WAITING_CHECKPOINTS)
+        self._error = None
+        self._writer = threading.Thread(target=self._write, daemon=True)
+        self._writer.start()
+        if not (resume and earlier):
+            self._put(0)
+
+    def __call__(self, step):
+        """Record the model as it is now, if ``step`` is one of the chosen steps."""
+        self._raise_error()
+        if step % self._every == 0 if self._steps is None else step in self._steps:
+            self._put(step)
+
+    def close(self):
+        """Wait until all is written. The end of the ``with`` block does this."""
+        if self._writer.is_alive():
+            self._waiting.put(None)
+            self._writer.join()
+        self._raise_error()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def _put(self, step):
+        if not self._writer.is_alive():
+            raise TrajectoryError(f"{self._folder}: this recorder is closed; make another with resume=True")
+        self._waiting.put((step, {name: parameter.detach().to("cpu", copy=True).contiguous() for name, parameter in self._parameters.items()}))
+
+    def _write(self):
+        from safetensors.torch import save_file
+        while (item := self._waiting.get()) is not None:
+            if self._error:
+                continue
+            step, state = item
+            try:
+                with atomic_path(self._folder / f"step_{step}.safetensors") as temporary:
+                    save_file(state, temporary, metadata={"step": str(step)})
+            except Exception as error:  # raised in the caller's thread, where it can be seen
+                self._error = error
+
+    def _raise_error(self):
+        if self._error:
+            raise TrajectoryError(f"{self._folder}: a checkpoint could not be written ({self._error})") from self._error
+
+
+def pythia_steps(last, every=1000):
+    """The Pythia suite's schedule: 0, the powers of two up to 512, then every ``every`` steps to ``last``.
+
+    >>> pythia_steps(2000)
+    [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 2000]
+    >>> len(pythia_steps(143_000))
+    154
+    """
+    return sorted({0} | {2**i for i in range(10) if 2**i <= min(last, every)} | set(range(every, last + 1, every)))
+
+
+def _plain(name):
+    return name.replace("_orig_mod.", "").replace("_fsdp_wrapped_module.", "").removeprefix("module.")
