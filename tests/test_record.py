@@ -36,12 +36,12 @@ def parameters(model):
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
-def record_run(folder, steps=10, model=None, first=1, **options):
-    """A run of `steps` steps, and what the recorder should have written: {step: parameters}."""
+def record_run(folder, count=10, model=None, first=1, **options):
+    """A run of `count` steps, and what the recorder should have written: {step: parameters}."""
     model = model or Net()
     seen = {0: parameters(model)}
     with th.Recorder(folder, model, **options) as record:
-        for step in range(first, steps + 1):
+        for step in range(first, count + 1):
             train_step(model)
             seen[step] = parameters(model)
             record(step)
@@ -81,7 +81,7 @@ def test_pythias_schedule():
 
 def test_what_it_writes(tmp_path):
     """Parameters only, as safetensors under the model's own names."""
-    seen = record_run(tmp_path / "run", steps=2)
+    seen = record_run(tmp_path / "run", count=2)
     assert (tmp_path / "run" / "step_0.safetensors").exists()
     for step in range(3):
         tensors = load_file(tmp_path / "run" / f"step_{step}.safetensors")
@@ -115,7 +115,7 @@ def test_tied_and_strided_parameters(tmp_path):
     model.head.weight = model.embed.weight
     model.conv = torch.nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last)
     model.odd = torch.nn.Parameter(torch.randn(4, 6).t())
-    seen = record_run(tmp_path / "run", steps=2, model=model)
+    seen = record_run(tmp_path / "run", count=2, model=model)
     trajectory = opened(tmp_path / "run")
     assert trajectory.p == 15 + 54 + 3 + 24
     same(tmp_path / "run", seen, range(3))
@@ -123,15 +123,15 @@ def test_tied_and_strided_parameters(tmp_path):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_precision_is_kept(tmp_path, dtype):
-    record_run(tmp_path / "run", steps=2, model=Net().to(dtype))
+    record_run(tmp_path / "run", count=2, model=Net().to(dtype))
     assert set(opened(tmp_path / "run").dtypes.values()) == {str(dtype).removeprefix("torch.")}
 
 
 def test_a_second_run_is_refused(tmp_path):
     """A notebook cell run twice never mixes two runs."""
-    seen = record_run(tmp_path / "run", steps=4)
+    seen = record_run(tmp_path / "run", count=4)
     with pytest.raises(th.ExistingRunError) as caught:
-        record_run(tmp_path / "run", steps=2, model=Net(1))
+        record_run(tmp_path / "run", count=2, model=Net(1))
     assert isinstance(caught.value, FileExistsError)
     message = str(caught.value)
     assert "run" in message and "resume" in message and "overwrite" in message
@@ -139,32 +139,32 @@ def test_a_second_run_is_refused(tmp_path):
 
 
 def test_overwriting_leaves_nothing_of_the_first_run(tmp_path):
-    record_run(tmp_path / "run", steps=9)
-    seen = record_run(tmp_path / "run", steps=4, model=Net(1), overwrite=True)
+    record_run(tmp_path / "run", count=9)
+    seen = record_run(tmp_path / "run", count=4, model=Net(1), overwrite=True)
     same(tmp_path / "run", seen, range(5))
 
 
 def test_overwriting_spares_what_the_recorder_did_not_write(tmp_path):
-    record_run(tmp_path / "run", steps=2)
+    record_run(tmp_path / "run", count=2)
     (tmp_path / "run" / "notes.txt").write_text("mine")
-    record_run(tmp_path / "run", steps=2, overwrite=True)
+    record_run(tmp_path / "run", count=2, overwrite=True)
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
 
 
 def test_resuming_appends(tmp_path):
     model = Net()
-    seen = record_run(tmp_path / "run", steps=4, model=model)
+    seen = record_run(tmp_path / "run", count=4, model=model)
     first = (tmp_path / "run" / "step_0.safetensors").read_bytes()
-    later = record_run(tmp_path / "run", steps=8, model=model, first=5, resume=True)
+    later = record_run(tmp_path / "run", count=8, model=model, first=5, resume=True)
     assert (tmp_path / "run" / "step_0.safetensors").read_bytes() == first
     same(tmp_path / "run", {**later, **seen}, range(9))
 
 
 def test_resuming_from_an_earlier_step_replaces_what_came_after(tmp_path):
     """Training went back to its last own checkpoint, step 3 of 6: the steps it walks again are the new ones."""
-    record_run(tmp_path / "run", steps=6)
+    record_run(tmp_path / "run", count=6)
     model = Net(5)
-    later = record_run(tmp_path / "run", steps=5, model=model, first=4, resume=True)
+    later = record_run(tmp_path / "run", count=5, model=model, first=4, resume=True)
     trajectory = opened(tmp_path / "run")
     assert list(trajectory.steps)[:6] == list(range(6))
     for step in (4, 5):
@@ -173,7 +173,7 @@ def test_resuming_from_an_earlier_step_replaces_what_came_after(tmp_path):
 
 
 def test_resuming_where_nothing_is_starts(tmp_path):
-    same(tmp_path / "run", record_run(tmp_path / "run", steps=3, resume=True), range(4))
+    same(tmp_path / "run", record_run(tmp_path / "run", count=3, resume=True), range(4))
 
 
 def test_resume_and_overwrite_exclude_each_other(tmp_path):
@@ -215,7 +215,7 @@ def test_an_error_of_the_writer_is_not_lost(tmp_path):
 
 
 def test_nothing_unfinished_is_left_behind(tmp_path):
-    record_run(tmp_path / "run", steps=5)
+    record_run(tmp_path / "run", count=5)
     assert sorted(p.suffix for p in (tmp_path / "run").iterdir() if p.name.startswith("step_")) == [".safetensors"] * 6
     assert not [p.name for p in (tmp_path / "run").iterdir() if "tmp" in p.name or p.name.startswith(".step")]
 
@@ -271,7 +271,7 @@ def test_resuming_after_a_kill(tmp_path):
             (folder / "step_1.safetensors.tmp").write_bytes(path.read_bytes()[:100])
     assert list(opened(folder).steps)[:2] == [0, 1]
     with pytest.raises(th.ExistingRunError):
-        record_run(folder, steps=1)
+        record_run(folder, count=1)
 
 
 def test_training_is_not_touched(tmp_path):

@@ -6,16 +6,18 @@ import sys
 import warnings
 
 from . import __version__, gram, hallmarks, load_kernel, open_trajectory
-from .errors import TrajectoryError
+from .errors import TrajectoryError, TrajectoryWarning
 
 
 def main(arguments=None):
     options = _parser().parse_args(arguments)
-    warnings.showwarning = _show_warning
     try:
-        options.run(options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", TrajectoryWarning)
+            warnings.showwarning = _show_warning
+            options.run(options)
     except (TrajectoryError, OSError, ValueError, IndexError) as error:
-        print(f"trajhelpers: {error}", file=sys.stderr)
+        print(f"trajhelpers: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("trajhelpers: interrupted", file=sys.stderr)
@@ -47,8 +49,8 @@ def _hallmarks(options):
         print(json.dumps(_plain(values), allow_nan=False))
         return
     print(kernel)
-    print(f"{'ω   mean directional similarity':40} {values['mds']:.4f}")
-    print(f"{f'ω_τ seen from step {kernel.steps[options.origin]}':40} {values['relative_mds']:.4f}")
+    print(f"{'ω   mean directional similarity':40} {values['mds']:.3f}")
+    print(f"{f'ω_τ seen from step {kernel.steps[options.origin]}':40} {values['relative_mds']:.3f}")
     print(f"\n{'':40} {'first':>10} {'middle':>10} {'last':>10}")
     for unit, family in (("degrees", "angles"), ("", "norms"), ("", "spectra")):
         for name, series in values[family].items():

@@ -80,6 +80,9 @@ def angles(kernel, stride=1):
     if np.isnan(cosines["apex_initialization"]).all():
         warnings.warn(f"checkpoint 1 (step {kernel.steps[1]}) equals checkpoint 0 (step {kernel.steps[0]}), so that no angle at initialization "
                       f"is defined: leave checkpoint 1 out", TrajectoryWarning, stacklevel=2)
+    if np.isnan(cosines["progress_total"]).all():
+        warnings.warn(f"the last checkpoint (step {kernel.steps[-1]}) equals the first (step {kernel.steps[0]}): there is no whole way, and no angle to it",
+                      TrajectoryWarning, stacklevel=2)
     with np.errstate(invalid="ignore"):
         return {name: np.degrees(np.arccos(cosine)) for name, cosine in cosines.items()}
 
@@ -100,6 +103,8 @@ def norms(kernel, stride=1):
     >>> norms(th.TrajectoryKernel(np.eye(4)))["from_initialization"].round(3)      # a walk: the square root of time
     array([1.   , 1.414, 1.732])
     """
+    if not isinstance(stride, (int, np.integer)) or not 1 <= stride < kernel.n:
+        raise ValueError(f"stride: expected a whole number from 1 to {kernel.n - 1} for {kernel.n} checkpoints, got {stride!r}")
     t = np.arange(kernel.n)
     return {
         "parameters": kernel.distance(None, t),

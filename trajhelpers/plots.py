@@ -12,10 +12,9 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import Normalize, SymLogNorm
+from matplotlib.ticker import MaxNLocator
 
-from . import hallmarks
-from .kernel import TrajectoryKernel
+from .hallmarks import angles, mds, norms, principal_components, spectra
 from .style import MAP_COLOURS, NULL_COLOUR, STEP_COLOURS, UNDEFINED_COLOUR, styled
 
 _MOST_UNEVEN_LINEAR = 50
@@ -120,8 +119,188 @@ def plot_maps(kernels, origin=None, columns=4, vmin=None, vmax=1.0, unit="step")
     for ax in axes[len(kernels):]:
         ax.remove()
     axes = axes[:len(kernels)]
-    for ax in axes:
-        if len(set(kernel.runs for kernel in kernels.values())) == 1:
-            ax.label_outer() if False else None
-    figure.colorbar(axes[0].images[0], ax=axes, label="cosine similarity", fraction=0.03, pad=0.02, aspect=25)
+    figure.colorbar(axes[0].images[0], ax=list(axes), label="cosine similarity", fraction=0.03, pad=0.02, aspect=25)
     return axes
+
+
+def _round_down(cosine):
+    """The lightest colour: the least cosine, rounded down to a twentieth."""
+    least = np.nanmin(cosine, initial=1)
+    return max(-1.0, math.floor(least * 20) / 20) if least < 0.95 else math.floor(least * 200) / 200 - 0.005
+
+
+def _draw_map(ax, cosine, vmin, vmax):
+    colours = plt.get_cmap(MAP_COLOURS).copy()
+    colours.set_bad(UNDEFINED_COLOUR)
+    image = ax.imshow(np.ma.masked_invalid(cosine), cmap=colours, vmin=vmin, vmax=vmax, interpolation="none")
+    ax.grid(False)
+    return image
+
+
+def _label_checkpoints(axis, kernel, kept, unit):
+    """Label rows with steps: round ones where there are any, else evenly spaced rows."""
+    steps, runs = kernel.steps[kept], np.array(kernel.runs)[kept]
+    borders = np.flatnonzero(runs[1:] != runs[:-1]) + 1
+    if len(borders):
+        starts, ends = np.concatenate([[0], borders]), np.concatenate([borders, [len(kept)]])
+        axis.set_ticks((starts + ends - 1) / 2, [runs[start] for start in starts])
+        line = axis.axes.axvline if axis.axis_name == "x" else axis.axes.axhline
+        for border in borders:
+            line(border - 0.5, color="white", linewidth=1.2)
+        axis.set_label_text("run")
+        return
+    wanted = MaxNLocator(5, integer=True).tick_values(steps[0], steps[-1])
+    places = [int(np.flatnonzero(steps == step)[0]) for step in wanted if step in steps]
+    if len(places) < 3 or np.ptp(places) < 0.6 * (len(kept) - 1):
+        places = sorted(set(np.linspace(0, len(kept) - 1, 5).round().astype(int)))
+    axis.set_ticks(places, [f"{steps[place]:,}".replace(",", "\u202f") for place in places])
+    axis.set_label_text(unit)
+
+
+# ---- lines ----
+
+
+def _places(kernel, ax, unit):
+    """Where checkpoints lie on a horizontal axis, by the rule at the top of this file."""
+    if len(set(kernel.runs)) > 1:
+        ax.set_xlabel("checkpoint")
+        return np.arange(kernel.n)
+    ax.set_xlabel(unit)
+    gaps = np.diff(kernel.steps)
+    if gaps.max() > _MOST_UNEVEN_LINEAR * gaps.min():
+        ax.set_xscale("symlog", linthresh=1)
+        ax.set_xlim(min(kernel.steps[0], 0), kernel.steps[-1] * 1.3)
+    return kernel.steps
+
+
+@styled
+def plot_angles(kernel, names=("consecutive", "update_position", "update_total"), stride=1, ax=None, unit="step"):
+    """Angular measures against steps, in degrees, with a line at 90°.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Which of the six that :func:`trajhelpers.angles` returns.
+    stride : int
+        As in :func:`trajhelpers.angles`.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Source: Fig 4 (a) to (e) of the paper; chapter "Lengths and bends".
+
+    >>> import trajhelpers as th
+    >>> len(plot_angles(th.random_walk(20)).lines)       # three series and the line at 90°
+    4
+    """
+    ax = _axes(ax)
+    x = _places(kernel, ax, unit)
+    first = {"consecutive": stride, "progress_total": 1, "apex_initialization": 1}
+    for name, angle in angles(kernel, stride).items():
+        if name in names:
+            start = first.get(name, 0)
+            ax.plot(x[start:start + len(angle)], angle, label=_ANGLE_LABELS[name])
+    ax.axhline(90, color=NULL_COLOUR, linewidth=1, linestyle="-", zorder=0)
+    ax.set_ylabel("angle (degrees)")
+    ax.legend()
+    return ax
+
+
+@styled
+def plot_norms(kernel, names=("parameters", "updates", "from_initialization"), stride=1, ax=None, unit="step"):
+    """The three lengths against steps, in parameter units, on a logarithmic axis.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Source: Fig 4 (f) to (h) of the paper; chapter "Lengths and bends".
+    """
+    ax = _axes(ax)
+    x = _places(kernel, ax, unit)
+    for name, length in norms(kernel, stride).items():
+        if name in names:
+            start = 1 if name == "from_initialization" else 0
+            ax.plot(x[start:start + len(length)], length, label=_NORM_LABELS[name])
+    ax.set_yscale("log")
+    ax.set_ylabel("length (parameter units)")
+    ax.legend()
+    return ax
+
+
+@styled
+def plot_spectra(kernel, names=("K", "C", "K0", "C0"), origin=0, ax=None):
+    """Eigenvalues of kernels and maps by rank, each as a share of their sum, on a logarithmic axis.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Source: Fig 68 of the paper; chapter "Lengths and bends".
+    """
+    ax = _axes(ax)
+    for name, eigenvalues in spectra(kernel, origin).items():
+        if name in names:
+            share = eigenvalues / eigenvalues.sum()
+            share = np.where(share > np.finfo(float).eps, share, np.nan)
+            label = _SPECTRUM_LABELS[name]
+            ax.plot(np.arange(1, len(share) + 1), share, label=label % kernel.steps[origin] if "%" in label else label)
+    ax.set_yscale("log")
+    ax.set_xlabel("rank")
+    ax.set_ylabel("share of the sum")
+    ax.legend()
+    return ax
+
+
+@styled
+def plot_path(kernel, ax=None, unit="step", colorbar=True):
+    """The path in the plane of its first two principal components; a square marks the start, a star the end.
+
+    Draw ``plot_path(random_walk(n))`` beside it before reading anything into a curve.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Beyond the paper; after Li et al. 2018. Chapter "Lengths and bends".
+    """
+    ax = _axes(ax, figsize=(4.6, 3.9))
+    coordinates, explained = principal_components(kernel)
+    ax.plot(*coordinates.T, color=NULL_COLOUR, linewidth=0.8, linestyle="-", zorder=1)
+    points = ax.scatter(*coordinates.T, c=np.arange(kernel.n), cmap=STEP_COLOURS, s=16, zorder=2)
+    ax.plot(*coordinates[0], marker="s", color="black", linestyle="none", markersize=7, markerfacecolor="none")
+    ax.plot(*coordinates[-1], marker="*", color="black", linestyle="none", markersize=11, markerfacecolor="none")
+    ax.set_xlabel(f"first component ({explained[0]:.0%} of variance)")
+    ax.set_ylabel(f"second component ({explained[1]:.0%})")
+    ax.set_aspect("equal", adjustable="datalim")
+    if colorbar:
+        bar = ax.figure.colorbar(points, ax=ax, label=unit, fraction=0.046, pad=0.04)
+        places = np.linspace(0, kernel.n - 1, 5).round().astype(int)
+        bar.set_ticks(places, labels=[str(kernel.steps[place]) for place in places])
+    return ax
+
+
+@styled
+def plot_sheet(kernel, origin=0, unit="step"):
+    """One figure: the map, the relative map, angles, norms, spectra and the path. What ``trajhelpers plot`` writes.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    figure, ((tm, rtm, path), (angle, length, spectrum)) = plt.subplots(2, 3, figsize=(13, 7.6))
+    plot_map(kernel, None, tm, unit=unit)
+    tm.set_title(f"Trajectory Map, ω = {mds(kernel):.3f}")
+    plot_map(kernel, origin, rtm, unit=unit)
+    rtm.set_title(f"seen from {unit} {kernel.steps[origin]}, ω = {mds(kernel, origin):.3f}")
+    if kernel.n > 2:
+        plot_path(kernel, path, unit=unit)
+    plot_angles(kernel, ax=angle, unit=unit)
+    plot_norms(kernel, ax=length, unit=unit)
+    plot_spectra(kernel, origin=origin, ax=spectrum)
+    return figure
+
+
+def _axes(ax, figsize=None):
+    return plt.subplots(figsize=figsize)[1] if ax is None else ax

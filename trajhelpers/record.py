@@ -52,12 +52,15 @@ class Recorder:
     """
 
     def __init__(self, folder, model, every=1, steps=None, resume=False, overwrite=False):
-        if every < 1:
+        if not isinstance(every, int) or every < 1:
             raise ValueError(f"every: expected a whole number of steps from 1 on, got {every}")
+        steps = None if steps is None else set(steps)
+        if steps and not all(isinstance(step, int) and step >= 0 for step in steps):
+            raise ValueError(f"steps: expected whole numbers from 0 on, got {sorted(steps)}")
         if resume and overwrite:
             raise ValueError("resume and overwrite exclude each other")
         self._folder, self._every = Path(folder), every
-        self._steps = None if steps is None else set(steps)
+        self._steps = steps
         self._parameters = {_plain(name): parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         if not self._parameters:
             raise ValueError(f"model: this {type(model).__name__} has no trainable parameters to record")
