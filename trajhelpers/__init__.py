@@ -21,7 +21,7 @@ from .errors import (
 from .gram import gram
 from .hallmarks import angles, effective_rank, hallmarks, mds, norms, path_ratio, principal_components, spectra
 from .kernel import TrajectoryKernel, load_kernel
-from .nulls import ar1, circular_orbit, independent_initializations, random_walk, straight_line
+from .nulls import ar1, circular_orbit, independent_initializations, initialization_cosine, random_walk, random_walk_like, straight_line
 
 __version__ = "0.1.0"
 
@@ -36,8 +36,8 @@ _LAZY = {
 __all__ = [
     "CheckpointError", "ExistingRunError", "LayoutError", "NonFiniteError", "StepError", "TrajectoryError", "TrajectoryWarning",
     "Trajectory", "TrajectoryKernel", "angles", "ar1", "circular_orbit", "effective_rank", "gram", "hallmarks",
-    "independent_initializations", "load_kernel", "mds", "norms", "open_trajectory", "path_ratio", "principal_components",
-    "random_walk", "spectra", "straight_line", *_LAZY,
+    "independent_initializations", "initialization_cosine", "load_kernel", "mds", "norms", "open_trajectory", "path_ratio", "principal_components",
+    "random_walk", "random_walk_like", "spectra", "straight_line", *_LAZY,
 ]
 
 

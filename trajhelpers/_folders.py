@@ -28,6 +28,8 @@ def find_checkpoints(source):
             raise StepError(f"{folder}: is one checkpoint, and a trajectory needs two at least; give the folder, or several files")
         return _as_runs({"": folder})
     paths = [Path(path) for path in source]
+    if not paths:
+        raise StepError("no checkpoints: the list is empty, and a trajectory needs two at least")
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder")
@@ -48,6 +50,7 @@ def find_checkpoints(source):
 def _as_runs(folders):
     steps, files, runs, left_out = [], [], [], []
     for name, folder in folders.items():
+        _refuse_distributed(folder)
         found, aside = _candidates(folder)
         some_steps, some_files, some_aside = _ordered(found)
         if not some_files:
@@ -86,10 +89,7 @@ def _candidates(folder):
 
 def _weights(folder):
     """The file that holds the weights in a folder that is one checkpoint; None if it is not one."""
-    shard = next((file for pattern in ("*.distcp", "*/*.distcp") for file in folder.glob(pattern)), None)
-    if shard:
-        raise CheckpointError(f"{shard.parent}: is a distributed checkpoint (.distcp), which one process cannot read piecewise; convert it with "
-                              f"`python -m torch.distributed.checkpoint.format_utils dcp_to_torch {shard.parent} OUT.pt`")
+    _refuse_distributed(folder)
     for name in _USUAL:
         if (folder / name).is_file():
             return folder / name
@@ -100,6 +100,13 @@ def _weights(folder):
         if len(fitting) == 1:
             return fitting[0]
     return None
+
+
+def _refuse_distributed(folder):
+    shard = next((file for pattern in ("*.distcp", "*/*.distcp") for file in folder.glob(pattern)), None)
+    if shard:
+        raise CheckpointError(f"{shard.parent}: is a distributed checkpoint (.distcp), which one process cannot read piecewise; convert it with "
+                              f"`python -m torch.distributed.checkpoint.format_utils dcp_to_torch {shard.parent} OUT.pt`")
 
 
 def _ordered(found, in_given_order=False):

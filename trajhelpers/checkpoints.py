@@ -247,7 +247,8 @@ def _parameter_names(tensors, include, exclude):
 def _check_layout(stored, sources, names, include, exclude):
     expected = {name: stored[0][name].shape for name in names}
     for tensors, source in zip(stored[1:], sources[1:]):
-        found = {name: tensor.shape for name, tensor in tensors.items() if name in expected or not _reason_to_leave_out(name, tensor, include, exclude)}
+        found = {name: tensor.shape for name, tensor in tensors.items()
+                 if name in expected or (tensor.size and not _reason_to_leave_out(name, tensor, include, exclude))}
         missing, extra = [name for name in expected if name not in found], [name for name in found if name not in expected]
         if missing:
             raise LayoutError(f"{source}: lacks parameter {missing[0]!r}{_and_more(missing)}, which {sources[0]} has; leave it out with exclude=, or open files of one model only")

@@ -327,11 +327,10 @@ def _nonfinite_checkpoints(trajectory, segment, precision):
 
 
 def _warn_of_identical(kernel):
-    total = kernel.total
-    still = [t for t in range(1, kernel.n) if total[t, t] == 0]
-    if still:
-        steps = ", ".join(f"{kernel.steps[t - 1]} and {kernel.steps[t]}" for t in still[:10]) + (f" … ({len(still)} pairs)" if len(still) > 10 else "")
-        warnings.warn(f"checkpoints at steps {steps} are identical", TrajectoryWarning, stacklevel=3)
+    pairs = [f"{kernel.steps[s]} and {kernel.steps[t]}" for s, t in kernel.identical()]
+    if pairs:
+        more = f" … ({len(pairs)} pairs)" if len(pairs) > 10 else ""
+        warnings.warn(f"checkpoints at steps {', '.join(pairs[:10])}{more} are identical", TrajectoryWarning, stacklevel=3)
 
 
 # ---- progress ----

@@ -169,6 +169,28 @@ class TrajectoryKernel:
         inner = np.einsum("ij,ij->i", *np.broadcast_arrays(sides[0], b))
         return _cosine(inner, *squares).reshape(shape)
 
+    def identical(self):
+        """Pairs of indices (s, t) of checkpoints that are equal: t the next one after s that equals it.
+
+        >>> import numpy as np
+        >>> delta = np.array([[1.0, 0], [0, 1], [0, -1], [0, 0]])         # there, and back, and no further
+        >>> TrajectoryKernel(delta @ delta.T).identical()
+        [(0, 2), (2, 3)]
+        """
+        total = self.total
+        made_of = _NO_DISPLACEMENT * np.cumsum(np.diag(total))
+        # Squared distances from all s to t grow from those to t − 1: nothing large is subtracted from anything large.
+        squared, largest, before, pairs = np.zeros(self.n), np.zeros(self.n), np.full(self.n, False), []
+        for t in range(1, self.n):
+            since = np.cumsum(total[t - 1:0:-1, t])[::-1]                  # Σ ⟨δ_a, δ_t⟩ over s < a < t, for s = 0 … t − 2
+            squared[:t] += total[t, t]
+            squared[:t - 1] += 2 * since
+            largest[:t] = np.maximum(largest[:t], squared[:t])
+            equal = (squared[:t] <= _NO_DISPLACEMENT * largest[:t] + made_of[t] - made_of[:t]) & ~before[:t]
+            pairs += [(int(s), t) for s in np.flatnonzero(equal)]
+            before[:t] |= equal
+        return pairs
+
     def _displacements(self, start, end):
         """Coefficients of δ_0 … δ_{n−1} in θ_end − θ_start, one row a pair."""
         start = np.asarray(-1 if start is None else self._indices(start))
@@ -308,7 +330,7 @@ def load_kernel(path):
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; `trajhelpers gram SOURCE -o {path}` writes one")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             stored = {key: file[key] for key in ("increments", "squared_path", "steps", "runs", "names", "sizes", "about")}
         about = json.loads(str(stored["about"]))
         newer = about["format"] > _FORMAT

@@ -130,8 +130,7 @@ def _round_down(cosine):
 
 
 def _draw_map(ax, cosine, vmin, vmax):
-    colours = plt.get_cmap(MAP_COLOURS).copy()
-    colours.set_bad(UNDEFINED_COLOUR)
+    colours = plt.get_cmap(MAP_COLOURS).with_extremes(bad=UNDEFINED_COLOUR)
     image = ax.imshow(np.ma.masked_invalid(cosine), cmap=colours, vmin=vmin, vmax=vmax, interpolation="none")
     ax.grid(False)
     return image

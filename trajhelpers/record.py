@@ -45,7 +45,7 @@ class Recorder:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with Recorder(folder, model, every=2) as record:      # step 0 is written here
     ...         for step in range(1, 7):
-    ...             torch.nn.init.normal_(model.weight)           # your training step
+    ...             _ = torch.nn.init.normal_(model.weight)       # your training step
     ...             record(step)
     ...     th.open_trajectory(folder).steps
     (0, 2, 4, 6)
