@@ -10,6 +10,7 @@ Where the tolerances come from, with eps = 1.1e-16 and entries of U wrong by abo
 """
 
 import functools
+import sys
 import warnings
 
 import numpy as np
@@ -42,6 +43,24 @@ def worst_angle_error(kernel, expected, series):
     found = np.cos(np.radians(th.angles(kernel)[series]))
     assert found.shape == expected[series].shape
     return np.max(np.abs(found - expected[series]))
+
+
+class Silent:
+    """Stands for the progress bar."""
+
+    def add(self, block):
+        pass
+
+    def show(self):
+        pass
+
+
+def by_torch(states, precision):
+    """The code for accelerators, run on the CPU."""
+    module = sys.modules["trajhelpers.gram"]
+    trajectory = th.open_trajectory(states)
+    segments = list(module._segments(trajectory, None).values())
+    return th.TrajectoryKernel(module._on_accelerator(trajectory, segments, precision, Silent(), "cpu"), names=trajectory.names, precision=precision)
 
 
 def run(name, precision):
@@ -92,6 +111,16 @@ def test_short_updates_are_not_lost_in_long_ones():
     lengths_from_K = K[-1, -1] - 2 * K[-1, -2] + K[-2, -2]
     exact = np.sum((theta[-1] - theta[-2]) ** 2)
     assert abs(lengths_from_K - exact) > 10 * exact
+
+
+@pytest.mark.parametrize("name", ACCURACY_TABLE)
+def test_the_torch_backend(name):
+    states = ACCURACY_TABLE[name](20_000)
+    theta = oracle.flat(states)
+    maps = {origin: oracle.cosine(theta, origin) for origin in (None, 0, 1, 30, N - 1)}
+    assert worst_map_error(by_torch(states, "float64"), maps)[0] <= (1e-7 if name == "orbit" else 1e-12)
+    if name != "orbit":
+        assert worst_map_error(by_torch(states, "float32"), maps)[0] <= 1e-6
 
 
 @pytest.mark.parametrize("every", [2, 4, 7])

@@ -55,11 +55,3 @@ def test_every_tensor_of_the_cuda_loop_is_on_the_device(precision, dtype, monkey
         sums = products(trajectory, precision, "cuda")
     assert sums.device.type == "cuda" and sums.dtype == torch.float64 and sums.shape == (1, 5, 5)
 
-
-def test_mps_sums_on_the_host(monkeypatch):
-    """mps has no float64: differences and products run there in float32, sums stay on the CPU."""
-    trajectory = th.open_trajectory([{"w": torch.randn(50, 40)} for _ in range(5)])
-    monkeypatch.setattr(module, "_fill", lambda trajectory, block, host, pool: None)
-    with FakeTensorMode():
-        sums = products(trajectory, "float32", "mps")
-    assert sums.device.type == "cpu" and sums.dtype == torch.float64

@@ -151,7 +151,20 @@ def test_saving_and_loading_is_exact(seed, n, shapes, tmp_path_factory):
         assert all(file[key].dtype != object for key in file.files)
 
 
-# The chunk size is no option: a tensor much larger than one chunk, an odd number of columns, and one thread or two stand for it.
+@pytest.mark.parametrize("columns", [1, 2, 3, 7, 64, 1_000_000])
+@pytest.mark.parametrize("precision, limit", [("float64", 1e-13), ("float32", 1e-6)])
+def test_chunk_size(monkeypatch, columns, precision, limit):
+    """The blocks' width is no option; it is set from outside here. Groups end where no block and no worker's share does."""
+    monkeypatch.setitem(sys.modules["trajhelpers.gram"]._COLUMNS, precision, columns)
+    states = draw_states(4, [(23,), (10, 31), (1,), (7, 5)], 6)
+    groups = {"a": [("layer0.weight", 2, 9), ("layer3.weight", None, None)], "b": [("layer1.weight", 1, 300), ("layer0.weight", 20, 23)]}
+    columns_of = {"a": [*range(2, 9), *range(334, 369)], "b": [*range(24, 323), *range(20, 23)]}
+    theta = oracle.flat(states)
+    scale = np.max(oracle.gram(theta))
+    assert np.max(np.abs(kernel_of(states, precision=precision).gram() - oracle.gram(theta))) <= limit * scale
+    for name, part in kernel_of(states, precision=precision, groups=groups).groups().items():
+        assert np.max(np.abs(part.gram() - oracle.gram(theta[:, columns_of[name]]))) <= limit * scale
+
 
 @pytest.mark.parametrize("precision, limit", [("float64", 1e-12), ("float32", 1e-6)])
 def test_large_and_odd_sizes(precision, limit):
@@ -187,6 +200,7 @@ def settings_of_the_process():
         "torch threads": torch.get_num_threads(), "blas threads": blas,
         "matmul precision": torch.get_float32_matmul_precision(), "cuda tf32": torch.backends.cuda.matmul.allow_tf32,
         "cudnn tf32": torch.backends.cudnn.allow_tf32,
+        "fp32 precision": [place.fp32_precision for place in (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)],
         "fp16 reduction": torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction,
         "bf16 reduction": torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction,
         "default dtype": torch.get_default_dtype(), "grad": torch.is_grad_enabled(), "numpy errors": np.geterr(),

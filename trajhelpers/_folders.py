@@ -103,7 +103,7 @@ def _weights(folder):
 
 
 def _refuse_distributed(folder):
-    shard = next((file for pattern in ("*.distcp", "*/*.distcp") for file in folder.glob(pattern)), None)
+    shard = min((file for pattern in ("*.distcp", "*/*.distcp") for file in folder.glob(pattern)), default=None)
     if shard:
         raise CheckpointError(f"{shard.parent}: is a distributed checkpoint (.distcp), which one process cannot read piecewise; convert it with "
                               f"`python -m torch.distributed.checkpoint.format_utils dcp_to_torch {shard.parent} OUT.pt`")

@@ -82,6 +82,7 @@ def open_trajectory(source, include=None, exclude=None, nonfinite="raise"):
     _check_layout(stored, sources, names, _patterns(include), _patterns(exclude))
     names, tied = _without_ties(names, stored)
     tensors = [_in_one_order([checkpoint[name] for checkpoint in stored]) for name in names]
+    _warn_of_mixed_types(dict(zip(names, tensors)))
     return Trajectory(steps, runs, sources, names, tensors, (*left_out, *aside, *tied), nonfinite)
 
 
@@ -112,11 +113,6 @@ class Trajectory:
         self._tensors = dict(zip(names, tensors))
         self.shapes = {name: stored[0].shape for name, stored in self._tensors.items()}
         self.dtypes = {name: _widest(tensor.dtype for tensor in stored) for name, stored in self._tensors.items()}
-        mixed = [name for name, stored in self._tensors.items() if len({tensor.dtype for tensor in stored}) > 1]
-        if mixed:
-            found = ", ".join(sorted({tensor.dtype for tensor in self._tensors[mixed[0]]}))
-            warnings.warn(f"parameter {mixed[0]!r}" + f" and {len(mixed) - 1} more" * (len(mixed) > 1) + f" changes its dtype between checkpoints ({found}); "
-                          "all are converted exactly", TrajectoryWarning, stacklevel=3)
         self._files = OpenFiles(tensor.path for stored in self._tensors.values() for tensor in stored if tensor.array is None)
 
     n = property(lambda self: len(self.steps), doc="Number of checkpoints.")
@@ -279,6 +275,14 @@ def _in_one_order(tensors):
     if len({tensor.strides for tensor in tensors}) == 1:
         return tensors
     return [rows_first(tensor) for tensor in tensors]
+
+
+def _warn_of_mixed_types(tensors):
+    mixed = {name: sorted({tensor.dtype for tensor in stored}) for name, stored in tensors.items() if len({tensor.dtype for tensor in stored}) > 1}
+    if mixed:
+        first, dtypes = next(iter(mixed.items()))
+        warnings.warn(f"parameter {first!r}{_and_more(list(mixed))} changes its dtype between checkpoints ({', '.join(dtypes)}); all are converted exactly",
+                      TrajectoryWarning, stacklevel=3)
 
 
 def _widest(dtypes):

@@ -87,7 +87,7 @@ def gram(trajectory, device="auto", precision="float64", groups=None):
             trajectory = trajectory[[index for index in range(trajectory.n) if index not in bad]]
     kernel = TrajectoryKernel(increments, trajectory.steps, list(segments), [_columns(segment) for segment in segments.values()], trajectory.runs,
                               {"checkpoints": list(trajectory.sources), "dtypes": sorted(set(trajectory.dtypes.values())), "left_out": list(trajectory.left_out)}, precision)
-    _warn_of_identical(kernel)
+    _warn_of_identical(kernel, trajectory)
     return kernel
 
 
@@ -326,11 +326,17 @@ def _nonfinite_checkpoints(trajectory, segment, precision):
     return list(found), found[min(found)] + more + ("" if trajectory.nonfinite == "skip-checkpoint" else "; leave such checkpoints out with nonfinite='skip-checkpoint'")
 
 
-def _warn_of_identical(kernel):
-    pairs = [f"{kernel.steps[s]} and {kernel.steps[t]}" for s, t in kernel.identical()]
+def _warn_of_identical(kernel, trajectory):
+    # The kernel knows which are equal up to rounding, for all pairs at once; whether they are equal is read again.
+    pairs = [f"{kernel.steps[s]} and {kernel.steps[t]}" for s, t in kernel.identical() if _equal(trajectory[[s, t]])]
     if pairs:
         more = f" … ({len(pairs)} pairs)" if len(pairs) > 10 else ""
         warnings.warn(f"checkpoints at steps {', '.join(pairs[:10])}{more} are identical", TrajectoryWarning, stacklevel=3)
+
+
+def _equal(pair):
+    segments = list(_segments(pair, None).values())
+    return all((np.diff(pair.read(block), axis=0) == 0).all() for _, block, _ in _blocks(segments, 0, pair.p, 1 << 20))
 
 
 # ---- progress ----

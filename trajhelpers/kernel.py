@@ -170,7 +170,7 @@ class TrajectoryKernel:
         return _cosine(inner, *squares).reshape(shape)
 
     def identical(self):
-        """Pairs of indices (s, t) of checkpoints that are equal: t the next one after s that equals it.
+        """Pairs of indices (s, t) of checkpoints that are equal up to rounding: t the next one after s that equals it.
 
         >>> import numpy as np
         >>> delta = np.array([[1.0, 0], [0, 1], [0, -1], [0, 0]])         # there, and back, and no further
