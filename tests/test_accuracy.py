@@ -15,6 +15,7 @@ import warnings
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 import oracle
 import trajhelpers as th
@@ -28,7 +29,8 @@ EASY = [name for name in ACCURACY_TABLE if name != "orbit"]
 def truth(name):
     states = ACCURACY_TABLE[name](P)
     theta = oracle.flat(states)
-    maps = {origin: oracle.cosine(theta, origin) for origin in [None, *range(N)]}
+    with threadpool_limits(1):  # two threads of BLAS that wait for each other on a busy machine take a hundred times as long
+        maps = {origin: oracle.cosine(theta, origin) for origin in [None, *range(N)]}
     return states, theta, maps, oracle.angle_cosines(theta)
 
 

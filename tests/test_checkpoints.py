@@ -1,7 +1,6 @@
-"""Every format, every layout of a folder, every rule of order and content."""
+"""Every format, and which of its tensors are parameters."""
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -38,175 +37,6 @@ def check(source, states, **options):
     return kernel
 
 
-# Order
-
-ORDER = [
-    # plain
-    (["epoch_1.pt", "epoch_2.pt", "epoch_10.pt"], [1, 2, 10]),
-    (["epoch1.pth", "epoch2.pth", "epoch10.pth"], [1, 2, 10]),
-    (["0.pt", "5.pt", "50.pt"], [0, 5, 50]),
-    (["ckpt-001.pt", "ckpt-010.pt", "ckpt-100.pt"], [1, 10, 100]),
-    (["step_00000010.pt", "step_00000200.pt"], [10, 200]),
-    (["model_0000999.pth", "model_0001999.pth"], [999, 1999]),  # detectron2
-    (["weights.01.pt", "weights.02.pt", "weights.10.pt"], [1, 2, 10]),
-    (["Epoch-3.pt", "Epoch-12.pt"], [3, 12]),
-    # initialization
-    (["epoch_init.pt", "epoch_1.pt", "epoch_2.pt"], [0, 1, 2]),
-    (["init.pt", "epoch_1.pt", "epoch_2.pt"], [0, 1, 2]),
-    (["epoch_init.pt", "epoch_0.pt", "epoch_1.pt"], [-1, 0, 1]),
-    (["model_init.pth", "model_100.pth", "model_200.pth"], [0, 100, 200]),
-    (["step_init.safetensors", "step_500.safetensors"], [0, 500]),
-    # labels
-    (["epoch=3-step=300.ckpt", "epoch=4-step=400.ckpt", "epoch=10-step=1000.ckpt"], [300, 400, 1000]),  # Lightning
-    (["epoch=0-step=100-v1.ckpt", "epoch=1-step=200-v1.ckpt"], [100, 200]),
-    (["epoch=01-val_loss=0.25.ckpt", "epoch=02-val_loss=0.20.ckpt", "epoch=11-val_loss=0.10.ckpt"], [1, 2, 11]),
-    (["epoch=1-val_loss=3.ckpt", "epoch=2-val_loss=2.ckpt", "epoch=3-val_loss=1.ckpt"], [1, 2, 3]),
-    (["step=10-loss=1.50.ckpt", "step=20-loss=0.75.ckpt"], [10, 20]),
-    (["iter_1000_loss_3.pth", "iter_2000_loss_2.pth"], [1000, 2000]),
-    (["iter_80000.pth", "iter_160000.pth"], [80000, 160000]),  # mmsegmentation
-    (["epoch_1_iter_500.pt", "epoch_2_iter_1000.pt", "epoch_3_iter_1500.pt"], [500, 1000, 1500]),
-    (["loss_0.31_epoch_1.pt", "loss_0.29_epoch_2.pt"], [1, 2]),
-    (["checkpoint_epoch_9_acc_0.912.pt", "checkpoint_epoch_10_acc_0.911.pt"], [9, 10]),
-    (["global_step100.pt", "global_step200.pt"], [100, 200]),
-    (["step1000.safetensors", "step143000.safetensors"], [1000, 143000]),
-    # constants in the name are not the step
-    (["resnet50_epoch_1.pt", "resnet50_epoch_2.pt"], [1, 2]),
-    (["resnet50_1.pt", "resnet50_2.pt"], [1, 2]),
-    (["1_vgg16.pt", "2_vgg16.pt", "10_vgg16.pt"], [1, 2, 10]),
-    (["epoch_1_of_90.pt", "epoch_2_of_90.pt"], [1, 2]),
-    (["epoch_1_seed_0.pt", "epoch_2_seed_0.pt"], [1, 2]),
-    (["lr0.1_wd1e-4_epoch_1.pt", "lr0.1_wd1e-4_epoch_2.pt"], [1, 2]),
-    (["vit_b_16_3.pth", "vit_b_16_4.pth"], [3, 4]),
-    # several numbers
-    (["epoch2_7.pt", "epoch2_8.pt", "epoch2_10.pt"], [7, 8, 10]),
-    (["model_1_100.pt", "model_2_200.pt"], [100, 200]),
-    (["2024-03-12_1.pt", "2024-03-12_2.pt"], [1, 2]),
-]
-
-
-@pytest.mark.parametrize("names, steps", ORDER, ids=[" ".join(names) for names, _ in ORDER])
-def test_steps_of_a_folder(tmp_path, names, steps):
-    for name, step in zip(reversed(names), reversed(steps)):  # written last first: the folder's own order is no help
-        write(tmp_path / name, state(step))
-    trajectory = th.open_trajectory(tmp_path)
-    assert list(trajectory.steps) == steps
-    assert [os.path.basename(source) for source in trajectory.sources] == names
-    check(tmp_path, [state(step) for step in steps])
-    # the same as a list, in a shell's order or any other
-    assert list(th.open_trajectory(sorted(tmp_path.iterdir())).steps) == steps
-    assert list(th.open_trajectory([str(tmp_path / name) for name in reversed(names)]).steps) == steps
-
-
-def test_files_without_a_step_are_left_out_and_listed(tmp_path):
-    for step in (1, 2, 3):
-        write(tmp_path / f"epoch_{step}.pt", state(step))
-    for name in ("best.pt", "last.ckpt", "model_best.pth.tar", "final.safetensors"):
-        write(tmp_path / name, state(9))
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "train.log").write_text("epoch 1")
-    trajectory = th.open_trajectory(tmp_path)
-    assert list(trajectory.steps) == [1, 2, 3]
-    for name in ("best.pt", "last.ckpt", "final.safetensors"):
-        assert any(name in line for line in trajectory.left_out), name
-
-
-def test_a_list_without_numbers_keeps_its_order(tmp_path):
-    names = ["before.pt", "after.pt", "end.pt"]
-    for value, name in enumerate(names):
-        write(tmp_path / name, state(value))
-    trajectory = th.open_trajectory([tmp_path / name for name in names])
-    assert [os.path.basename(source) for source in trajectory.sources] == names
-    assert list(trajectory.steps) == [0, 1, 2]
-
-
-def test_a_list_is_ordered_by_its_numbers(tmp_path):
-    paths = [tmp_path / f"epoch_{step}.pt" for step in (10, 2, 1)]
-    for path, step in zip(paths, (10, 2, 1)):
-        write(path, state(step))
-    check(paths, [state(1), state(2), state(10)])
-
-
-# Layouts of folders
-
-SIDE_FILES = ["optimizer.pt", "scheduler.pt", "rng_state.pth", "rng_state_0.pth", "training_args.bin", "scaler.pt"]
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "adapter_model.safetensors"])
-def test_one_folder_a_checkpoint(tmp_path, name):
-    """As the Trainer of transformers writes them, side files included."""
-    steps = [500, 1000, 1500]
-    for step in steps:
-        folder = tmp_path / f"checkpoint-{step}"
-        write(folder / name, state(step))
-        for side in SIDE_FILES:
-            torch.save({"state": {0: {"exp_avg": torch.ones(2, 3)}}, "param_groups": []}, folder / side)
-        (folder / "trainer_state.json").write_text("{}")
-    (tmp_path / "runs").mkdir()  # logs
-    kernel = check(tmp_path, [state(step) for step in steps])
-    assert list(kernel.steps) == steps
-
-
-def test_pythia_folders(tmp_path):
-    steps = [0, 1, 2, 512, 1000, 143000]
-    for step in steps:
-        write(tmp_path / f"step{step}" / "pytorch_model.bin", state(step))
-    assert list(check(tmp_path, [state(step) for step in steps]).steps) == steps
-
-
-def test_both_formats_in_one_sub_folder_is_read_from_safetensors(tmp_path):
-    for step in (1, 2):
-        write(tmp_path / f"checkpoint-{step}" / "model.safetensors", state(step))
-        write(tmp_path / f"checkpoint-{step}" / "pytorch_model.bin", state(100 + step))
-    check(tmp_path, [state(1), state(2)])
-
-
-def test_both_formats_side_by_side_is_read_from_safetensors(tmp_path):
-    for step in (1, 2):
-        write(tmp_path / f"epoch_{step}.safetensors", state(step))
-        write(tmp_path / f"epoch_{step}.pt", state(100 + step))
-    check(tmp_path, [state(1), state(2)])
-
-
-def write_sharded(folder, tensors, suffix, cut):
-    """The first `cut` tensors in one shard, the others in a second, with the index that names them."""
-    stem = "model" if suffix == "safetensors" else "pytorch_model"
-    items = list(tensors.items())
-    places = {}
-    for i, part in enumerate((items[:cut], items[cut:]), 1):
-        shard = f"{stem}-{i:05d}-of-00002.{suffix}"
-        write(folder / shard, dict(part))
-        places.update({name: shard for name, _ in part})
-    index = {"metadata": {"total_size": 32}, "weight_map": places}
-    (folder / f"{stem}.{suffix}.index.json").write_text(json.dumps(index))
-
-
-@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
-def test_sharded(tmp_path, suffix):
-    """The cut between the shards differs from checkpoint to checkpoint, as it does in Pythia."""
-    states = [state(step, tail=torch.tensor([float(step), 1.0])) for step in (100, 200, 300)]
-    for step, tensors in zip((100, 200, 300), states):
-        write_sharded(tmp_path / f"step{step}", tensors, suffix, cut=1 + step % 200 // 100)
-    assert list(check(tmp_path, states).steps) == [100, 200, 300]
-
-
-@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
-def test_sharded_beside_whole(tmp_path, suffix):
-    whole = "model.safetensors" if suffix == "safetensors" else "pytorch_model.bin"
-    write_sharded(tmp_path / "step1", state(1), suffix, cut=1)
-    write(tmp_path / "step2" / whole, state(2))
-    check(tmp_path, [state(1), state(2)])
-
-
-def test_runs_joined_end_to_end(tmp_path):
-    for run, base in (("warm", 0), ("cold", 50)):
-        for step in (1, 2, 10):
-            write(tmp_path / run / f"epoch_{step}.pt", state(base + step))
-    trajectory = th.open_trajectory([tmp_path / "warm", tmp_path / "cold"])
-    assert list(trajectory.steps) == [1, 2, 10, 1, 2, 10]
-    assert list(trajectory.runs) == ["warm"] * 3 + ["cold"] * 3
-    check([tmp_path / "warm", tmp_path / "cold"], [state(v) for v in (1, 2, 10, 51, 52, 60)])
-
-
 # Formats and content
 
 @pytest.mark.parametrize("suffix, legacy", [
@@ -223,7 +53,7 @@ def test_formats_mixed_in_one_run(tmp_path):
     check(tmp_path, [state(step) for step in range(4)])
 
 
-@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "module", "net", "model_state", "params"])
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "module", "net", "model_state", "params", "backbone"])
 @pytest.mark.parametrize("legacy", [False, True])
 def test_nested_in_a_training_checkpoint(tmp_path, key, legacy):
     """Real optimizer states: Adam's moments have the parameters' shapes and must not be mistaken for them."""
@@ -377,6 +207,15 @@ def test_large_float16_values_do_not_overflow(tmp_path):
     check(tmp_path, states)
 
 
+def test_two_networks_in_one_file_are_not_guessed_between(tmp_path):
+    """With a loss beside them, which is a tensor but no parameter."""
+    for epoch in (1, 2):
+        write(tmp_path / f"epoch_{epoch}.pt", {"generator": state(epoch), "discriminator": state(9), "loss": torch.tensor(0.5)})
+    with pytest.raises(th.TrajectoryError) as caught:
+        th.open_trajectory(tmp_path)
+    assert "generator" in str(caught.value) and "discriminator" in str(caught.value)
+
+
 # State dicts and modules in memory
 
 class Net(torch.nn.Module):
@@ -405,6 +244,19 @@ def test_numpy_state_dicts_and_their_steps():
     trajectory = th.open_trajectory(states)
     assert list(trajectory.steps) == [0, 1, 2] and len(trajectory) == trajectory.n == 3
     check(states, states)
+
+
+def test_one_network_collected_again_and_again():
+    """The classic slip: model.state_dict() gives no copies, and all entries hold the last values."""
+    model = torch.nn.Linear(2, 3)
+    for states in ([model.state_dict() for _ in range(3)], [model, model]):
+        with pytest.raises(th.TrajectoryError, match="clone|copy"):
+            th.open_trajectory(states)
+
+
+def test_sparse_tensors_are_refused_by_name():
+    with pytest.raises(th.TrajectoryError, match="adjacency"):
+        th.open_trajectory([state(step, adjacency=torch.eye(3).to_sparse()) for step in (1, 2)])
 
 
 def test_read_gives_segments_of_all_checkpoints(tmp_path):
