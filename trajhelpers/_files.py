@@ -230,11 +230,14 @@ def _parameters(content, where):
         if isinstance(content.get(key), Mapping) and (state := dict(_flat(content[key]))):
             return state
     state = {name: value for name, value in content.items() if _is_tensor(value)}
-    if state:
-        return state
     inner = [key for key, value in content.items() if isinstance(value, Mapping) and "optim" not in str(key) and dict(_flat(value))]
+    # A loss or a best score beside the weights is a tensor too, but a scalar.
+    if any(len(value.shape) for value in state.values()) or (state and not inner):
+        return state
     if len(inner) == 1:
         return dict(_flat(content[inner[0]]))
+    if inner:
+        raise CheckpointError(f"{where}: holds several networks, under {', '.join(map(repr, inner))}; save one of them alone")
     raise CheckpointError(f"{where}: no state dict found under its keys {', '.join(map(repr, content)) or '(none)'}; expected tensors, or one of {', '.join(_NESTED)}")
 
 
@@ -253,7 +256,11 @@ def _is_tensor(value):
 
 def from_state_dict(content, where):
     """The tensors of a state dict in memory, torch's or NumPy's; ``where`` names it in errors."""
-    return {str(name): _in_memory(value) for name, value in _parameters(content, where).items()}
+    state = _parameters(content, where)
+    for name, value in state.items():
+        if getattr(value, "is_sparse", False) or getattr(value, "is_quantized", False):
+            raise CheckpointError(f"{where}: tensor {name!r} is {'sparse' if value.is_sparse else 'quantized'}, and only dense tensors can be read; save it as a dense one")
+    return {str(name): _in_memory(value) for name, value in state.items()}
 
 
 def rows_first(tensor):

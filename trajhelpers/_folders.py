@@ -11,7 +11,7 @@ _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _INDEX = re.compile(r"(\.safetensors|\.bin)\.index\.json$")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.(safetensors|bin)$")
 # What the Trainer of transformers, accelerate and DeepSpeed write beside the weights.
-_SIDE = re.compile(r"^(optimizer|scheduler|rng_state|random_states|training_args|trainer_state|scaler|sampler|dataloader|custom_checkpoint)\b|optim_states|optimizer", re.IGNORECASE)
+_SIDE = re.compile(r"^(optimizer|scheduler|rng_state|random_states|training_args|trainer_state|scaler|sampler|dataloader|custom_checkpoint)(?![a-z])|optim_states|optimizer", re.IGNORECASE)
 _USUAL = [f"{stem}{ending}" for ending in (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json") for stem in ("model", "adapter_model", "pytorch_model")]
 
 
@@ -26,7 +26,7 @@ def find_checkpoints(source):
             raise FileNotFoundError(f"{folder}: no such file or folder")
         if not folder.is_dir():
             raise StepError(f"{folder}: is one checkpoint, and a trajectory needs two at least; give the folder, or several files")
-        return _as_runs({"": folder})
+        return _as_runs([("", folder)])
     paths = [Path(path) for path in source]
     if not paths:
         raise StepError("no checkpoints: the list is empty, and a trajectory needs two at least")
@@ -38,7 +38,7 @@ def find_checkpoints(source):
         other = next(path for path in paths if path not in folders)
         raise StepError(f"{folders[0]} is a run of several checkpoints, {other} is not: give runs or checkpoints, not both")
     if folders:
-        return _as_runs(dict(zip(_short_names(folders), folders)))
+        return _as_runs(list(zip(_short_names(folders), folders)))
     weights = [_weights(path) if path.is_dir() else path for path in paths]
     for path, found in zip(paths, weights):
         if found is None:
@@ -49,7 +49,7 @@ def find_checkpoints(source):
 
 def _as_runs(folders):
     steps, files, runs, left_out = [], [], [], []
-    for name, folder in folders.items():
+    for name, folder in folders:
         _refuse_distributed(folder)
         found, aside = _candidates(folder)
         some_steps, some_files, some_aside = _ordered(found)

@@ -6,6 +6,8 @@ import re
 _NUMBER = re.compile(r"(?P<decimal>\d+\.\d+(?:e[+-]?\d+)?|\d+e[+-]\d+)|(?P<whole>\d+)(?P<thousand>k(?![a-z]))?", re.IGNORECASE)
 _LABELS = [re.compile(rf"(?<![a-z]){label}[\W_]*$", re.IGNORECASE) for label in ("(?:global[_-]?)?steps?", "iter(?:ation)?s?", "ep(?:och)?s?")]
 _STEP, _ITERATION, _EPOCH = range(3)
+# A copy of some step's checkpoint, whatever numbers its name carries, unless all names are of this kind.
+_CHOSEN = re.compile(r"(?<![a-z])(best|last|latest|final)(?![a-z])", re.IGNORECASE)
 _INITIAL = re.compile(r"(?<![a-z])init(?:ial|ialization|ialisation)?(?![a-z])", re.IGNORECASE)
 
 
@@ -22,7 +24,9 @@ def steps_from_names(names):
     [1, 2, None]
     """
     numbers = [_numbers(name) for name in names]
-    shared = set.intersection(*(set(found) for found in numbers)) if len(names) > 1 else set()
+    if sum(bool(found) for name, found in zip(names, numbers) if not _CHOSEN.search(name)) > 1:
+        numbers = [[] if _CHOSEN.search(name) else found for name, found in zip(names, numbers)]
+    shared = set.intersection(*(set(found) for found in numbers if found)) if sum(map(bool, numbers)) > 1 else set()
     differing = [[number for number in found if number not in shared] for found in numbers]
     if not any(differing):
         # Nothing differs but, perhaps, the folder above: names that are all alike carry one step, and the caller says so.

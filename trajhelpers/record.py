@@ -1,5 +1,6 @@
 """Record a trajectory while a network trains."""
 
+import operator
 import queue
 import threading
 from pathlib import Path
@@ -24,7 +25,7 @@ class Recorder:
     steps : iterable of int, optional
         Record at these instead, e.g. :func:`pythia_steps`.
     resume : bool
-        Go on in a folder that holds a run: a step that is recorded again replaces the earlier one.
+        Go on in a folder that holds a run: a step that is recorded again replaces the earlier one, and later ones stay.
     overwrite : bool
         Delete the run that the folder holds.
 
@@ -52,10 +53,11 @@ class Recorder:
     """
 
     def __init__(self, folder, model, every=1, steps=None, resume=False, overwrite=False):
-        if not isinstance(every, int) or every < 1:
+        every = operator.index(every)
+        if every < 1:
             raise ValueError(f"every: expected a whole number of steps from 1 on, got {every}")
-        steps = None if steps is None else set(steps)
-        if steps and not all(isinstance(step, int) and step >= 0 for step in steps):
+        steps = None if steps is None else {operator.index(step) for step in steps}
+        if steps and min(steps) < 0:
             raise ValueError(f"steps: expected whole numbers from 0 on, got {sorted(steps)}")
         if resume and overwrite:
             raise ValueError("resume and overwrite exclude each other")
