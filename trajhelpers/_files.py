@@ -231,8 +231,8 @@ def _parameters(content, where):
             return state
     state = {name: value for name, value in content.items() if _is_tensor(value)}
     inner = [key for key, value in content.items() if isinstance(value, Mapping) and "optim" not in str(key) and dict(_flat(value))]
-    # A loss or a best score beside the weights is a tensor too, but a scalar.
-    if any(len(value.shape) for value in state.values()) or (state and not inner):
+    # A best score or a generator's state beside the weights is a tensor too, but a scalar or of integers.
+    if any(len(value.shape) and "float" in _dtype(value) for value in state.values()) or (state and not inner):
         return state
     if len(inner) == 1:
         return dict(_flat(content[inner[0]]))
