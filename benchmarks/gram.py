@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 # Some machines pin OpenBLAS to an older kernel; both variables must go before NumPy is imported.
@@ -22,6 +23,10 @@ import torch
 from safetensors.torch import save_file
 
 import trajhelpers as th
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import oracle
+import trajectories
 
 PARTS = 10
 
@@ -101,6 +106,27 @@ def peak_memory(n, megabytes, precision, folder):
     return float(subprocess.run([sys.executable, "-c", _MEMORY, folder, precision], capture_output=True, text=True, check=True).stdout)
 
 
+def worst_error(states, precision, origins=8):
+    """Largest error of a cosine of C, of C_τ for some τ, and between consecutive updates, against direct differences in float64."""
+    kernel = th.gram(th.open_trajectory(states), "cpu", precision)
+    theta, worst = oracle.flat(states), 0.0
+    for origin in [None, *np.linspace(0, kernel.n - 1, origins).round().astype(int).tolist()]:
+        worst = max(worst, abs(kernel.cosine(origin) - oracle.cosine(theta, origin)).max())
+    t = np.arange(1, kernel.n - 1)
+    return worst, abs(kernel.cosine_between(t, t + 1, t - 1, t) - oracle.angle_cosines(theta)["consecutive"]).max()
+
+
+def accuracy(p):
+    print(f"\nlargest error of a cosine, p = {p:,}, n = 60: C and C_τ for eight τ, consecutive updates")
+    for name, build in trajectories.ACCURACY_TABLE.items():
+        states = build(p)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            values = [error for precision in ("float64", "float32") for error in worst_error(states, precision)]
+        warned = "  warned of" * any("rounding" in str(warning.message) for warning in caught)
+        print(f"  {name:28} float64 {values[0]:.1e} {values[1]:.1e}   float32 {values[2]:.1e} {values[3]:.1e}{warned}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--p", type=int, default=2_000_000, help="parameters (default: 2,000,000)")
@@ -120,6 +146,7 @@ def main():
         times = from_files(n, options.p, options.repeats)
         limit = max(times["read"], times["torch"])
         print(f"  n = {n:<4} ({limit:.3f} s)                              {times['float32'] / limit:6.2f}   {times['float64'] / limit:6.2f}")
+    accuracy(options.p)
     if not options.no_memory:
         print("\npeak memory above the interpreter with torch, 64 checkpoints (MB)")
         for megabytes in (64, 256):
