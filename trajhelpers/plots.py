@@ -202,7 +202,7 @@ def plot_angles(kernel, names=("consecutive", "update_position", "update_total")
             ax.plot(x[start:start + len(angle)], angle, label=_ANGLE_LABELS[name])
     ax.axhline(90, color=NULL_COLOUR, linewidth=1, linestyle="-", zorder=0)
     ax.set_ylabel("angle (degrees)")
-    ax.legend()
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return ax
 
 
@@ -224,7 +224,7 @@ def plot_norms(kernel, names=("parameters", "updates", "from_initialization"), s
             ax.plot(x[start:start + len(length)], length, label=_NORM_LABELS[name])
     ax.set_yscale("log")
     ax.set_ylabel("length (parameter units)")
-    ax.legend()
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return ax
 
 
@@ -248,7 +248,7 @@ def plot_spectra(kernel, names=("K", "C", "K0", "C0"), origin=0, ax=None):
     ax.set_yscale("log")
     ax.set_xlabel("rank")
     ax.set_ylabel("share of the sum")
-    ax.legend()
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return ax
 
 
