@@ -308,3 +308,13 @@ def test_training_is_not_touched(tmp_path):
         record(1)
     assert torch.equal(torch.rand(3), expected)
     assert model.training and all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def test_a_resumed_run_leaves_nothing_of_the_one_it_abandons(tmp_path):
+    """Back to step 3 of 6, and on to 5 only: step 6 of the first run must not follow step 5 of the second."""
+    model = Net()
+    earlier = record_run(tmp_path / "run", count=6, model=model)
+    (tmp_path / "run" / ".step_7.safetensors.123.tmp").write_bytes(b"half")
+    later = record_run(tmp_path / "run", count=5, model=model, first=4, resume=True)
+    same(tmp_path / "run", {**earlier, **{step: later[step] for step in (4, 5)}}, range(6))
+    assert not list((tmp_path / "run").glob(".*"))

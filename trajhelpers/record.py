@@ -25,7 +25,8 @@ class Recorder:
     steps : iterable of int, optional
         Record at these instead, e.g. :func:`pythia_steps`.
     resume : bool
-        Go on in a folder that holds a run: a step that is recorded again replaces the earlier one, and later ones stay.
+        Go on in a folder that holds a run: the first step that is recorded replaces the earlier checkpoint of that step and
+        deletes those after it, so that the folder holds one run.
     overwrite : bool
         Delete the run that the folder holds.
 
@@ -73,6 +74,9 @@ class Recorder:
                 file.unlink()
         elif earlier and not resume:
             raise ExistingRunError(f"{self._folder}: holds a run already ({len(earlier)} checkpoints); go on with resume=True, replace it with overwrite=True, or choose another folder")
+        for file in self._folder.glob(".step_*.tmp"):      # left by a process that was killed
+            file.unlink()
+        self._abandoned = earlier if resume else []
         self._waiting = queue.Queue(_WAITING_CHECKPOINTS)
         self._error = None
         self._writer = threading.Thread(target=self._write, daemon=True)
@@ -102,6 +106,10 @@ class Recorder:
     def _put(self, step):
         if not self._writer.is_alive():
             raise TrajectoryError(f"{self._folder}: this recorder is closed; make another with resume=True")
+        for file in self._abandoned:
+            if int(file.stem.removeprefix("step_")) > step:
+                file.unlink(missing_ok=True)
+        self._abandoned = []
         self._waiting.put((step, {name: parameter.detach().to("cpu", copy=True).contiguous() for name, parameter in self._parameters.items()}))
 
     def _write(self):
