@@ -299,3 +299,23 @@ def test_a_folder_of_epochs_through_the_command_line(tmp_path, first, capsys):
         np.testing.assert_allclose(found["norms"][series], values, rtol=1e-12, err_msg=series)
     for name, values in oracle.spectra(expected).items():
         np.testing.assert_allclose(found["spectra"][name], values, rtol=0, atol=1e-12 * values[0], err_msg=name)
+
+
+def test_a_part_of_a_permuted_tensor_is_refused(tmp_path):
+    """Elements 0:9 of a channels_last file are not those of the flattened tensor: whole is fine, a part would be silently wrong."""
+    states = [{"w": torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last)} for _ in range(3)]
+    for step, state in enumerate(states):
+        torch.save(state, tmp_path / f"step_{step}.pt")
+    trajectory = th.open_trajectory(tmp_path)
+    whole = th.gram(trajectory, device="cpu", groups={"all": [("w", None, None)]})
+    np.testing.assert_allclose(whole.gram(), oracle.gram(oracle.flat(states)), rtol=1e-12)
+    with pytest.raises(ValueError, match="channels_last"):
+        th.gram(trajectory, device="cpu", groups={"part": [("w", 0, 9)]})
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse")
+def test_sparse_tensors_in_a_file_are_refused_by_name(tmp_path):
+    for step in (1, 2):
+        torch.save({"w": torch.ones(3), "embedding": torch.eye(3).to_sparse()}, tmp_path / f"step_{step}.pt")
+    with pytest.raises(th.CheckpointError, match="(?s)step_1.*'embedding'.*sparse"):
+        th.open_trajectory(tmp_path)

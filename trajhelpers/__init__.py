@@ -30,6 +30,7 @@ _LAZY = {
     "Recorder": "record", "pythia_steps": "record",
     "plot_map": "plots", "plot_maps": "plots", "plot_angles": "plots", "plot_norms": "plots", "plot_spectra": "plots",
     "plot_path": "plots", "plot_sheet": "plots",
+    "use_style": "style",
     "origin_slider": "widgets", "picture_slider": "widgets",
 }
 

@@ -28,11 +28,10 @@ def main(arguments=None):
 def _gram(options):
     source = options.source[0] if len(options.source) == 1 else options.source
     trajectory = open_trajectory(source, include=options.include, exclude=options.exclude, nonfinite=options.nonfinite)
-    files = [line for line in trajectory.left_out if line.split(":")[0] not in trajectory.names]
-    for line in files[:20]:
+    for line in trajectory.left_out[:20]:
         print(f"left out {line}", file=sys.stderr)
-    if len(files) > 20:
-        print(f"left out {len(files) - 20} more", file=sys.stderr)
+    if len(trajectory.left_out) > 20:
+        print(f"left out {len(trajectory.left_out) - 20} more", file=sys.stderr)
     if options.every < 1:
         raise ValueError(f"--every: expected a whole number from 1 on, got {options.every}")
     if options.every > 1:

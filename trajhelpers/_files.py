@@ -147,8 +147,12 @@ def _safetensors(path):
 def _zipped(path):
     from torch._subclasses.fake_tensor import FakeTensorMode
     # Under fake tensors torch.load reads the index alone, and notes where each storage begins.
-    with FakeTensorMode():
-        state = _parameters(_torch_load(path), path)
+    try:
+        with FakeTensorMode():
+            state = _parameters(_torch_load(path), path)
+    except CheckpointError:
+        # Sparse and quantized tensors have no fakes; a plain load says what they are, or what else is wrong.
+        return from_state_dict(_torch_load(path), path)
     records = _records(path)
     stored = {name: _located(name, tensor, path, records) for name, tensor in state.items()}
     unlocated = [name for name, tensor in stored.items() if tensor is None]

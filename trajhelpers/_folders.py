@@ -113,7 +113,7 @@ def _ordered(found, in_given_order=False):
     """Sort (name, file) by the step in the name; ``in_given_order`` is for lists whose names carry no step at all."""
     left_out = []
     steps = steps_from_names([name for name, _ in found])
-    if in_given_order and len(found) > 1 and not any(re.search(r"\d", name) for name, step in zip((name for name, _ in found), steps) if step is not None):
+    if in_given_order and not any(step is not None and re.search(r"\d", name) for step, (name, _) in zip(steps, found)):
         return list(range(len(found))), [file for _, file in found], left_out
     at = {}
     for step, (name, file) in zip(steps, found):
@@ -123,13 +123,16 @@ def _ordered(found, in_given_order=False):
         other = at.setdefault(step, file)
         if other is file:
             continue
-        formats = {file.name.endswith((".safetensors", ".safetensors.index.json")), other.name.endswith((".safetensors", ".safetensors.index.json"))}
-        if len(formats) == 1:
+        if _is_safetensors(file) == _is_safetensors(other):
             raise StepError(f"{other} and {file} are both at step {step}; move one away, or list the files to be read")
-        kept, dropped = (file, other) if file.name.endswith((".safetensors", ".safetensors.index.json")) else (other, file)
+        kept, dropped = (file, other) if _is_safetensors(file) else (other, file)
         at[step] = kept
         left_out.append(f"{dropped}: step {step} is read from {kept.name}")
     return sorted(at), [at[step] for step in sorted(at)], left_out
+
+
+def _is_safetensors(file):
+    return ".safetensors" in file.suffixes
 
 
 def _short_names(paths):

@@ -4,8 +4,8 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 import numpy as np
 
@@ -118,8 +118,8 @@ class Trajectory:
     n = property(lambda self: len(self.steps), doc="Number of checkpoints.")
     p = property(lambda self: sum(self.sizes.values()), doc="Number of parameters.")
     sizes = property(lambda self: {name: stored[0].size for name, stored in self._tensors.items()}, doc="Number of parameters, by name.")
-    nbytes = property(lambda self: sum(tensor.size * RAW[tensor.dtype].itemsize for stored in self._tensors.values() for tensor in stored),
-                      doc="Bytes of all parameters in all checkpoints, as stored.")
+    permuted = property(lambda self: {name for name, stored in self._tensors.items() if stored[0].strides},
+                        doc="Names of tensors that all checkpoints store in another order than row-major (channels_last), in which they are read.")
 
     def __len__(self):
         return self.n
@@ -145,7 +145,7 @@ class Trajectory:
         Parameters
         ----------
         segment : list of (name, start, stop)
-            Ranges of flattened tensors (as they lie in the files, where all are stored in channels_last order).
+            Ranges of flattened tensors; those of :attr:`permuted` tensors are in the order of the files.
 
         Returns
         -------

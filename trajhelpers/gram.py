@@ -58,7 +58,7 @@ def gram(trajectory, device="auto", precision="float64", groups=None):
 
     Notes
     -----
-    n²p multiplications and one read of every checkpoint. Global settings (threads, TF32, autocast) neither matter
+    n²p multiplications and one read of every checkpoint (a second one of two that come out equal without being neighbours). Global settings (threads, TF32, autocast) neither matter
     nor change. Interrupting is safe at any time. Derived in chapter "The kernel and its maps".
 
     >>> import numpy as np, trajhelpers as th
@@ -103,6 +103,9 @@ def _segments(trajectory, groups):
             start, stop = 0 if start is None else start, sizes[name] if stop is None else stop
             if not 0 <= start < stop <= sizes[name]:
                 raise ValueError(f"groups: {group!r} asks for elements {start}:{stop} of {name!r}, which has {sizes[name]}")
+            if (start, stop) != (0, sizes[name]) and name in trajectory.permuted:
+                raise ValueError(f"groups: {group!r} asks for a part of {name!r}, which is stored in channels_last order: its elements {start}:{stop} are not those of the "
+                                 "flattened tensor; save contiguous tensors, or take it whole")
             segments[group].append((name, start, stop))
     if not segments or not all(segments.values()):
         raise ValueError("groups: a group without a tensor")
@@ -327,8 +330,9 @@ def _nonfinite_checkpoints(trajectory, segment, precision):
 
 
 def _warn_of_identical(kernel, trajectory):
-    # The kernel knows which are equal up to rounding, for all pairs at once; whether they are equal is read again.
-    pairs = [f"{kernel.steps[s]} and {kernel.steps[t]}" for s, t in kernel.identical() if _equal(trajectory[[s, t]])]
+    # A float64 increment of zero is proof. For other pairs the kernel knows which are equal up to rounding, and those few are read again.
+    still = np.diag(kernel.total) == 0 if kernel.precision == "float64" else np.full(kernel.n, False)
+    pairs = [f"{kernel.steps[s]} and {kernel.steps[t]}" for s, t in kernel.identical() if (t == s + 1 and still[t]) or _equal(trajectory[[s, t]])]
     if pairs:
         more = f" … ({len(pairs)} pairs)" if len(pairs) > 10 else ""
         warnings.warn(f"checkpoints at steps {', '.join(pairs[:10])}{more} are identical", TrajectoryWarning, stacklevel=3)
@@ -342,16 +346,18 @@ def _equal(pair):
 # ---- progress ----
 
 class _Progress:
-    """Counts bytes as stored. Threads add, the main thread shows: a notebook's bar must be drawn from there."""
+    """Counts bytes, of the widest type that a tensor is stored in. Threads add, the main thread shows: a notebook's bar must be drawn from there."""
 
     def __init__(self, trajectory, bar):
         self._bytes = {name: trajectory.n * RAW[dtype].itemsize for name, dtype in trajectory.dtypes.items()}
         self._bar, self._done, self._lock = bar, 0, threading.Lock()
 
+    def bytes(self, segment):
+        return sum((stop - start) * self._bytes[name] for name, start, stop in segment)
+
     def add(self, block):
-        count = sum((stop - start) * self._bytes[name] for name, start, stop in block)
         with self._lock:
-            self._done += count
+            self._done += self.bytes(block)
 
     def show(self):
         self._bar.update(self._done - self._bar.n)
@@ -359,8 +365,8 @@ class _Progress:
 
 @contextmanager
 def _progress(trajectory, segments):
-    total = sum((stop - start) * trajectory.n * RAW[trajectory.dtypes[name]].itemsize for segment in segments.values() for name, start, stop in segment)
-    with tqdm(total=total, unit="B", unit_scale=True, desc="kernel", delay=1) as bar:
+    with tqdm(unit="B", unit_scale=True, desc="kernel", delay=1) as bar:
         progress = _Progress(trajectory, bar)
+        bar.total = sum(map(progress.bytes, segments.values()))
         yield progress
         progress.show()

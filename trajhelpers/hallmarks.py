@@ -136,8 +136,8 @@ def spectra(kernel, origin=0):
 def effective_rank(eigenvalues):
     """How many directions a spectrum uses: the participation ratio (Σλ)² / Σλ².
 
-    1 for a single direction, m for m equal ones. Beyond the paper: it puts one number on its spectra, as Recanatesi and
-    others do for neural activity (doi:10.1016/j.patter.2022.100555).
+    1 for a single direction, m for m equal ones. Beyond the paper: it puts one number on each of its spectra. The inverse
+    participation ratio of physics, turned over.
 
     >>> effective_rank([2.0, 2.0, 0.0])
     2.0

@@ -136,12 +136,12 @@ class TrajectoryKernel:
 
     def kept(self, origin=None):
         """Indices of the checkpoints that have a row in ``gram(origin)`` and ``cosine(origin)``."""
-        return self._kept(origin)[0]
+        return np.flatnonzero(self._moved(origin)[0])
 
     def distance(self, start, end):
         """‖θ_end − θ_start‖ for arrays of checkpoint indices of one shape; ``start=None`` measures from O."""
         start, end, rows = self._displacements(start, end)
-        squared = np.einsum("ij,jk,ik->i", rows, self.total, rows, optimize=True)
+        squared, _ = self._squared(rows)
         return np.sqrt(np.maximum(squared, 0)).reshape(end.shape)
 
     def cosine_between(self, start, end, other_start, other_end):
@@ -156,17 +156,13 @@ class TrajectoryKernel:
         start, end, a = self._displacements(start, end)
         other_start, other_end, b = self._displacements(other_start, other_end)
         shape = np.broadcast_shapes(end.shape, other_end.shape)
-        total, path = self.total, self._squared_path.sum(0)
-        sides, squares = [], []
+        squares = []
         for rows in (a, b):
-            side = rows @ total
-            squared = np.einsum("ij,ij->i", side, rows)
-            made_of = np.abs(rows) @ path
+            squared, made_of = self._squared(rows)
             squared[squared <= _NO_DISPLACEMENT * made_of] = np.nan
             self._warn_of_rounding(made_of, squared)
-            sides.append(side)
             squares.append(squared)
-        inner = np.einsum("ij,ij->i", *np.broadcast_arrays(sides[0], b))
+        inner = np.einsum("ij,ij->i", *np.broadcast_arrays(a @ self.total, b))
         return _cosine(inner, *squares).reshape(shape)
 
     def identical(self):
@@ -178,7 +174,7 @@ class TrajectoryKernel:
         [(0, 2), (2, 3)]
         """
         total = self.total
-        made_of = _NO_DISPLACEMENT * np.cumsum(np.diag(total))
+        made_of = _NO_DISPLACEMENT * np.cumsum(self._squared_path.sum(0))
         # Squared distances from all s to t grow from those to t − 1: nothing large is subtracted from anything large.
         squared, largest, before, pairs = np.zeros(self.n), np.zeros(self.n), np.full(self.n, False), []
         for t in range(1, self.n):
@@ -207,22 +203,26 @@ class TrajectoryKernel:
             raise IndexError(f"checkpoint index {index} is out of range for {self.n} checkpoints (this is the index, not the step)")
         return index % self.n
 
-    def _kept(self, origin):
-        """Indices with a direction from the origin, their rows of coefficients, their squared distances."""
+    def _squared(self, rows):
+        """Squared lengths of displacements, and the sums of the squared increments that they are made of."""
+        return np.einsum("ij,ij->i", rows @ self.total, rows), np.abs(rows) @ self._squared_path.sum(0)
+
+    def _moved(self, origin):
+        """Which checkpoints have a direction from the origin, and the displacements of all."""
         _, _, rows = self._displacements(origin, np.arange(self.n))
-        squared = np.einsum("ij,jk,ik->i", rows, self.total, rows, optimize=True)
-        moved = squared > _NO_DISPLACEMENT * (np.abs(rows) @ self._squared_path.sum(0))
-        return np.flatnonzero(moved), rows, moved
+        squared, made_of = self._squared(rows)
+        return squared > _NO_DISPLACEMENT * made_of, rows
 
     def _seen_from(self, origin):
-        kept, rows, moved = self._kept(origin)
+        moved, rows = self._moved(origin)
+        lost = ~moved
         if origin is not None:
-            moved[self._indices(origin)] = True
-        if not moved.all():
-            lost = ", ".join(str(step) for step in self.steps[~moved])
-            where = "are zero" if origin is None else f"equal the origin (step {self.steps[origin]})"
+            lost[self._indices(origin)] = False
+        if lost.any():
+            lost = ", ".join(str(step) for step in self.steps[lost])
+            where = "are zero" if origin is None else f"equal the origin (step {self.steps[origin]}), or come too close to tell,"
             warnings.warn(f"checkpoints at step {lost} {where} and have no direction: left out of the map", TrajectoryWarning, stacklevel=4)
-        rows = rows[kept]
+        rows = rows[moved]
         return _symmetric(rows @ self.total @ rows.T), np.abs(rows) @ self._squared_path.sum(0)
 
     def _warn_of_rounding(self, made_of, squared):

@@ -230,7 +230,7 @@ def independent_initializations(n=2, cosine=0.0):
     -------
     TrajectoryKernel
 
-    Source: Fig 2 of the paper, where two ResNet50 have .374; counting gives .369. Chapter "The kernel and its maps".
+    Source: Fig 2 of the paper, where two ResNet50 have .374; counting gives .369. Chapter "A first map".
 
     >>> import trajhelpers as th
     >>> th.independent_initializations(3, cosine=0.369).cosine().round(3)
@@ -266,7 +266,7 @@ def initialization_cosine(tensors):
     ValueError
         Where everything starts at zero.
 
-    Source: Fig 2 of the paper (.374 for ResNet50, measured); chapter "The kernel and its maps".
+    Source: Fig 2 of the paper (.374 for ResNet50, measured); chapter "A first map".
 
     torchvision's ResNet50: convolutions are normal with variance 2 / (channels out × kernel area), a BatchNorm follows each, with scales
     of one and shifts of zero, and the last layer is uniform on ±1/√2048.

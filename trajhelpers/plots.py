@@ -4,8 +4,9 @@ The horizontal axis of every line plot shows steps, in their unit (`unit`, "step
 
 - linear, where the largest gap between neighbouring checkpoints is at most 50 times the smallest;
 - symmetric-logarithmic, where it is more (Pythia's 0, 1, 2, 4, …, 512, 1000, 2000, …, 143000);
-- one checkpoint a place, labelled with its step, where several runs are joined: their steps begin again. Maps are drawn this way always,
-  so that each checkpoint has a row of the same height whatever the spacing.
+- the checkpoint's index, where several runs are joined: their steps begin again.
+
+Maps give each checkpoint a row of the same height, whatever the spacing, and label rows with their steps (joined runs with their names).
 """
 
 import math
@@ -15,7 +16,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from .hallmarks import angles, mds, norms, principal_components, spectra
-from .style import MAP_COLOURS, NULL_COLOUR, STEP_COLOURS, UNDEFINED_COLOUR, styled
+from .style import MAP_COLOURS, NULL_COLOUR, STEP_COLOURS, styled
 
 _MOST_UNEVEN_LINEAR = 50
 
@@ -73,7 +74,8 @@ def plot_map(kernel, origin=None, ax=None, vmin=None, vmax=1.0, unit="step", col
         vmin = _round_down(cosine)
     if ax is None:
         _, ax = plt.subplots(figsize=(4.6, 3.9))
-    image = _draw_map(ax, cosine, vmin, vmax)
+    image = ax.imshow(cosine, cmap=MAP_COLOURS, vmin=vmin, vmax=vmax, interpolation="none")
+    ax.grid(False)
     kept = kernel.kept(origin)
     _label_checkpoints(ax.xaxis, kernel, kept, unit)
     _label_checkpoints(ax.yaxis, kernel, kept, unit)
@@ -124,16 +126,9 @@ def plot_maps(kernels, origin=None, columns=4, vmin=None, vmax=1.0, unit="step")
 
 
 def _round_down(cosine):
-    """The lightest colour: the least cosine, rounded down to a twentieth."""
-    least = np.nanmin(cosine, initial=1)
+    """The lightest colour: the least cosine, rounded down to a twentieth, or more finely where all are close to one."""
+    least = cosine.min(initial=1)
     return max(-1.0, math.floor(least * 20) / 20) if least < 0.95 else math.floor(least * 200) / 200 - 0.005
-
-
-def _draw_map(ax, cosine, vmin, vmax):
-    colours = plt.get_cmap(MAP_COLOURS).with_extremes(bad=UNDEFINED_COLOUR)
-    image = ax.imshow(np.ma.masked_invalid(cosine), cmap=colours, vmin=vmin, vmax=vmax, interpolation="none")
-    ax.grid(False)
-    return image
 
 
 def _label_checkpoints(axis, kernel, kept, unit):

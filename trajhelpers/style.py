@@ -1,13 +1,12 @@
 """How the figures look: legible at the 700 pixels of a page, in greyscale, and to the colour-blind."""
 
 import matplotlib
-from cycler import cycler
+from matplotlib import cycler
 
 # Light where two checkpoints point apart, dark where they point the same way, as in the paper. Lightness falls evenly.
 MAP_COLOURS = "magma_r"
 # The same, for checkpoints along a path: its light end still shows on white.
 STEP_COLOURS = "viridis_r"
-UNDEFINED_COLOUR = "#b8b8b8"
 NULL_COLOUR = "#8a8a8a"
 
 # Lightness 0, 36, 46, 62, 72 of 100; the least difference between two is 31 ΔE with and without red or green vision.
