@@ -28,6 +28,8 @@ __version__ = "0.1.0"
 # These import torch, matplotlib or ipywidgets, which would make `import trajhelpers` slow for those who need none of them.
 _LAZY = {
     "Recorder": "record", "pythia_steps": "record",
+    "Recipe": "recipe", "SAM": "optimizers", "build_model": "models", "load_data": "datasets", "train": "training", "read_log": "training",
+    "load_study": "lab", "run_studies": "lab", "STUDIES": "studies",
     "plot_map": "plots", "plot_maps": "plots", "plot_angles": "plots", "plot_norms": "plots", "plot_spectra": "plots",
     "plot_path": "plots", "plot_sheet": "plots",
     "use_style": "style",

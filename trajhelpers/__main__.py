@@ -1,4 +1,4 @@
-"""The command line: ``trajhelpers gram``, ``hallmarks`` and ``plot``. Bad input ends with exit code 2 and one line that says why."""
+"""The command line: ``trajhelpers gram``, ``hallmarks``, ``plot``, ``train`` and ``study``. Bad input ends with exit code 2 and one line that says why."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ def main(arguments=None):
             warnings.simplefilter("always", TrajectoryWarning)
             warnings.showwarning = _show_warning
             options.run(options)
-    except (TrajectoryError, OSError, ValueError, IndexError) as error:
+    except (TrajectoryError, OSError, ValueError, IndexError, ImportError) as error:
         print(f"trajhelpers: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -66,6 +66,30 @@ def _plot(options):
     print(options.output)
 
 
+def _train(options):
+    from .paper import paper_recipe
+    from .recipe import Recipe
+    from .training import train
+    recipe = Recipe.load(options.recipe) if options.recipe.endswith(".json") else paper_recipe(options.recipe)
+    log = train(recipe, options.out, options.device, options.data_folder, resume=options.resume, overwrite=options.overwrite)
+    print(f"{options.out}: test accuracy {log.test_accuracy.iloc[-1]:.2%} after {log.step.iloc[-1]} steps")
+
+
+def _study(options):
+    from .lab import run_studies
+    from .studies import STUDIES
+    if options.list:
+        for study in STUDIES.values():
+            print(f"{study.name:22} {sum(map(len, study.arms.values())):3} recipes   {study.asks} ({study.source})")
+        return
+    if bool(options.names) == options.all:
+        raise ValueError("study: expected one or more names, or --all; --list lists them")
+    names = list(STUDIES) if options.all else options.names
+    run_studies(names, options.out, options.seeds, options.jobs, options.device)
+    for name in names:
+        print(f"{options.out}/studies/{name}/runs.csv")
+
+
 def _plain(value):
     """For JSON: arrays as lists, what is undefined as null."""
     if isinstance(value, dict):
@@ -107,6 +131,25 @@ def _parser():
     command.add_argument("kernel", metavar="RUN.npz")
     command.add_argument("-o", "--output", required=True, metavar="RUN.png", help="a picture in any format of matplotlib's, by its ending")
     command.set_defaults(run=_plot)
+
+    command = commands.add_parser("train", help="train by a recipe and record the trajectory", description="Train by a recipe and record the trajectory. Under torchrun or accelerate launch every process takes its share of each batch.")
+    command.add_argument("recipe", metavar="RECIPE", help="a recipe's .json file, or the name of one of the paper's, e.g. vgg16-cifar10")
+    command.add_argument("-o", "--out", required=True, metavar="FOLDER", help="where checkpoints and log go")
+    command.add_argument("--data-folder", metavar="FOLDER", help="where CIFAR-10 or ImageNet lie; nothing is downloaded")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    command.add_argument("--resume", action="store_true", help="go on with the run in the folder")
+    command.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
+    command.set_defaults(run=_train)
+
+    command = commands.add_parser("study", help="run the studies of the book", description="Train the recipes of a study and write its table, logs and kernels. What was trained before is kept; an interrupted study goes on.")
+    command.add_argument("names", nargs="*", metavar="NAME", help="studies, e.g. momentum-decay-vgg")
+    command.add_argument("--all", action="store_true", help="all of them")
+    command.add_argument("--list", action="store_true", help="list them, and run nothing")
+    command.add_argument("--seeds", type=int, default=3, help="seeds 0 to this, less one, of every recipe (default: 3)")
+    command.add_argument("--jobs", type=int, default=2, help="processes of one thread each (default: 2)")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    command.add_argument("-o", "--out", default="runs", metavar="FOLDER", help="where everything goes (default: runs)")
+    command.set_defaults(run=_study)
     return parser
 
 

@@ -18,7 +18,7 @@ class StepError(TrajectoryError):
 
 
 class NonFiniteError(TrajectoryError):
-    """A checkpoint holds NaN or infinity."""
+    """A checkpoint holds NaN or infinity, or the loss of a training run became so."""
 
 
 class ExistingRunError(TrajectoryError, FileExistsError):
@@ -27,3 +27,8 @@ class ExistingRunError(TrajectoryError, FileExistsError):
 
 class TrajectoryWarning(UserWarning):
     """The result is right as far as it goes, but the reader must know something to read it well."""
+
+
+def missing_extra(what, package, extra):
+    """An ImportError that says what to install."""
+    return ImportError(f"{what} needs {package}, which is not installed: pip install 'trajhelpers[{extra}]'")

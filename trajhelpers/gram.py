@@ -19,6 +19,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
+from ._devices import choose_device
 from ._files import RAW
 from .errors import NonFiniteError, TrajectoryWarning
 from .kernel import TrajectoryKernel
@@ -71,7 +72,9 @@ def gram(trajectory, device="auto", precision="float64", groups=None):
     """
     if precision not in _COLUMNS:
         raise ValueError(f"precision: expected 'float64' or 'float32', got {precision!r}")
-    device = _resolved(device, precision)
+    device = choose_device(device)
+    if device.startswith("mps") and precision == "float64":
+        raise ValueError("device: 'mps' has no float64; use precision='float32' there, or device='cpu'")
     segments = _segments(trajectory, groups)
     while True:
         try:
@@ -285,25 +288,6 @@ def _exact_products():
     finally:
         for place, setting in zip(places, before):
             place.fp32_precision = setting
-
-
-def _resolved(device, precision):
-    import torch
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        kind = None
-    if kind not in ("cpu", "cuda", "mps"):
-        raise ValueError(f"device: expected 'auto', 'cpu', 'cuda', 'cuda:<i>' or 'mps', got {device!r}")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device: {device!r} was asked for, but torch {torch.__version__} finds no CUDA device; use device='cpu'")
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("device: 'mps' was asked for, but torch finds none; use device='cpu'")
-    if kind == "mps" and precision == "float64":
-        raise ValueError("device: 'mps' has no float64; use precision='float32' there, or device='cpu'")
-    return str(device)
 
 
 # ---- what can be wrong with the values ----

@@ -90,6 +90,12 @@ class Recorder:
         if step % self._every == 0 if self._steps is None else step in self._steps:
             self._put(step)
 
+    def flush(self):
+        """Wait until what has been recorded so far is on disk."""
+        if self._writer.is_alive():
+            self._waiting.join()
+        self._raise_error()
+
     def close(self):
         """Wait until all is written. The end of the ``with`` block does this."""
         if self._writer.is_alive():
@@ -115,14 +121,14 @@ class Recorder:
     def _write(self):
         from safetensors.torch import save_file
         while (item := self._waiting.get()) is not None:
-            if self._error:
-                continue
             step, state = item
             try:
-                with atomic_path(self._folder / f"step_{step}.safetensors") as temporary:
-                    save_file(state, temporary, metadata={"step": str(step)})
+                if not self._error:
+                    with atomic_path(self._folder / f"step_{step}.safetensors") as temporary:
+                        save_file(state, temporary, metadata={"step": str(step)})
             except Exception as error:  # raised in the caller's thread, where it can be seen
                 self._error = error
+            self._waiting.task_done()
 
     def _raise_error(self):
         if self._error:

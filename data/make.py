@@ -1,0 +1,72 @@
+"""Make what `data/` holds: python data/make.py images | studies RUNS | manifest. `make data` calls all three."""
+
+import gzip
+import hashlib
+import json
+import platform
+import shutil
+import sys
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+TRAIN = 4096
+
+
+def images():
+    """Fashion-MNIST pooled to 14 × 14: all test images, and the first 4,096 to train with."""
+    if not DEBIAN.is_dir():
+        sys.exit(f"{DEBIAN} is missing: apt-get install dataset-fashion-mnist")
+    arrays = {}
+    for split, stem, count in (("train", "train", TRAIN), ("test", "t10k", 10_000)):
+        raw = np.frombuffer(gzip.open(DEBIAN / f"{stem}-images-idx3-ubyte.gz").read(), np.uint8, offset=16).reshape(-1, 14, 2, 14, 2)
+        labels = np.frombuffer(gzip.open(DEBIAN / f"{stem}-labels-idx1-ubyte.gz").read(), np.uint8, offset=8)
+        arrays[f"{split}_images"] = raw[:count].mean(axis=(2, 4)).round().astype(np.uint8)
+        arrays[f"{split}_labels"] = labels[:count]
+    np.savez_compressed(HERE / "fashion-mnist.npz", **arrays)
+
+
+def studies(runs):
+    """Take over what `trajhelpers study --all --out RUNS` made."""
+    for table in sorted(Path(runs).glob("studies/*/runs.csv")):
+        target = HERE / "studies" / table.parent.name
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(table.parent, target)
+
+
+ORIGINS = {
+    "fashion-mnist.npz": {
+        "command": "python data/make.py images", "licence": "MIT, Copyright 2017 Zalando SE",
+        "origin": "Fashion-MNIST (https://github.com/zalandoresearch/fashion-mnist), from Debian's package dataset-fashion-mnist 0.0~git20200523.55506a9-1",
+        "versions": ["numpy"]},
+    "studies/": {
+        "command": "trajhelpers study --all --seeds 3 --jobs 2 --out runs && python data/make.py studies runs", "licence": "MIT, as the book",
+        "origin": "computed by this repository", "versions": ["torch", "numpy"]},
+}
+
+
+def manifest():
+    """Say of each file where it comes from. A file that did not change keeps its entry."""
+    path = HERE / "manifest.json"
+    before = json.loads(path.read_text())["files"] if path.exists() else {}
+    files = {}
+    for file in sorted(HERE.rglob("*")):
+        name = file.relative_to(HERE).as_posix()
+        if not file.is_file() or name in ("manifest.json", "make.py") or name.startswith(".") or "__pycache__" in name:
+            continue
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        if before.get(name, {}).get("sha256") == digest:
+            files[name] = before[name]
+            continue
+        origin = ORIGINS[next(prefix for prefix in ORIGINS if name.startswith(prefix))]
+        made_with = {"python": platform.python_version()} | {package: version(package) for package in origin["versions"]}
+        files[name] = {"sha256": digest, "date": date.today().isoformat(), **origin, "versions": made_with}
+    path.write_text(json.dumps({"files": files}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    {"images": images, "studies": studies, "manifest": manifest}[sys.argv[1]](*sys.argv[2:])

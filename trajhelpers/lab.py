@@ -1,0 +1,177 @@
+"""Run studies, and read what was run: each recipe is trained once, kept as a kernel and a log, and put in every study that has it."""
+
+import json
+import multiprocessing
+import os
+import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from ._atomic import atomic_path
+from .checkpoints import open_trajectory
+from .datasets import DATA_FOLDER
+from .errors import NonFiniteError, TrajectoryError
+from .gram import gram
+from .hallmarks import mds
+from .kernel import load_kernel
+from .recipe import Recipe
+from .studies import STUDIES
+from .training import read_log, train
+
+
+class LoadedStudy(NamedTuple):
+    """What `load_study` returns."""
+
+    table: pd.DataFrame
+    kernels: dict
+    log: pd.DataFrame
+
+
+def load_study(name, folder=None):
+    """The runs of a study: a tidy table, the kernels and the logs.
+
+    Parameters
+    ----------
+    name : str
+        E.g. ``"momentum-decay-vgg"``; `trajhelpers study --list` lists them.
+    folder : path, optional
+        Where you ran ``trajhelpers study NAME --out FOLDER``. By default the runs that come with the book, from any working directory.
+
+    Returns
+    -------
+    LoadedStudy
+        ``table``: one row a run and arm, indexed by ``run``, with the recipe's fields by their names, ``arm``, ``mds`` (ω), ``relative_mds`` (ω_0), ``train_accuracy``,
+        ``test_accuracy`` (after training, over all images), ``seconds``, and ``diverged`` (why a run ended early; its numbers are missing then).
+        ``kernels``: dict from run to TrajectoryKernel. ``log``: one row an epoch, as :func:`trajhelpers.train` returns it, with a column ``run``.
+
+    Raises
+    ------
+    ValueError
+        For a name that is no study.
+    FileNotFoundError
+        Where the study was not run.
+
+    >>> import trajhelpers as th
+    >>> study = th.load_study("momentum-decay-vgg")
+    >>> sorted(set(study.table.momentum)), study.table.seed.nunique(), study.kernels[study.table.index[0]].n
+    ([0.0, 0.9], 3, 31)
+    """
+    _study(name)
+    place = (DATA_FOLDER if folder is None else Path(folder)) / "studies" / name
+    if not (place / "runs.csv").is_file():
+        remedy = "the book's runs come with its repository, and are not part of the installed package" if folder is None else f"trajhelpers study {name} --out {folder}"
+        raise FileNotFoundError(f"{place / 'runs.csv'}: no such study there; {remedy}")
+    table = pd.read_csv(place / "runs.csv", index_col="run", dtype={"diverged": "str"})
+    table["diverged"] = table.diverged.fillna("")
+    kernels = {run: load_kernel(place / f"{run}.npz") for run in table.index[table.diverged == ""].unique()}
+    return LoadedStudy(table, kernels, pd.read_csv(place / "log.csv"))
+
+
+def run_studies(names, out, seeds=3, jobs=2, device="auto", progress=True):
+    """Train what the studies need and is not there yet, then write their tables to ``out/studies/NAME``.
+
+    Parameters
+    ----------
+    names : sequence of str
+    out : path
+        ``out/trained/RUN`` keeps each recipe's log and kernel: a study that is run again, or another that shares recipes, goes on from there.
+    seeds : int
+        Each recipe is trained with seeds 0 … seeds − 1.
+    jobs : int
+        Processes, of one thread each.
+    device : str
+        As in :func:`trajhelpers.train`.
+    """
+    studies, out = [_study(name) for name in names], Path(out)
+    for option, value in (("seeds", seeds), ("jobs", jobs)):
+        if value < 1:
+            raise ValueError(f"{option}: expected a whole number from 1 on, got {value}")
+    recipes = list(dict.fromkeys(recipe for study in studies for _, recipe in study.recipes(seeds)))
+    missing = [recipe for recipe in recipes if not _is_done(_folder(out, recipe))]
+    with tqdm(total=len(recipes), initial=len(recipes) - len(missing), desc="runs", unit="run", disable=not progress) as bar:
+        for _ in _in_processes(missing, out, jobs, device):
+            bar.update()
+    for study in studies:
+        _collect(study, out, seeds)
+
+
+def _in_processes(recipes, out, jobs, device):
+    """One thread a process: for networks this small two processes get far more done than two threads."""
+    quiet = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"           # of the workers, which read it when they start: one display is enough
+    try:
+        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+            waiting = [pool.submit(_train_one, recipe.to_json(), str(_folder(out, recipe)), device) for recipe in recipes]
+            try:
+                for done in as_completed(waiting):
+                    yield done.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for worker in multiprocessing.active_children():
+                    worker.terminate()         # what it had reached is on disk, and the next call goes on from there
+                raise
+    finally:
+        os.environ.pop("TQDM_DISABLE")
+        if quiet is not None:
+            os.environ["TQDM_DISABLE"] = quiet
+
+
+def _train_one(recipe, folder, device):
+    import torch
+    torch.set_num_threads(1)
+    folder = Path(folder)
+    try:
+        train(Recipe.from_json(recipe), folder, device, resume=True, progress=False)
+    except NonFiniteError as error:
+        with atomic_path(folder / "diverged.json") as temporary:
+            temporary.write_text(json.dumps(str(error).removeprefix(f"{folder}: ")))
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")         # a study's kernel has nothing that a reader would have to be told beside it
+        gram(open_trajectory(folder), device="cpu").save(folder / "kernel.npz")
+    for checkpoint in folder.glob("step_*.safetensors"):
+        checkpoint.unlink()
+
+
+def _collect(study, out, seeds):
+    place = out / "studies" / study.name
+    place.mkdir(parents=True, exist_ok=True)
+    rows, logs = [], {}
+    for arm, recipe in study.recipes(seeds):
+        folder = _folder(out, recipe)
+        row = {"run": recipe.id, "arm": arm, **asdict(recipe), "mds": None, "relative_mds": None, "train_accuracy": None, "test_accuracy": None, "seconds": None, "diverged": ""}
+        if (folder / "diverged.json").exists():
+            row["diverged"] = json.loads((folder / "diverged.json").read_text())
+        else:
+            kernel, log = load_kernel(folder / "kernel.npz").group_by(lambda name: "all"), read_log(folder)
+            last = log.iloc[-1]
+            row |= {"mds": mds(kernel), "relative_mds": mds(kernel, 0), **last[["train_accuracy", "test_accuracy", "seconds"]]}
+            kernel.save(place / f"{recipe.id}.npz")
+            logs[recipe.id] = log.assign(run=recipe.id)
+        rows.append(row)
+    kept = {f"{row['run']}.npz" for row in rows}
+    for stale in place.glob("*.npz"):
+        if stale.name not in kept:
+            stale.unlink()
+    for name, table in (("runs.csv", pd.DataFrame(rows)), ("log.csv", pd.concat(logs.values()) if logs else pd.DataFrame({"run": []}))):
+        with atomic_path(place / name) as temporary:
+            table.to_csv(temporary, index=False)
+
+
+def _study(name):
+    if name not in STUDIES:
+        raise ValueError(f"study: expected one of {', '.join(STUDIES)}; got {name!r}")
+    return STUDIES[name]
+
+
+def _folder(out, recipe):
+    return Path(out) / "trained" / recipe.id
+
+
+def _is_done(folder):
+    return (folder / "kernel.npz").exists() or (folder / "diverged.json").exists()
