@@ -5,7 +5,7 @@ CHAPTERS := $(sort $(wildcard book/*.ipynb))
 # What a page depends on, without what running a chapter leaves behind.
 SOURCES := _config.yml _toc.yml $(shell find book trajhelpers data -type f -not -path '*/.*' -not -path '*/__pycache__/*' -not -path '*/runs/*')
 
-.PHONY: help book test test-slow notebooks lab serve bench clean
+.PHONY: help book test test-slow notebooks lab serve data bench clean
 
 help:
 	@echo "make book       execute every chapter and build the pages into _build/html"
@@ -14,6 +14,7 @@ help:
 	@echo "make notebooks  execute the chapters in place and store them with their outputs"
 	@echo "make lab        open the chapters in JupyterLab"
 	@echo "make serve      serve the built pages on this machine"
+	@echo "make data       run all studies again and put them, the images and the manifest into data/ (about an hour)"
 	@echo "make bench      time the kernel against its peers and limits"
 	@echo "make clean      remove the pages"
 
@@ -47,6 +48,13 @@ lab: .venv/installed
 
 serve: _build/pages
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html
+
+# From what was trained before, where runs/ has it.
+data: .venv/installed
+	$(BIN)/python data/make.py images
+	$(BIN)/trajhelpers study --all --out runs
+	$(BIN)/python data/make.py studies runs
+	$(BIN)/python data/make.py manifest
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/gram.py

@@ -85,7 +85,7 @@ class FolderImages:
         self._transforms = {split: v2.Compose(steps + finish) for split, steps in transforms.items()}
         if name.startswith("fake-"):
             pixels = (3, 32, 32) if kind == "cifar10" else (3, 224, 224)
-            self._raw = {split: torchvision.datasets.FakeData(32, pixels, self.classes, random_offset=offset) for split, offset in (("train", 0), ("test", 32))}
+            self._raw = {split: torchvision.datasets.FakeData(8, pixels, self.classes, random_offset=offset) for split, offset in (("train", 0), ("test", 32))}
             workers = 0
         else:
             self._raw = {split: _from_folder(torchvision.datasets, kind, folder, split) for split in ("train", "test")}
@@ -98,7 +98,8 @@ class FolderImages:
         """Batches (images, labels), one for each pair (epoch, indices)."""
         read = _Read(self._raw[split], self._transforms["train" if augment else "test"], self._noisy if split == "train" else {})
         sampler = ([(epoch, index) for index in batch] for epoch, batch in indices)
-        return iter(torch.utils.data.DataLoader(read, batch_sampler=sampler, num_workers=self._workers, pin_memory=torch.cuda.is_available()))
+        return iter(torch.utils.data.DataLoader(read, batch_sampler=sampler, num_workers=self._workers, pin_memory=torch.cuda.is_available(),
+                                                generator=torch.Generator()))      # or it would draw a seed from the user's
 
 
 class _Read(torch.utils.data.Dataset):

@@ -132,7 +132,7 @@ def _round_down(cosine):
 
 
 def _label_checkpoints(axis, kernel, kept, unit):
-    """Label rows with steps: round ones where there are any, else evenly spaced rows."""
+    """Label rows with steps: round ones where there are any, else evenly spaced rows; fewer in a small map."""
     steps, runs = kernel.steps[kept], np.array(kernel.runs)[kept]
     borders = np.flatnonzero(runs[1:] != runs[:-1]) + 1
     if len(borders):
@@ -143,10 +143,11 @@ def _label_checkpoints(axis, kernel, kept, unit):
             line(border - 0.5, color="white", linewidth=1.2)
         axis.set_label_text("run")
         return
-    wanted = MaxNLocator(5, integer=True).tick_values(steps[0], steps[-1])
+    count = 5 if axis.axes.bbox.width > 2.2 * axis.axes.figure.dpi else 3
+    wanted = MaxNLocator(count, integer=True).tick_values(steps[0], steps[-1])
     places = [int(np.flatnonzero(steps == step)[0]) for step in wanted if step in steps]
     if len(places) < 3 or np.ptp(places) < 0.6 * (len(kept) - 1):
-        places = sorted(set(np.linspace(0, len(kept) - 1, 5).round().astype(int)))
+        places = sorted(set(np.linspace(0, len(kept) - 1, count).round().astype(int)))
     axis.set_ticks(places, [f"{steps[place]:,}".replace(",", "\u202f") for place in places])
     axis.set_label_text(unit)
 

@@ -61,18 +61,20 @@ def train(recipe, folder, device="auto", data_folder=None, resume=False, overwri
     -----
     On a CPU, one recipe, machine and number of threads give the same bits each time. Under ``torchrun`` or ``accelerate launch``, and for dtype ``"bfloat16"``,
     the run goes through accelerate (``pip install 'trajhelpers[distributed]'``); each process takes its share of every batch, and the batches do not depend on their number.
+    BatchNorm's statistics do: each process takes those of its share.
     Chapter "Switching off momentum and weight decay".
     """
     if resume and overwrite:
         raise ValueError("resume and overwrite exclude each other")
     folder = Path(folder)
     engine = _engine(recipe, device)
-    finished = _prepare_folder(folder, recipe, resume, overwrite, engine)
+    finished = _look_at_folder(folder, recipe, resume, overwrite, engine)
     if finished is not None:
         return finished
 
     data = load_data(recipe.data, data_folder, recipe.label_noise)
-    run = _Run(recipe, data, engine, folder / _STATE)
+    run = _Run(recipe, data, engine, folder / _STATE, resume)
+    _claim_folder(folder, recipe, overwrite, engine)       # what cannot start has changed nothing
     recorder = None
     if engine.is_main_process:
         recorder = Recorder(folder, run.plain_model, steps=run.checkpoints, resume=run.step > 0, overwrite=run.step == 0)
@@ -106,7 +108,7 @@ def read_log(folder):
 class _Run:
     """Model, optimizer and place in the run: what a checkpoint of the training has to hold."""
 
-    def __init__(self, recipe, data, engine, state_file):
+    def __init__(self, recipe, data, engine, state_file, resume):
         self.recipe, self.data, self.engine, self.state_file = recipe, data, engine, state_file
         if recipe.batch_size > data.size["train"]:
             raise ValueError(f"batch_size: expected at most {data.size['train']}, the training images of {recipe.data}, got {recipe.batch_size}")
@@ -122,7 +124,7 @@ class _Run:
         self.plain_model = model.to(engine.device, self.dtype, memory_format=torch.channels_last)
         self.optimizer = _optimizer(recipe, self.plain_model.parameters())
         self.step, self.log, self.running, self._seconds = 0, [], [0.0, 0.0, 0.0], 0.0
-        if state_file.exists():
+        if resume and state_file.exists():
             self._load()
         self.model = engine.prepare(self.plain_model)
         self._stepper = SAM(self.optimizer, recipe.sam_rho) if recipe.sam_rho else self.optimizer
@@ -153,7 +155,9 @@ class _Run:
 
         def closure():
             self.optimizer.zero_grad()
-            outputs = self.model(inputs)
+            with torch.random.fork_rng(devices=[]):        # vgg16_bn's dropout: the same whenever this step is taken, another in each process
+                torch.manual_seed(self.recipe.seed * 1_000_003 + self.step * self.engine.num_processes + self.engine.process_index)
+                outputs = self.model(inputs)
             loss = torch.nn.functional.cross_entropy(outputs, targets)
             if not torch.isfinite(loss):
                 raise NonFiniteError(f"{folder}: the loss became {loss.item()} at step {self.step + 1} of {self.steps}; the checkpoints before it are kept. "
@@ -171,7 +175,7 @@ class _Run:
         return self.step % self.steps_an_epoch == 0 or self.step == self.steps
 
     def write_log(self, folder):
-        loss, correct, count = self.engine.reduce(torch.tensor(self.running, dtype=torch.float64), "sum").tolist()
+        loss, correct, count = self._sum(torch.tensor(self.running, dtype=torch.float64))
         self.log.append({
             "epoch": self.step / self.steps_an_epoch, "step": self.step, "learning_rate": self.recipe.rate(self.step - 1, self.steps),
             "running_loss": loss / count, "running_accuracy": correct / count,
@@ -181,12 +185,13 @@ class _Run:
 
     def keep(self, recorder):
         """Record, and remember all that is needed to go on from here; True in every process."""
+        running = self._sum(torch.tensor(self.running, dtype=torch.float64))
         if recorder:
             recorder(self.step)
             recorder.flush()           # the state must never be ahead of the checkpoints
             with atomic_path(self.state_file) as temporary:
                 torch.save({"step": self.step, "model": self.plain_model.state_dict(), "optimizer": self.optimizer.state_dict(),
-                            "log": self.log, "running": self.running, "seconds": time.perf_counter() - self._started}, temporary)
+                            "log": self.log, "running": running, "seconds": time.perf_counter() - self._started}, temporary)
         return True
 
     def _load(self):
@@ -196,7 +201,9 @@ class _Run:
             self.optimizer.load_state_dict(state["optimizer"])
         except Exception as error:
             raise TrajectoryError(f"{self.state_file}: the state of the training cannot be read ({error}); start again with overwrite=True") from error
-        self.step, self.log, self.running, self._seconds = state["step"], state["log"], state["running"], state["seconds"]
+        self.step, self.log, self._seconds = state["step"], state["log"], state["seconds"]
+        if self.engine.is_main_process:    # it is the sum over all processes
+            self.running = state["running"]
 
     def finish(self, folder):
         for split in ("train", "test"):
@@ -210,6 +217,9 @@ class _Run:
         mine = range(self.engine.process_index, min(count, self.data.size[split]), self.engine.num_processes)
         batches = self.data.batches(split, ((0, list(mine[i:i + _EVALUATION_BATCH])) for i in range(0, len(mine), _EVALUATION_BATCH)))
         sums = torch.zeros(3, dtype=torch.float64)
+        if self.engine.num_processes > 1:
+            for buffer in self.plain_model.buffers():      # BatchNorm's averages are of each process's shares; the next step goes on from the first one's
+                torch.distributed.broadcast(buffer, 0)
         self.plain_model.eval()
         with torch.no_grad():
             for images, labels in batches:
@@ -218,8 +228,14 @@ class _Run:
                 loss = torch.nn.functional.cross_entropy(outputs, labels, reduction="sum")
                 sums += torch.tensor([loss.item(), (outputs.argmax(1) == labels).sum().item(), len(labels)], dtype=torch.float64)
         self.plain_model.train()
-        loss, correct, seen = self.engine.reduce(sums, "sum").tolist()
+        loss, correct, seen = self._sum(sums)
         return loss / seen, correct / seen
+
+    def _sum(self, numbers):
+        """Over all processes."""
+        if self.engine.num_processes > 1:
+            numbers = self.engine.reduce(numbers.to(self.engine.device), "sum")     # NCCL takes nothing from the CPU
+        return numbers.tolist()
 
     def _write(self, folder):
         if self.engine.is_main_process:
@@ -227,11 +243,13 @@ class _Run:
                 pd.DataFrame(self.log).to_csv(temporary, index=False)
 
 
-def _prepare_folder(folder, recipe, resume, overwrite, engine):
-    """Make the folder this recipe's; the log, where it holds the finished run."""
+def _look_at_folder(folder, recipe, resume, overwrite, engine):
+    """The log, where the folder holds the finished run; an error, where it holds another."""
     described = folder / "recipe.json"
     try:
-        if described.exists() and not overwrite:
+        if (described.exists() or any(folder.glob("step_*.safetensors"))) and not overwrite:
+            if not described.exists():
+                raise ExistingRunError(f"{folder}: holds checkpoints that are no run of a recipe; choose another folder, or replace them with overwrite=True")
             if not resume:
                 raise ExistingRunError(f"{folder}: holds a run already; go on with resume=True, replace it with overwrite=True, or choose another folder")
             if (earlier := Recipe.load(described)) != recipe:
@@ -241,14 +259,18 @@ def _prepare_folder(folder, recipe, resume, overwrite, engine):
                 return log
     finally:
         engine.wait_for_everyone()     # before one of them changes what the others look at
+    return None
+
+
+def _claim_folder(folder, recipe, overwrite, engine):
+    engine.wait_for_everyone()         # until all have read what they go on from
     if engine.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         if overwrite:
             for name in (_STATE, "log.csv"):
                 (folder / name).unlink(missing_ok=True)
-        recipe.save(described)
+        recipe.save(folder / "recipe.json")
     engine.wait_for_everyone()
-    return None
 
 
 def _optimizer(recipe, parameters):
@@ -270,9 +292,6 @@ class _OneProcess:
 
     def backward(self, loss):
         loss.backward()
-
-    def reduce(self, tensor, reduction):
-        return tensor
 
     def wait_for_everyone(self):
         pass

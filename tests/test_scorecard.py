@@ -1,0 +1,83 @@
+"""The scorecard's rule, on made-up numbers, and its rows, on the stored runs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import trajhelpers as th
+from trajhelpers import scorecard
+
+FALLS = pd.DataFrame({"a": [3.0, 3.1, 2.9], "b": [2.0, 2.1, 1.9], "c": [1.0, 1.1, 0.9]})
+NOISY = pd.DataFrame({"a": [3.0, 1.0, 2.0], "b": [1.0, 2.0, 2.1]})
+
+
+def made_up(**conditions):
+    return scorecard.Claim("a > b", "nowhere", "1", lambda: conditions, "chance", "00-none")
+
+
+@pytest.mark.parametrize("conditions, verdict", [
+    ({"one": FALLS}, "reproduced"),
+    ({"one": FALLS, "two": FALLS}, "reproduced"),
+    ({"one": FALLS, "two": NOISY}, "under a condition"),
+    ({"one": NOISY}, "not reproduced"),
+    ({"one": FALLS.iloc[:, ::-1]}, "not reproduced"),
+])
+def test_the_rule(conditions, verdict):
+    assert scorecard.verdict(conditions) == verdict
+
+
+def test_one_pair_out_of_order_breaks_a_chain():
+    assert not scorecard.holds(FALLS[["b", "a", "c"]])
+    assert scorecard.holds(FALLS[["a", "c"]])
+
+
+def test_a_claim_without_runs_says_so(monkeypatch):
+    monkeypatch.setattr(scorecard, "CLAIMS", (replace(made_up(), conditions=None), made_up(vgg=FALLS)))
+    table = th.scorecard()
+    assert table.verdict.tolist() == ["not run here", "reproduced"]
+    assert table.ours[0] == "" and table.seeds[1] == "3"
+    assert table.ours[1] == "vgg: a 3 > b 2 > c 1; first − last +2.000 [+2.000, +2.000]; holds"
+
+
+def test_many_conditions_list_those_that_fail(monkeypatch):
+    monkeypatch.setattr(scorecard, "CLAIMS", (made_up(**{f"c{i}": FALLS for i in range(10)}, bad=NOISY),))
+    lines = th.scorecard().ours[0].split("\n")
+    assert lines[0] == "holds in 10 of 11 conditions, but for:" and len(lines) == 2 and lines[1].startswith("bad: ")
+
+
+@pytest.fixture(scope="module")
+def table():
+    return th.scorecard()
+
+
+def test_every_claim_is_put_to_the_test(table):
+    assert len(table) == len(scorecard.CLAIMS) and table.claim.is_unique
+    assert set(table.verdict) <= {"reproduced", "under a condition", "not reproduced"}
+    assert (table.seeds == "3").all()
+
+
+def test_rows_name_their_source_and_a_chapter_that_exists(table):
+    from pathlib import Path
+    book = Path(__file__).parents[1] / "book"
+    assert (table.source != "").all()
+    assert all((book / f"{chapter}.ipynb").is_file() for chapter in table.chapter)
+    assert "".join(table.paper) != ""
+    for chapter in table.chapter.unique():
+        assert th.scorecard(chapter).equals(table[table.chapter == chapter].reset_index(drop=True))
+
+
+def test_four_cells_by_hand(table):
+    """The first row's numbers, from the stored kernels by the definition."""
+    study = th.load_study("momentum-decay-vgg")
+    means = {}
+    for (momentum, decay), part in study.table.groupby(["momentum", "weight_decay"]):
+        omegas = []
+        for run in part.index:
+            kernel = study.kernels[run].gram()
+            length = np.sqrt(np.diag(kernel))
+            omegas.append((kernel / np.outer(length, length)).mean())
+        means[momentum, decay > 0] = np.mean(omegas)
+    expected = f"VGG: neither {means[0, False]:.3g} > no decay {means[.9, False]:.3g} > no momentum {means[0, True]:.3g} > both {means[.9, True]:.3g};"
+    assert table.ours[0].split("\n")[0].startswith(expected)

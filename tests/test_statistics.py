@@ -1,0 +1,97 @@
+"""Intervals and rank correlations, against slow and obvious computations."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import trajhelpers as th
+
+T_975 = {1: 12.7062, 2: 4.30265, 4: 2.77645}      # Student's quantiles, from a table
+
+
+def tau_by_hand(x, y):
+    agree = 0
+    pairs = list(itertools.combinations(range(len(x)), 2))
+    for i, j in pairs:
+        agree += np.sign(x[i] - x[j]) * np.sign(y[i] - y[j])
+    return agree / len(pairs)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_paired_interval_is_students(seeds):
+    generator = np.random.default_rng(seeds)
+    first, second = pd.Series(generator.normal(size=seeds)), pd.Series(generator.normal(size=seeds))
+    found = th.paired_difference(first, second)
+    differences = [a - b for a, b in zip(first, second)]
+    mean = sum(differences) / seeds
+    variance = sum((d - mean) ** 2 for d in differences) / (seeds - 1)
+    half = T_975[seeds - 1] * (variance / seeds) ** 0.5
+    assert found.mean == pytest.approx(mean, rel=1e-12, abs=1e-15)
+    assert (found.low, found.high) == pytest.approx((mean - half, mean + half), rel=1e-5)
+    assert found.differences.tolist() == differences
+
+
+def test_pairs_go_by_seed_and_not_by_place():
+    first = pd.Series([1.0, 2.0, 4.0], index=[0, 1, 2])
+    shuffled = pd.Series([3.0, 0.5, 1.0], index=[2, 0, 1])
+    assert sorted(th.paired_difference(first, shuffled).differences) == [0.5, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("other", [pd.Series([1.0, 2.0], index=[0, 3]), pd.Series([1.0]), pd.Series([1.0, 2.0], index=[0, 0])])
+def test_unpaired_seeds_are_refused(other):
+    with pytest.raises(ValueError, match="seeds: expected the same two or more"):
+        th.paired_difference(pd.Series([1.0, 2.0]), other)
+
+
+def test_the_interval_covers_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(2000):
+        found = th.paired_difference(pd.Series(generator.normal(0.3, 1, 3)), pd.Series(np.zeros(3)))
+        covered += found.low < 0.3 < found.high
+    assert abs(covered / 2000 - 0.95) < 4 * (0.95 * 0.05 / 2000) ** 0.5
+
+
+@given(st.permutations(range(6)))
+def test_kendall_counts_pairs(order):
+    assert th.kendall(range(6), order).tau == pytest.approx(tau_by_hand(list(range(6)), order))
+
+
+def test_p_is_the_share_of_orders_that_are_as_extreme():
+    y = [2, 1, 4, 3, 5]
+    observed = abs(tau_by_hand(list(range(5)), y))
+    extreme = [abs(tau_by_hand(list(range(5)), order)) >= observed - 1e-12 for order in itertools.permutations(range(5))]
+    assert th.kendall(range(5), y).p == pytest.approx(np.mean(extreme))
+
+
+def test_strata_are_never_compared():
+    """Within both strata y falls with x; pooled it would rise."""
+    low, high = ([1, 2, 3], [3, 2, 1]), ([11, 12, 13], [13, 12, 11])
+    assert th.stratified_kendall([low, high], draws=200).tau == -1
+    assert th.kendall([1, 2, 3, 11, 12, 13], [3, 2, 1, 13, 12, 11]).tau > 0
+
+
+def test_stratified_p_against_all_orders():
+    strata = [([1, 2, 3], [1, 3, 2]), ([1, 2, 3, 4], [2, 1, 3, 4])]
+
+    def tau(ys):
+        signs = [np.sign(x[i] - x[j]) * np.sign(y[i] - y[j]) for (x, _), y in zip(strata, ys) for i, j in itertools.combinations(range(len(x)), 2)]
+        return sum(signs) / len(signs)
+
+    every = [abs(tau(ys)) for ys in itertools.product(itertools.permutations([1, 3, 2]), itertools.permutations([2, 1, 3, 4]))]
+    observed = abs(tau([y for _, y in strata]))
+    exact = np.mean(np.array(every) >= observed - 1e-12)
+    found = th.stratified_kendall(strata, draws=4000)
+    assert found.tau == pytest.approx(tau([y for _, y in strata]))
+    assert found.p == pytest.approx(exact, abs=4 * (exact * (1 - exact) / 4000) ** 0.5)
+    assert found.recipes == 7
+    assert found.low <= found.tau <= found.high
+
+
+def test_one_seed_gives_one_answer():
+    strata = [([1, 2, 3, 4], [1, 3, 2, 4])]
+    assert th.stratified_kendall(strata, draws=300, seed=1) == th.stratified_kendall(strata, draws=300, seed=1)

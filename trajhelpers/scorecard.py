@@ -1,0 +1,373 @@
+"""Every finding of the paper against our runs, by one rule; computed from `data/`, and nothing typed but the paper's own words and numbers."""
+
+from dataclasses import dataclass
+from typing import Callable
+
+import numpy as np
+import pandas as pd
+
+from .hallmarks import angles, norms
+from .lab import load_study
+from .statistics import paired_difference
+
+_MOST_LINES = 8
+REPRODUCED, CONDITION, NOT, NOT_RUN = "reproduced", "under a condition", "not reproduced", "not run here"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A finding of the paper, and how it is put to the test.
+
+    ``conditions`` returns, for each condition under which we looked, the quantities that the claim orders: columns that should fall from left to right,
+    one row a seed. ``explains`` is what else could explain an agreement.
+    """
+
+    finding: str
+    source: str
+    paper: str
+    conditions: Callable[[], dict[str, pd.DataFrame]] | None
+    explains: str
+    chapter: str
+
+
+def verdict(conditions):
+    """The rule: a condition holds where every two neighbouring columns fall with a paired 95 % interval that excludes zero; all hold: reproduced;
+    some: under a condition; none: not reproduced.
+
+    >>> falls, rises = pd.DataFrame({"a": [3.0, 3.1], "b": [2.0, 2.1], "c": [1.0, 1.1]}), pd.DataFrame({"a": [1.0, 1.1], "b": [2.0, 2.1]})
+    >>> verdict({"one": falls}), verdict({"one": falls, "two": rises}), verdict({"two": rises})
+    ('reproduced', 'under a condition', 'not reproduced')
+    """
+    held = [holds(columns) for columns in conditions.values()]
+    return REPRODUCED if all(held) else CONDITION if any(held) else NOT
+
+
+def holds(columns):
+    """Whether every column is above the next, on the evidence of the seeds."""
+    return all(paired_difference(columns.iloc[:, i], columns.iloc[:, i + 1]).low > 0 for i in range(columns.shape[1] - 1))
+
+
+def scorecard(chapter=None):
+    """One row a claim.
+
+    Parameters
+    ----------
+    chapter : str, optional
+        The claims of one chapter, by its file's name without ending; by default all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``claim``, ``paper``, ``source``, ``ours`` (a line a condition: the means over seeds in the claimed order, and the 95 % interval of first − last;
+        of many conditions those that do not hold), ``seeds``, ``verdict``, ``what else could explain it``, ``chapter``.
+
+    Page "Scorecard".
+    """
+    rows = []
+    for claim in CLAIMS:
+        if chapter not in (None, claim.chapter):
+            continue
+        conditions = claim.conditions() if claim.conditions else {}
+        rows.append({
+            "claim": claim.finding, "paper": claim.paper, "source": claim.source,
+            "ours": _lines(conditions),
+            "seeds": "/".join(str(n) for n in sorted({len(columns) for columns in conditions.values()})),
+            "verdict": verdict(conditions) if conditions else NOT_RUN,
+            "what else could explain it": claim.explains, "chapter": claim.chapter})
+    return pd.DataFrame(rows)
+
+
+def show_scorecard(chapter=None):
+    """`scorecard` as a table to be read in a notebook: claim, the paper's number, ours, verdict, what else could explain it."""
+    table = scorecard(chapter)[["claim", "paper", "ours", "verdict", "what else could explain it"]]
+    return table.style.hide().set_properties(**{"white-space": "pre-wrap", "text-align": "left", "vertical-align": "top"})
+
+
+def _lines(conditions):
+    if len(conditions) <= _MOST_LINES:
+        return "\n".join(_line(name, columns) for name, columns in conditions.items())
+    fail = {name: columns for name, columns in conditions.items() if not holds(columns)}
+    lines = [f"holds in {len(conditions) - len(fail)} of {len(conditions)} conditions" + (", but for:" if fail else "")]
+    lines += [_line(name, columns) for name, columns in list(fail.items())[:_MOST_LINES]]
+    return "\n".join(lines + [f"and {len(fail) - _MOST_LINES} more"] * (len(fail) > _MOST_LINES))
+
+
+def _line(name, columns):
+    values = " > ".join(f"{label} {value:.3g}" for label, value in columns.mean().items())
+    mark = "holds" if holds(columns) else "does not hold"
+    return f"{name}: {values}; first − last {paired_difference(columns.iloc[:, 0], columns.iloc[:, -1])}; {mark}"
+
+
+# ---- what is compared ----
+
+
+def _column(study, value, field_values, arm=None):
+    """One value a seed, of the runs with these values of fields."""
+    table = study.table if arm is None else study.table[study.table.arm == arm]
+    for field, wanted in field_values.items():
+        table = table[np.isclose(table[field], wanted, rtol=1e-9, atol=0)]
+    if len(table) != table.seed.nunique() or table.empty:
+        raise ValueError(f"expected one run a seed for {field_values}" + f" in arm {arm!r}" * bool(arm) + f", got {len(table)}")
+    if callable(value):
+        return pd.Series({row.seed: value(study.kernels[run]) if row.diverged == "" else np.nan for run, row in table.iterrows()})
+    return table.set_index("seed")[value]
+
+
+def _ordered(study, value, settings, arm=None):
+    """Columns in the claimed, falling order: ``settings`` from a label to the fields' values."""
+    return pd.DataFrame({label: _column(study, value, fields, arm) for label, fields in settings.items()})
+
+
+def _decay(study):
+    """The λ of the four cells."""
+    return study.table.weight_decay.max()
+
+
+def _cells(study):
+    on = _decay(study)
+    return {"neither": {"momentum": 0, "weight_decay": 0}, "no decay": {"momentum": 0.9, "weight_decay": 0},
+            "no momentum": {"momentum": 0, "weight_decay": on}, "both": {"momentum": 0.9, "weight_decay": on}}
+
+
+_FOUR_CELLS = {"VGG": "momentum-decay-vgg", "ResNet": "momentum-decay-resnet", "VGG, clean labels": "clean-labels"}
+
+
+def _in_cells(value, *order):
+    """A claim on the four cells, looked at in each network: columns of ``order``."""
+    def conditions():
+        found = {}
+        for name, study in _FOUR_CELLS.items():
+            study = load_study(study)
+            cells = _cells(study)
+            found[name] = _ordered(study, value, {label: cells[label] for label in order})
+        return found
+    return conditions
+
+
+def _within_cell(cell, *values):
+    """A claim on quantities of one cell: ``values`` are (label, function of a kernel), in the claimed falling order."""
+    def conditions():
+        found = {}
+        for name, study in _FOUR_CELLS.items():
+            study = load_study(study)
+            found[name] = pd.DataFrame({label: _column(study, value, _cells(study)[cell]) for label, value in values})
+        return found
+    return conditions
+
+
+def _constant(level):
+    return lambda kernel: level
+
+
+def _stage_angle(first, last):
+    """Mean angle between consecutive updates, in degrees, over the pairs that meet at checkpoints first … last."""
+    return lambda kernel: angles(kernel)["consecutive"][first - 1:last].mean()
+
+
+def _block(stage, other):
+    """Mean cosine between the checkpoints of two stages of ten."""
+    stages = {1: slice(0, 10), 2: slice(10, 20), 3: slice(20, 31)}
+    return lambda kernel: kernel.cosine()[stages[stage], stages[other]].mean()
+
+
+def _three_blocks():
+    """Each stage's mean cosine inside, and to the neighbour that it resembles more."""
+    found = {}
+    for name, study in _FOUR_CELLS.items():
+        study = load_study(study)
+        for stage, neighbours in ((1, (2,)), (2, (1, 3)), (3, (2,))):
+            inside = _column(study, _block(stage, stage), _cells(study)["both"])
+            across = pd.DataFrame({n: _column(study, _block(stage, n), _cells(study)["both"]) for n in neighbours}).max(axis=1)
+            found[f"{name}, stage {stage}"] = pd.DataFrame({"inside": inside, "to a neighbour": across})
+    return found
+
+
+def _sweep(study, field, value="mds", reverse=False, arms=None, labels="{:g}", only=None, **fixed):
+    """A claim that ``value`` falls as ``field`` grows (or as it shrinks), over all values of the study."""
+    def conditions():
+        loaded = load_study(study)
+        found = {}
+        for arm in arms or [None]:
+            table = loaded.table if arm is None else loaded.table[loaded.table.arm == arm]
+            values = [v for v in sorted(table[field].unique(), reverse=reverse) if only is None or only(v)]
+            settings = {labels.format(v): {field: v, **fixed} for v in values}
+            found[arm or "all values"] = _ordered(loaded, value, settings, arm)
+        return found
+    return conditions
+
+
+def _momentum_vgg():
+    study = load_study("momentum-vgg")
+    on = _decay(study)
+    return {f"η {rate:g}, λ {decay:.3g}": _ordered(study, "mds", {f"{m:g}": {"momentum": m, "learning_rate": rate, "weight_decay": decay} for m in (0.0, 0.5, 0.9, 0.95)})
+            for rate in (0.1, 0.01) for decay in (on, 0.0)}
+
+
+def _learning_rate():
+    study = load_study("learning-rate")
+    return {f"λ {decay:.3g}": _ordered(study, "mds", {f"{rate:g}": {"learning_rate": rate, "weight_decay": decay} for rate in (0.01, 0.03, 0.1, 0.3)})
+            for decay in (_decay(study), 0.0)}
+
+
+def _equal_effective_rate():
+    study = load_study("effective-rate")
+    found = {}
+    for arm, table in study.table.groupby("arm", sort=False):
+        on = table.weight_decay.max()
+        for decay in (on, 0.0):
+            for effective in (0.1, 0.2, 1.0):
+                found[f"{arm}, λ {decay:.3g}, η/(1−μ) {effective:g}"] = _ordered(study, "mds", {
+                    f"μ {m:g}": {"momentum": m, "learning_rate": effective * (1 - m), "weight_decay": decay} for m in (0.0, 0.9)}, arm)
+    return found
+
+
+def _switched_off():
+    study = load_study("effective-rate")
+    return {f"{arm}, λ {decay:.3g}, η .1": _ordered(study, "mds", {"μ 0": {"momentum": 0.0, "learning_rate": 0.1, "weight_decay": decay},
+                                                                  "μ 0.9": {"momentum": 0.9, "learning_rate": 0.1, "weight_decay": decay}}, arm)
+            for arm, table in study.table.groupby("arm", sort=False) for decay in (table.weight_decay.max(), 0.0)}
+
+
+def _batch_angles():
+    study = load_study("batch-size")
+    found = {}
+    for arm in study.table.arm.unique():
+        batches = sorted(study.table.batch_size.unique(), reverse=True)
+        for name, value in (("between updates", _stage_angle(2, 9)), ("update, position", lambda kernel: angles(kernel)["update_position"][2:10].mean())):
+            found[f"{name}; {arm}"] = _ordered(study, value, {f"B {b}": {"batch_size": b} for b in batches}, arm)
+    return found
+
+
+def _adamw_upturn():
+    study = load_study("weight-decay-adamw")
+    means = study.table.groupby("weight_decay").mds.mean()
+    least, most = means.idxmin(), means.index.max()
+    settings = {f"λ {most:g}": {"weight_decay": most}, f"λ {least:g}": {"weight_decay": least}}
+    return {"the largest λ against the one of least ω": _ordered(study, "mds", settings)} if least != most else {
+        "the largest λ has the least ω": _ordered(study, "mds", {"previous": {"weight_decay": means.index[-2]}, "largest": {"weight_decay": most}}).iloc[:, ::-1]}
+
+
+def _corrects():
+    """Where ω_0 stands above that of λ = 0, does the network underfit (test accuracy below that of λ = 0)?"""
+    found = {}
+    for name, study in (("AdamW", "weight-decay-adamw"), ("SGD", "weight-decay-sgd")):
+        study = load_study(study)
+        without = _column(study, "test_accuracy", {"weight_decay": 0.0})
+        raised = _column(study, "relative_mds", {"weight_decay": 0.0})
+        for decay in sorted(study.table.weight_decay.unique())[1:]:
+            if paired_difference(_column(study, "relative_mds", {"weight_decay": decay}), raised).low > 0:
+                found[f"{name}, λ {decay:.3g}, accuracy"] = pd.DataFrame({"λ 0": without, "here": _column(study, "test_accuracy", {"weight_decay": decay})})
+    return found
+
+
+def _underfits():
+    study = load_study("weight-decay-adamw")
+    most, best = study.table.weight_decay.max(), study.table.groupby("weight_decay").test_accuracy.mean().idxmax()
+    return {f"{name} accuracy": _ordered(study, f"{name}_accuracy", {f"λ {best:g}": {"weight_decay": best}, f"λ {most:g}": {"weight_decay": most}}) for name in ("train", "test")}
+
+
+def _extreme_apex():
+    study = load_study("weight-decay-adamw")
+    most, best = study.table.weight_decay.max(), study.table.groupby("weight_decay").test_accuracy.mean().idxmax()
+    settings = {f"λ {best:g}": {"weight_decay": best}, f"λ {most:g}": {"weight_decay": most}}
+    return {"final apex angle at initialization": _ordered(study, lambda kernel: angles(kernel)["apex_initialization"][-1], settings),
+            "final distance from initialization": _ordered(study, lambda kernel: norms(kernel)["from_initialization"][-1], settings)}
+
+
+def _small_negative():
+    study = load_study("decay-scale")
+    return {f"μ {m:g}": _ordered(study, "mds", {"λ 0": {"momentum": m, "weight_decay": 0.0}, "λ 1e-4": {"momentum": m, "weight_decay": 1e-4}}) for m in (0.9, 0.0)}
+
+
+def _middle_pair():
+    study = load_study("decay-scale")
+    no_decay = {"momentum": 0.9, "weight_decay": 0.0}
+    return {f"λ {decay:.3g}": _ordered(study, "mds", {"no decay": no_decay, "no momentum": {"momentum": 0.0, "weight_decay": decay}})
+            for decay in sorted(study.table.weight_decay.unique())[1:]}
+
+
+def _final(family, name):
+    return lambda kernel: family(kernel)[name][-1]
+
+
+def _shrinking_updates():
+    found = {}
+    for name, study in _FOUR_CELLS.items():
+        study = load_study(study)
+        for cell, fields in _cells(study).items():
+            for stage, (start, stop) in enumerate(((0, 10), (10, 20), (20, 30)), 1):
+                found[f"{name}, {cell}, phase {stage}"] = pd.DataFrame({
+                    "first": _column(study, lambda kernel: norms(kernel)["updates"][start], fields),
+                    "last": _column(study, lambda kernel: norms(kernel)["updates"][stop - 1], fields)})
+    return found
+
+
+_EFFECTIVE = "At fixed η, momentum .9 has ten times the effective rate η/(1−μ); see the row on equal η/(1−μ)"
+_EXPOSURE = "exposure η·λ·steps/(1−μ), which momentum and η change too"
+
+CLAIMS = (
+    Claim("ω rises from both, to no momentum, to no weight decay, to neither", "Fig 2, 3, 10", "0.764, 0.901, 0.931, 0.979",
+          _in_cells("mds", "neither", "no decay", "no momentum", "both"), f"{_EFFECTIVE}. The middle pair swaps with λ", "04-momentum-and-decay"),
+    Claim("top-1 falls in the same order", "section 4", "about 76, 72.63, 70.86, 68.73 %",
+          _in_cells("test_accuracy", "both", "no momentum", "no decay", "neither"), "Label noise: decay keeps the network from fitting it. One η for all cells", "04-momentum-and-decay"),
+    Claim("three dark blocks, their edges at the decays of η", "Fig 2", "seen in the map", _three_blocks, "Noise shrinks at a decay too", "04-momentum-and-decay"),
+    Claim("a lighter sliver beside the initialization", "Fig 2, footnote 2", "seen in the map",
+          _within_cell("both", ("checkpoint 1 to the rest", lambda k: k.cosine()[1, 2:].mean()), ("initialization to the rest", lambda k: k.cosine()[0, 2:].mean())),
+          "The initialization is random numbers that decay removes, and is farthest in time from the rest", "04-momentum-and-decay"),
+    Claim("consecutive updates turn obtuse early", "Fig 4(a)", "past 90°", _within_cell("both", ("mean angle, epochs 4 to 9 (°)", _stage_angle(4, 9)), ("right angle", _constant(90))),
+          "Noise around a slowly moving point: up to 120°", "04-momentum-and-decay"),
+    Claim("the angle is larger with momentum", "Fig 4(a)", "seen in the figure", _in_cells(_stage_angle(4, 9), "both", "no momentum"), _EFFECTIVE, "04-momentum-and-decay"),
+    Claim("and larger still with weight decay", "Fig 4(a)", "seen in the figure", _in_cells(_stage_angle(4, 9), "both", "no decay"),
+          "With BatchNorm, decay raises the effective angular rate η/‖θ‖²", "04-momentum-and-decay"),
+    Claim("back to acute right after the first decay", "Fig 4(a)", "below 90°", _within_cell("both", ("right angle", _constant(90)), ("angle at epoch 11 (°)", _stage_angle(11, 11))),
+          "Shorter steps change a noise-dominated path to a drifting one; the pair across the decay is still obtuse", "04-momentum-and-decay"),
+    Claim("and after the second", "Fig 4(a)", "below 90°", _within_cell("both", ("right angle", _constant(90)), ("angle at epoch 21 (°)", _stage_angle(21, 21))),
+          "As above", "04-momentum-and-decay"),
+    Claim("with momentum a larger angle at the origin", "Fig 4(c)", "seen in the figure", lambda: {
+        **{f"{name}, with decay": columns for name, columns in _in_cells(_final(angles, "apex_origin"), "both", "no momentum")().items()},
+        **{f"{name}, without": columns for name, columns in _in_cells(_final(angles, "apex_origin"), "no decay", "neither")().items()}}, _EFFECTIVE, "04-momentum-and-decay"),
+    Claim("and a smaller apex angle at initialization", "Fig 4(d)", "seen in the figure", lambda: {
+        **{f"{name}, with decay": columns for name, columns in _in_cells(_final(angles, "apex_initialization"), "no momentum", "both")().items()},
+        **{f"{name}, without": columns for name, columns in _in_cells(_final(angles, "apex_initialization"), "neither", "no decay")().items()}},
+        "The first epoch, against which the angle is taken, is itself longer with momentum", "04-momentum-and-decay"),
+    Claim("with momentum further from initialization", "Fig 4(h)", "seen in the figure", lambda: {
+        **{f"{name}, with decay": columns for name, columns in _in_cells(_final(norms, "from_initialization"), "both", "no momentum")().items()},
+        **{f"{name}, without": columns for name, columns in _in_cells(_final(norms, "from_initialization"), "no decay", "neither")().items()}}, _EFFECTIVE, "04-momentum-and-decay"),
+    Claim("without weight decay momentum makes updates larger", "Fig 4(g)", "seen in the figure",
+          _in_cells(lambda k: norms(k)["updates"][:10].mean(), "no decay", "neither"), _EFFECTIVE, "04-momentum-and-decay"),
+    Claim("without weight decay, with momentum, the norm rises", "Fig 4(f)", "seen in the figure",
+          _within_cell("no decay", ("end", _final(norms, "parameters")), ("start", lambda k: norms(k)["parameters"][0])), "Scale-invariant weights grow under any noise", "04-momentum-and-decay"),
+    Claim("with weight decay and momentum it falls", "Fig 4(f)", "seen in the figure",
+          _within_cell("both", ("start", lambda k: norms(k)["parameters"][0]), ("end", _final(norms, "parameters"))), "Decay removes the initialization", "04-momentum-and-decay"),
+    Claim("update norms shrink within each of the three phases", "Fig 4(g), footnote 5", "seen in the figure", _shrinking_updates, "", "04-momentum-and-decay"),
+    Claim("SGD: more weight decay, lower ω", "Fig 15–19", "figures only", _sweep("weight-decay-sgd", "weight_decay", labels="λ {:.3g}"), f"{_EXPOSURE}: λ = 1e-4 is next to none in so short a run", "05-weight-decay"),
+    Claim("AdamW: more weight decay, lower ω, up to the least", "Fig 5, 20–24", "0.885, 0.882, 0.844, 0.679 for λ 0 to 0.1",
+          lambda: {"up to the λ of least ω": _ordered(study := load_study("weight-decay-adamw"), "mds", {
+              f"λ {d:g}": {"weight_decay": d} for d in sorted(study.table.weight_decay.unique()) if d <= study.table.groupby("weight_decay").mds.mean().idxmin()})},
+          _EXPOSURE, "05-weight-decay"),
+    Claim("AdamW: ω turns up again at the extreme", "Fig 5", "0.679, then 0.731 at λ = 1", _adamw_upturn, "Weights shrunk so far that they no longer turn", "05-weight-decay"),
+    Claim("at the extreme the network underfits", "Fig 5", "54.63 / 50.52 % train / test against 75.45 %", _underfits, "Any strong regularizer does", "05-weight-decay"),
+    Claim("distance and apex angle confirm the underfitting", "C.3", "figures only; direction read as: both smaller", _extreme_apex,
+          "Decay alone takes θ_t − θ_0 to −θ_0, whatever the fit", "05-weight-decay"),
+    Claim("ω_0 corrects for underfitting: it is raised where the network underfits", "section 4.2", "0.985 at λ = 1, against 0.807 to 0.900", _corrects,
+          "ω_0 rises with decay because θ_t − θ_0 → −θ_0, before accuracy falls", "05-weight-decay"),
+    Claim("ViT: more weight decay, lower ω", "Fig 25–29", "figures only; “similar”", _sweep("weight-decay-vit", "weight_decay", labels="λ {:g}"), _EXPOSURE, "05-weight-decay"),
+    Claim("the stronger the decay, the larger the angle at O", "Fig 7", "a picture", lambda: {
+        name: _ordered(study, _final(angles, "apex_origin"), {f"λ {d:.3g}": {"weight_decay": d} for d in sorted(study.table.weight_decay.unique(), reverse=True)})
+        for name, study in (("SGD", load_study("weight-decay-sgd")), ("AdamW", load_study("weight-decay-adamw")), ("ViT", load_study("weight-decay-vit")))},
+        "The initialization is forgotten sooner", "05-weight-decay"),
+    Claim("more momentum, lower ω (ResNet)", "Fig 35–39", "figures only", _sweep("momentum-resnet", "momentum", labels="μ {:g}"), _EFFECTIVE, "06-momentum-and-rate"),
+    Claim("more momentum, lower ω (VGG, four pairs of η and λ)", "Fig 40–59", "figures only", _momentum_vgg, _EFFECTIVE, "06-momentum-and-rate"),
+    Claim("a larger learning rate, lower ω", "section 4.3", "no numbers", _learning_rate, _EXPOSURE, "06-momentum-and-rate"),
+    Claim("(ours) switching μ = .9 off at fixed η raises ω", "beyond the paper", "", _switched_off, _EFFECTIVE, "06-momentum-and-rate"),
+    Claim("(ours) at equal η/(1−μ), μ = .9 still lowers ω", "beyond the paper", "", _equal_effective_rate, "What is left may be the finite-time difference between the two recursions", "06-momentum-and-rate"),
+    Claim("larger batches, lower ω", "Fig 6, 60–64", "0.753, 0.723, 0.660, 0.619", _sweep("batch-size", "batch_size", arms=("η ∝ B, equal steps", "fixed η, equal steps", "η ∝ B, equal epochs"), labels="B {}"),
+          "In the paper's design η, η·λ·steps and the epochs all grow with B: the three arms tell them apart", "07-batch-size"),
+    Claim("larger batches, higher test accuracy (up to the second largest)", "Fig 6", "91.63, 91.82, 92.44, 92.39 %",
+          _sweep("batch-size", "batch_size", "test_accuracy", reverse=True, only=lambda b: b <= 64, arms=("η ∝ B, equal steps", "fixed η, equal steps", "η ∝ B, equal epochs"), labels="B {}"),
+          "At equal steps a larger batch sees more epochs", "07-batch-size"),
+    Claim("larger batches: angles between updates, and of update and position, more obtuse", "C.11", "figures only; small batches near 90°", _batch_angles, "The same three things grow with B", "07-batch-size"),
+    Claim("SAM: ω rises with ρ", "Fig 30–34", "slightly; figures only", _sweep("sam", "sam_rho", reverse=True, labels="ρ {:g}"), "A larger gradient norm at the perturbed point changes the effective rate too", "08-sam"),
+    Claim("(ours) λ = 1e-4, the paper's own, lowers ω here", "beyond the paper", "", _small_negative, "Our first stage has 640 steps, theirs 150,000", "04-momentum-and-decay"),
+    Claim("(ours) no weight decay stands above no momentum, whatever λ", "beyond the paper", "0.931 > 0.901 at one λ", _middle_pair, _EXPOSURE, "04-momentum-and-decay"),
+)
