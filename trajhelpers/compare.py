@@ -126,7 +126,7 @@ def plot_hallmarks(groups, measures=("consecutive", "update_position", "apex_ini
         plot_measure(groups, measure, ax, unit, null)
     for ax in axes[len(measures):]:
         ax.remove()
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=min(4, len(groups)))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=min(5, len(groups)))
     return axes[:len(measures)]
 
 

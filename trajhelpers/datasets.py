@@ -1,11 +1,13 @@
 """The images of the studies: two small sets in memory, and CIFAR-10 and ImageNet from a folder."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from .errors import TrajectoryError, missing_extra
+from .recipe import DATA
 
 # Of a checkout of the book. An installed wheel has the package alone.
 DATA_FOLDER = Path(__file__).resolve().parents[1] / "data"
@@ -37,6 +39,8 @@ def load_data(name, folder=None, label_noise=0.0):
     >>> images.shape, labels.shape, data.size
     (torch.Size([3, 1, 8, 8]), torch.Size([3]), {'train': 1280, 'test': 517})
     """
+    if name not in DATA:
+        raise ValueError(f"data: expected one of {', '.join(DATA)}, got {name!r}")
     if name == "digits":
         splits = _digits()
     elif name == "fashion-mnist":
@@ -92,7 +96,7 @@ class FolderImages:
         self.size = {split: len(images) for split, images in self._raw.items()}
         at, drawn = noisy_labels(self.size["train"], self.classes, label_noise)
         self._noisy = dict(zip(at.tolist(), drawn.tolist()))
-        self._workers = workers
+        self._workers = min(workers, os.cpu_count() or 1)      # torch warns of more
 
     def batches(self, split, indices, augment=False):
         """Batches (images, labels), one for each pair (epoch, indices)."""

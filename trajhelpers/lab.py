@@ -66,10 +66,10 @@ def load_study(name, folder=None):
     if not (place / "runs.csv").is_file():
         remedy = "the book's runs come with its repository, and are not part of the installed package" if folder is None else f"trajhelpers study {name} --out {folder}"
         raise FileNotFoundError(f"{place / 'runs.csv'}: no such study there; {remedy}")
-    table = pd.read_csv(place / "runs.csv", index_col="run", dtype={"diverged": "str"})
+    table = pd.read_csv(place / "runs.csv", index_col="run", dtype={"run": "str", "diverged": "str"})       # some ids are digits all through
     table["diverged"] = table.diverged.fillna("")
     kernels = {run: load_kernel(place / f"{run}.npz") for run in table.index[table.diverged == ""].unique()}
-    return LoadedStudy(table, kernels, pd.read_csv(place / "log.csv"))
+    return LoadedStudy(table, kernels, pd.read_csv(place / "log.csv", dtype={"run": "str"}))
 
 
 def run_studies(names, out, seeds=3, jobs=2, device="auto", progress=True):
