@@ -24,6 +24,7 @@ from trajhelpers.studies import STUDIES, Study, matched_decay
 IMAGES = {"digits": 1280, "fashion-mnist": 4096}
 SOUND = th.Recipe(model="mlp", data="digits", width=4, learning_rate=0.1, batch_size=128, epochs=2, checkpoints=5)
 DIVERGES = SOUND.replace(learning_rate=1e30)
+AT_THE_END = SOUND.replace(learning_rate=1e20, weight_decay=1e20, epochs=None, steps=1, checkpoints=1)      # its only loss is that of the initialization
 NUMERIC = [recipe for recipe in (SOUND.replace(weight_decay=i / 1000) for i in range(2000)) if recipe.id.isdigit()][:2]
 
 
@@ -87,7 +88,8 @@ def ran(tmp_path_factory):
         patch.setitem(STUDIES, "tiny", Study("tiny", "?", "", {"a": (SOUND, SOUND.replace(momentum=0.9)), "b": (SOUND, DIVERGES)}))
         patch.setitem(STUDIES, "second", Study("second", "?", "", {"main": (SOUND.replace(momentum=0.9), SOUND)}))
         patch.setitem(STUDIES, "numbers", Study("numbers", "?", "", {"main": tuple(NUMERIC)}))
-        th.run_studies(["tiny", "second", "numbers"], out, seeds=2, jobs=2, progress=False)
+        patch.setitem(STUDIES, "last", Study("last", "?", "", {"main": (SOUND, AT_THE_END)}))
+        th.run_studies(["tiny", "second", "numbers", "last"], out, seeds=2, jobs=2, progress=False)
         th.run_studies(["numbers"], out, seeds=1, progress=False)
         yield out
 
@@ -97,14 +99,14 @@ def files(folder):
 
 
 def test_each_recipe_is_trained_once(ran):
-    """Five recipes with two seeds, whatever studies and arms they are in; and a second call trains nothing."""
-    recipes = [recipe.replace(seed=seed) for recipe in (SOUND, SOUND.replace(momentum=0.9), DIVERGES, *NUMERIC) for seed in (0, 1)]
+    """Six recipes with two seeds, whatever studies and arms they are in; and a second call trains nothing."""
+    recipes = [recipe.replace(seed=seed) for recipe in (SOUND, SOUND.replace(momentum=0.9), DIVERGES, AT_THE_END, *NUMERIC) for seed in (0, 1)]
     assert {path.name for path in (ran / "trained").iterdir()} == {recipe.id for recipe in recipes}
     before = files(ran / "trained")
     th.run_studies(["tiny"], ran, seeds=2, jobs=2, progress=False)
     assert files(ran / "trained") == before
     kept = {path.parent.name for path in ran.rglob("step_*")}      # else the kernel is kept instead
-    assert kept == {DIVERGES.replace(seed=seed).id for seed in (0, 1)}
+    assert kept == {recipe.replace(seed=seed).id for recipe in (DIVERGES, AT_THE_END) for seed in (0, 1)}
 
 
 def test_table(ran):
@@ -124,6 +126,14 @@ def test_a_run_that_diverged_is_a_row(ran):
     assert lost[["mds", "relative_mds", "train_accuracy", "test_accuracy", "seconds"]].isna().all().all()
     assert (study.table.diverged[study.table.learning_rate < 1] == "").all()
     assert not set(lost.index) & set(study.kernels) and not set(lost.index) & set(study.log.run)
+
+
+def test_a_run_whose_last_step_diverges_is_a_row(ran):
+    """No loss tells, but the last checkpoint does."""
+    study = th.load_study("last", ran)
+    row = study.table.loc[AT_THE_END.id]
+    assert "step_1.safetensors" in row.diverged and str(ran) not in row.diverged and np.isnan(row.mds)
+    assert set(study.kernels) == {SOUND.id, SOUND.replace(seed=1).id}
 
 
 def test_numbers_are_those_of_the_checkpoints(ran, tmp_path):

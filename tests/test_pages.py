@@ -59,8 +59,9 @@ def test_page(page, site, name):
     assert not page.trouble
 
 
-def test_slider_moves_the_map_without_a_kernel(page, site):
-    read(page, f"{site}/book/02-kernel-and-maps.html")
+@pytest.mark.parametrize("chapter", ["02-kernel-and-maps", "04-momentum-and-decay", "05-weight-decay", "06-momentum-and-rate", "07-batch-size", "08-sam", "09-generalization"])
+def test_slider_moves_the_map_without_a_kernel(page, site, chapter):
+    read(page, f"{site}/book/{chapter}.html")
     # the widget that holds a picture and a slider: an interact's picture is an Output, not an Image
     widget = page.locator(".widget-subarea:has(.widget-image):has(.noUi-handle)").first
     map_ = widget.locator(".widget-image")

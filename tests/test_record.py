@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import numpy as np
@@ -318,3 +319,50 @@ def test_a_resumed_run_leaves_nothing_of_the_one_it_abandons(tmp_path):
     later = record_run(tmp_path / "run", count=5, model=model, first=4, resume=True)
     same(tmp_path / "run", {**earlier, **{step: later[step] for step in (4, 5)}}, range(6))
     assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_flush_waits_for_the_disk(tmp_path, monkeypatch):
+    """After it, what was recorded before it is there, however slow the disk is; it may be called at any time, also after the end."""
+    import safetensors.torch
+    save = safetensors.torch.save_file
+
+    def slowly(*arguments, **options):
+        time.sleep(0.1)
+        save(*arguments, **options)
+
+    monkeypatch.setattr(safetensors.torch, "save_file", slowly)
+    model = Net()
+    with th.Recorder(tmp_path / "run", model) as record:
+        for step in (1, 2, 3):
+            train_step(model)
+            seen = parameters(model)
+            record(step)
+            record.flush()
+            tensors = load_file(tmp_path / "run" / f"step_{step}.safetensors")
+            assert all(torch.equal(tensors[name], seen[name]) for name in seen)
+        record.flush()
+    waiting = threading.Thread(target=record.flush, daemon=True)
+    waiting.start()
+    waiting.join(5)
+    assert not waiting.is_alive(), "hangs after close"
+
+
+def test_flush_raises_an_error_of_the_disk(tmp_path, monkeypatch):
+    import safetensors.torch
+    save = safetensors.torch.save_file
+
+    def full(tensors, path, metadata):
+        if metadata["step"] != "0":
+            raise OSError("No space left on device")
+        save(tensors, path, metadata)
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    record = th.Recorder(tmp_path / "run", Net())
+    record.flush()
+    record(1)
+    for _ in range(2):
+        with pytest.raises(th.TrajectoryError, match="run: .*No space left"):
+            record.flush()
+    with pytest.raises(th.TrajectoryError, match="No space left"):
+        record.close()
+    assert list(path.name for path in (tmp_path / "run").iterdir()) == ["step_0.safetensors"]

@@ -20,3 +20,7 @@ def test_a_wheel_in_an_empty_environment(tmp_path):
     assert "gram" in help_text and "hallmarks" in help_text
     program = "import trajhelpers as th; th.Recorder; th.plot_map; th.origin_slider; print(round(th.mds(th.random_walk(39), origin=0), 4))"
     assert subprocess.run([tmp_path / "env/bin/python", "-c", program], check=True, capture_output=True, text=True, cwd=tmp_path).stdout == "0.6813\n"
+    listed = subprocess.run([tmp_path / "env/bin/trajhelpers", "study", "--list"], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    assert "momentum-decay-vgg" in listed
+    failed = subprocess.run([tmp_path / "env/bin/trajhelpers", "study", "clean-labels"], capture_output=True, text=True, cwd=tmp_path)
+    assert failed.returncode == 2 and "the images come with the book's repository" in failed.stderr

@@ -127,13 +127,13 @@ def _train_one(recipe, folder, device):
     folder = Path(folder)
     try:
         train(Recipe.from_json(recipe), folder, device, resume=True, progress=False)
-    except NonFiniteError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")     # a study's kernel has nothing that a reader would have to be told beside it
+            gram(open_trajectory(folder), device="cpu").save(folder / "kernel.npz")
+    except NonFiniteError as error:            # of the loss, or of the weights after the last one
         with atomic_path(folder / "diverged.json") as temporary:
-            temporary.write_text(json.dumps(str(error).removeprefix(f"{folder}: ")))
+            temporary.write_text(json.dumps(str(error).removeprefix(f"{folder}: ").replace(f"{folder}/", "")))
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")         # a study's kernel has nothing that a reader would have to be told beside it
-        gram(open_trajectory(folder), device="cpu").save(folder / "kernel.npz")
     for checkpoint in folder.glob("step_*.safetensors"):
         checkpoint.unlink()
 

@@ -304,14 +304,14 @@ def _darker_square():
 
 
 def _redundant():
-    """How many directions the map uses, against the random walk with the run's lengths."""
+    """How many directions the map uses (effective rank of C), against the random walk with the run's lengths."""
     found = {}
     for name, study in _FOUR_CELLS.items():
         study = load_study(study)
         for cell, fields in _cells(study).items():
             found[f"{name}, {cell}"] = pd.DataFrame({
-                "walk": _column(study, lambda kernel: effective_rank(spectra(random_walk_like(kernel))["K0"]), fields),
-                "run": _column(study, lambda kernel: effective_rank(spectra(kernel)["K0"]), fields)})
+                "walk": _column(study, lambda kernel: effective_rank(spectra(random_walk_like(kernel))["C"]), fields),
+                "run": _column(study, lambda kernel: effective_rank(spectra(kernel)["C"]), fields)})
     return found
 
 
