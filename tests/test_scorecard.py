@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 
 import trajhelpers as th
-from trajhelpers import scorecard
+from trajhelpers import claims
 
 FALLS = pd.DataFrame({"a": [3.0, 3.1, 2.9], "b": [2.0, 2.1, 1.9], "c": [1.0, 1.1, 0.9]})
 NOISY = pd.DataFrame({"a": [3.0, 1.0, 2.0], "b": [1.0, 2.0, 2.1]})
 
 
 def made_up(**conditions):
-    return scorecard.Claim("a > b", "nowhere", "1", lambda: conditions, "chance", "00-none")
+    return claims.Claim("a > b", "nowhere", "1", lambda: conditions, "chance", "00-none")
 
 
 @pytest.mark.parametrize("conditions, verdict", [
@@ -25,16 +25,16 @@ def made_up(**conditions):
     ({"one": FALLS.iloc[:, ::-1]}, "not reproduced"),
 ])
 def test_the_rule(conditions, verdict):
-    assert scorecard.verdict(conditions) == verdict
+    assert claims.verdict(conditions) == verdict
 
 
 def test_one_pair_out_of_order_breaks_a_chain():
-    assert not scorecard.holds(FALLS[["b", "a", "c"]])
-    assert scorecard.holds(FALLS[["a", "c"]])
+    assert not claims.holds(FALLS[["b", "a", "c"]])
+    assert claims.holds(FALLS[["a", "c"]])
 
 
 def test_a_claim_without_runs_says_so(monkeypatch):
-    monkeypatch.setattr(scorecard, "CLAIMS", (replace(made_up(), conditions=None), made_up(vgg=FALLS)))
+    monkeypatch.setattr(claims, "CLAIMS", (replace(made_up(), conditions=None), made_up(vgg=FALLS)))
     table = th.scorecard()
     assert table.verdict.tolist() == ["not run here", "reproduced"]
     assert table.ours[0] == "" and table.seeds[1] == "3"
@@ -42,7 +42,7 @@ def test_a_claim_without_runs_says_so(monkeypatch):
 
 
 def test_many_conditions_list_those_that_fail(monkeypatch):
-    monkeypatch.setattr(scorecard, "CLAIMS", (made_up(**{f"c{i}": FALLS for i in range(10)}, bad=NOISY),))
+    monkeypatch.setattr(claims, "CLAIMS", (made_up(**{f"c{i}": FALLS for i in range(10)}, bad=NOISY),))
     lines = th.scorecard().ours[0].split("\n")
     assert lines[0] == "holds in 10 of 11 conditions, but for:" and len(lines) == 2 and lines[1].startswith("bad: ")
 
@@ -53,7 +53,7 @@ def table():
 
 
 def test_every_claim_is_put_to_the_test(table):
-    assert len(table) == len(scorecard.CLAIMS) and table.claim.is_unique
+    assert len(table) == len(claims.CLAIMS) and table.claim.is_unique
     assert set(table.verdict) <= {"reproduced", "under a condition", "not reproduced"}
     assert (table.seeds == "3").all()
 
@@ -81,3 +81,8 @@ def test_four_cells_by_hand(table):
         means[momentum, decay > 0] = np.mean(omegas)
     expected = f"VGG: neither {means[0, False]:.3g} > no decay {means[.9, False]:.3g} > no momentum {means[0, True]:.3g} > both {means[.9, True]:.3g};"
     assert table.ours[0].split("\n")[0].startswith(expected)
+
+
+def test_the_function_stays_a_function_when_its_module_is_loaded():
+    th.show_scorecard("08-sam")
+    assert callable(th.scorecard) and len(th.scorecard("08-sam")) == 1

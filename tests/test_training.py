@@ -57,7 +57,7 @@ def same_log(found, expected):
 
 
 def plain_loop(recipe, steps, at, rate):
-    """Checkpoints at steps `at`, and (loss, number right) of each batch, by torch alone; `rate(step)` is the learning rate."""
+    """Checkpoints at steps `at`, (loss, number right) of each batch, and the model, by torch alone; `rate(step)` is the learning rate."""
     data = th.load_data("digits", label_noise=recipe.label_noise)
     dtype = getattr(torch, recipe.dtype)
     with torch.random.fork_rng():
@@ -101,7 +101,7 @@ def plain_loop(recipe, steps, at, rate):
             group["lr"] = rate(step)
         optimizer.step()
         keep(step + 1)
-    return seen, each
+    return seen, each, model
 
 
 CASES = {
@@ -118,7 +118,7 @@ CASES = {
 def test_against_a_plain_loop(tmp_path, name):
     """To the bit: initialization, order of batches, rates, steps of the optimizer, and the steps at which it records. And twice the same."""
     recipe, (steps, at, rate) = RECIPES[name], CASES[name]
-    expected, each = plain_loop(recipe, steps, at, rate if rate.__name__ == "<lambda>" else lambda step: rate(step, steps))
+    expected, each, model = plain_loop(recipe, steps, at, rate if rate.__name__ == "<lambda>" else lambda step: rate(step, steps))
     log = train(recipe, tmp_path / "run")
     same(tmp_path / "run", expected)
     assert {tensor.dtype for tensor in expected[0].values()} == {torch.float64 if name == "double" else torch.float32}
@@ -129,6 +129,11 @@ def test_against_a_plain_loop(tmp_path, name):
         losses, right = zip(*each[start:end])
         assert row.running_accuracy == sum(right) / recipe.batch_size / (end - start)
         assert abs(row.running_loss - sum(losses) / (end - start)) < 1e-12
+    with torch.no_grad():          # with BatchNorm's averages
+        images, labels = next(th.load_data("digits").batches("test", [(0, range(517))]))
+        outputs = model.eval()(images.to(getattr(torch, recipe.dtype)))
+    assert abs(log.test_accuracy.iloc[-1] - (outputs.argmax(1) == labels).double().mean()) < 1.1 / 517
+    assert abs(log.test_loss.iloc[-1] - torch.nn.functional.cross_entropy(outputs, labels)) < 1e-4
     assert Path(tmp_path / "run" / "recipe.json").exists() and not list((tmp_path / "run").glob(".*"))
     same_log(log, train(recipe, tmp_path / "again"))
     same(tmp_path / "again", expected)
@@ -304,7 +309,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, changes, epochs):
     """With weight decay 30 every weight is multiplied by −2 a step, and the loss overflows in the second epoch."""
     recipe = MLP.replace(momentum=0.0, schedule="constant", checkpoints=30, **changes)
     steps = 3 * (1280 // recipe.batch_size)
-    _, each = plain_loop(recipe, steps, [], lambda step: recipe.learning_rate)
+    _, each, _ = plain_loop(recipe, steps, [], lambda step: recipe.learning_rate)
     last = next(step for step, (loss, _) in enumerate(each, 1) if not np.isfinite(loss))
     with pytest.raises(th.NonFiniteError, match=rf"\b{last} of {steps}\b.*learning_rate") as caught:
         train(recipe, tmp_path / "run")
