@@ -24,10 +24,11 @@ def whole(data, split):
 def no_network(monkeypatch):
     connect = socket.socket.connect
 
-    def refuse(self, address):
-        assert self.family == socket.AF_UNIX, "asks the network"      # between worker processes
-        return connect(self, address)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
+    def refuse(*arguments, **options):
+        raise AssertionError("asks the network")
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    # worker processes talk through sockets of the machine
+    monkeypatch.setattr(socket.socket, "connect", lambda self, address: connect(self, address) if self.family == socket.AF_UNIX else refuse())
 
 
 @pytest.mark.parametrize("name, channels, pixels, classes, train, test", [
@@ -163,10 +164,10 @@ def test_a_folder_that_does_not_hold_them(tmp_path, name, kind):
         for inside in ("cifar-10-batches-py", "train", "val"):
             (folder / inside).mkdir()
         (folder / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"junk")
-    before = sorted(folder.rglob("*"))
+    before = sorted(tmp_path.rglob("*"))
     with pytest.raises(th.TrajectoryError, match=rf"images: holds no {name}"):
         th.load_data(name, folder)
-    assert sorted(folder.rglob("*")) == before
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_cifar10_from_a_folder(tmp_path, monkeypatch):

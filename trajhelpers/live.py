@@ -39,19 +39,18 @@ def live_training(recipe, folder="runs/live"):
     rate = _slider("η", _RATES, recipe.learning_rate)
     momentum = _slider("μ", _MOMENTA, recipe.momentum)
     decay = _slider("λ", _DECAYS, recipe.weight_decay)
-    start = ipywidgets.Button(description="train", icon="play")
-    stop = ipywidgets.Button(description="stop", icon="stop", disabled=True)
+    start = ipywidgets.Button(description="train")
+    stop = ipywidgets.Button(description="stop", disabled=True)
     steps = len(recipe.checkpoints) if isinstance(recipe.checkpoints, tuple) else recipe.checkpoints
     bar = ipywidgets.IntProgress(0, 0, steps)
     said = ipywidgets.HTML()
-    picture = ipywidgets.Image(format="png", layout={"visibility": "hidden", "max_width": "100%"})
+    picture = ipywidgets.Image(value=_png(lambda ax: ax.set_axis_off()), format="png", layout={"max_width": "100%"})
     stopping = threading.Event()
 
     def on_checkpoint(step, log):
         bar.value += 1
         kernel = gram(open_trajectory(folder))
-        picture.value = _png(kernel)
-        picture.layout.visibility = "visible"
+        picture.value = _png(lambda ax: plot_map(kernel, ax=ax, vmin=0))
         accuracy = f", test accuracy {log[-1]['test_accuracy_first_2000']:.1%}" if log else ""
         said.value = f"step {step}: ω = {mds(kernel):.3f}{accuracy}"
         return stopping.is_set()
@@ -81,11 +80,11 @@ def _slider(description, values, value):
                                       description=description, layout={"width": "260px"}, style={"description_width": "24px"})
 
 
-def _png(kernel):
+def _png(draw):
     # no pyplot: its figures belong to the main thread
     figure = Figure(figsize=(4.6, 3.9), layout="constrained")
     FigureCanvasAgg(figure)
-    plot_map(kernel, ax=figure.subplots(), vmin=0)
+    draw(figure.subplots())
     with io.BytesIO() as file:
         figure.savefig(file, format="png", dpi=90)
         return file.getvalue()
