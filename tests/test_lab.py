@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CHAPTER = "02-kernel-and-maps.ipynb"
+CHAPTER, LIVE = "02-kernel-and-maps.ipynb", "08-sam.ipynb"
 
 
 @pytest.fixture
 def lab(tmp_path):
-    """JupyterLab on a copy of the chapter, with settings of its own; gives its address."""
+    """JupyterLab on a copy of the chapters, with settings of its own; gives its address."""
     (tmp_path / "book").mkdir()
-    shutil.copy(ROOT / "book" / CHAPTER, tmp_path / "book")
+    for chapter in (CHAPTER, LIVE):
+        shutil.copy(ROOT / "book" / chapter, tmp_path / "book")
     (tmp_path / "data").symlink_to(ROOT / "data")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -51,14 +52,34 @@ def wait_for(url, server, log):
     pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
 
 
-def test_slider_moves_the_plot_live(page, lab):
-    page.goto(f"{lab}/lab/tree/book/{CHAPTER}")
+def run_all(page, lab, chapter):
+    """Open a chapter and run it; gives what is visible when the kernel has nothing left to do."""
+    page.goto(f"{lab}/lab/tree/book/{chapter}")
     # the notebook's own indicator is idle before there is a kernel, and cells run then are lost
     idle = page.get_by_text("| Idle")
     idle.wait_for(timeout=60_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    return idle
 
+
+def test_training_is_started_shown_and_stopped(page, lab):
+    idle = run_all(page, lab, LIVE)
+    train = page.get_by_role("button", name="train", exact=True)
+    train.wait_for(timeout=120_000)
+    idle.wait_for(timeout=120_000)
+    assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
+    picture = page.locator(".widget-vbox:has(button) > .widget-image")
+    before = picture.get_attribute("src")
+    train.click()
+    page.wait_for_function("([image, before]) => image.src !== before", arg=[picture.element_handle(), before], timeout=30_000)
+    page.get_by_role("button", name="stop", exact=True).click()
+    page.wait_for_function("button => !button.disabled", arg=train.element_handle(), timeout=30_000)
+    assert "ω = 0." in page.locator(".widget-vbox:has(button) > .widget-html").inner_text()
+
+
+def test_slider_moves_the_plot_live(page, lab):
+    idle = run_all(page, lab, CHAPTER)
     # an interact's picture is drawn by the kernel, into an Output
     interact = page.locator(".widget-interact:has(.noUi-handle)").first
     picture = interact.locator(".jp-OutputArea img").first

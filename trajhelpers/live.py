@@ -44,7 +44,7 @@ def live_training(recipe, folder="runs/live"):
     steps = len(recipe.checkpoints) if isinstance(recipe.checkpoints, tuple) else recipe.checkpoints
     bar = ipywidgets.IntProgress(0, 0, steps)
     said = ipywidgets.HTML()
-    picture = ipywidgets.Image(value=_png(lambda ax: ax.set_axis_off()), format="png", layout={"max_width": "100%"})
+    picture = ipywidgets.Image(value=_png(lambda ax: ax.set_axis_off(), height=0.2), format="png", layout={"max_width": "100%"})
     stopping = threading.Event()
 
     def on_checkpoint(step, log):
@@ -80,9 +80,9 @@ def _slider(description, values, value):
                                       description=description, layout={"width": "260px"}, style={"description_width": "24px"})
 
 
-def _png(draw):
+def _png(draw, height=3.9):
     # no pyplot: its figures belong to the main thread
-    figure = Figure(figsize=(4.6, 3.9), layout="constrained")
+    figure = Figure(figsize=(4.6, height), layout="constrained")
     FigureCanvasAgg(figure)
     draw(figure.subplots())
     with io.BytesIO() as file:
