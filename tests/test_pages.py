@@ -59,6 +59,13 @@ def test_page(page, site, name):
     assert not page.trouble
 
 
+def test_widgets_find_their_fonts_from_both_of_their_scripts_places():
+    """Which one asks is a race that the theme's icons mostly win."""
+    place = HTML / "_static/vendor/@jupyter-widgets"
+    fonts = sorted(font.name for font in (place / "html-manager/dist").glob("*.woff2"))
+    assert len(fonts) == 3 and all((place / font).is_file() for font in fonts)
+
+
 @pytest.mark.parametrize("chapter", ["02-kernel-and-maps", "04-momentum-and-decay", "05-weight-decay", "06-momentum-and-rate", "07-batch-size", "08-sam", "09-generalization"])
 def test_slider_moves_the_map_without_a_kernel(page, site, chapter):
     read(page, f"{site}/book/{chapter}.html")
