@@ -103,6 +103,7 @@ def run_studies(names, out, seeds=3, jobs=2, device="auto", progress=True):
 def _in_processes(recipes, out, jobs, device):
     """One thread a process: for networks this small two processes get far more done than two threads."""
     quiet = os.environ.get("TQDM_DISABLE")
+    before = set(multiprocessing.active_children())
     os.environ["TQDM_DISABLE"] = "1"           # of the workers, which read it when they start: one display is enough
     try:
         with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
@@ -112,7 +113,7 @@ def _in_processes(recipes, out, jobs, device):
                     yield done.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
-                for worker in multiprocessing.active_children():
+                for worker in set(multiprocessing.active_children()) - before:
                     worker.terminate()         # what it had reached is on disk, and the next call goes on from there
                 raise
     finally:

@@ -266,6 +266,8 @@ def _claim_folder(folder, recipe, overwrite, engine):
     engine.wait_for_everyone()         # until all have read what they go on from
     if engine.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
+        for file in folder.glob(".*.tmp"):      # left by a process that was killed
+            file.unlink()
         if overwrite:
             for name in (_STATE, "log.csv"):
                 (folder / name).unlink(missing_ok=True)
