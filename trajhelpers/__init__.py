@@ -32,6 +32,7 @@ _LAZY = {
     "load_study": "lab", "run_studies": "lab", "STUDIES": "studies",
     "group_kernels": "compare", "plot_measure": "compare", "plot_hallmarks": "compare", "plot_points": "compare",
     "paired_difference": "statistics", "kendall": "statistics", "stratified_kendall": "statistics",
+    "sharpness": "hessian",
     "live_training": "live", "map_slider": "widgets", "scorecard": "claims", "show_scorecard": "claims",
     "plot_map": "plots", "plot_maps": "plots", "plot_angles": "plots", "plot_norms": "plots", "plot_spectra": "plots",
     "plot_path": "plots", "plot_sheet": "plots",

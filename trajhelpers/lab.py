@@ -20,6 +20,7 @@ from .gram import gram
 from .hallmarks import mds
 from .kernel import load_kernel
 from .recipe import Recipe
+from .hessian import measure_sharpness
 from .studies import STUDIES
 from .training import read_log, train
 
@@ -47,7 +48,8 @@ def load_study(name, folder=None):
     LoadedStudy
         ``table``: one row a run and arm, indexed by ``run``, with the recipe's fields by their names, ``arm``, ``mds`` (ω), ``relative_mds`` (ω_0), ``train_accuracy``,
         ``test_accuracy`` (after training, over all images), ``seconds``, and ``diverged`` (why a run ended early; its numbers are missing then).
-        ``kernels``: dict from run to TrajectoryKernel. ``log``: one row an epoch, as :func:`trajhelpers.train` returns it, with a column ``run``.
+        ``kernels``: dict from run to TrajectoryKernel. ``log``: one row an epoch, as :func:`trajhelpers.train` returns it, with a column ``run``;
+        of a study that measures it, also ``sharpness`` and ``full_loss`` at every checkpoint.
 
     Raises
     ------
@@ -93,21 +95,22 @@ def run_studies(names, out, seeds=3, jobs=2, device="auto", progress=True):
             raise ValueError(f"{option}: expected a whole number from 1 on, got {value}")
     recipes = list(dict.fromkeys(recipe for study in studies for _, recipe in study.recipes(seeds)))
     missing = [recipe for recipe in recipes if not _is_done(_folder(out, recipe))]
+    sharp = {recipe for study in studies if study.sharpness for _, recipe in study.recipes(seeds)}
     with tqdm(total=len(recipes), initial=len(recipes) - len(missing), desc="runs", unit="run", disable=not progress) as bar:
-        for _ in _in_processes(missing, out, jobs, device):
+        for _ in _in_processes([(recipe.to_json(), str(_folder(out, recipe)), device, recipe in sharp) for recipe in missing], jobs):
             bar.update()
     for study in studies:
         _collect(study, out, seeds)
 
 
-def _in_processes(recipes, out, jobs, device):
+def _in_processes(tasks, jobs):
     """One thread a process: for networks this small two processes get far more done than two threads."""
     quiet = os.environ.get("TQDM_DISABLE")
     before = set(multiprocessing.active_children())
     os.environ["TQDM_DISABLE"] = "1"           # of the workers, which read it when they start: one display is enough
     try:
         with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-            waiting = [pool.submit(_train_one, recipe.to_json(), str(_folder(out, recipe)), device) for recipe in recipes]
+            waiting = [pool.submit(_train_one, *task) for task in tasks]
             try:
                 for done in as_completed(waiting):
                     yield done.result()
@@ -122,12 +125,14 @@ def _in_processes(recipes, out, jobs, device):
             os.environ["TQDM_DISABLE"] = quiet
 
 
-def _train_one(recipe, folder, device):
+def _train_one(recipe, folder, device, sharp):
     import torch
     torch.set_num_threads(1)
     folder = Path(folder)
     try:
         train(Recipe.from_json(recipe), folder, device, resume=True, progress=False)
+        if sharp:
+            measure_sharpness(folder, device)
         with warnings.catch_warnings():
             warnings.simplefilter("error")     # a study's kernel has nothing that a reader would have to be told beside it
             gram(open_trajectory(folder), device="cpu").save(folder / "kernel.npz")
@@ -153,6 +158,8 @@ def _collect(study, out, seeds):
             last = log.iloc[-1]
             row |= {"mds": mds(kernel), "relative_mds": mds(kernel, 0), **last[["train_accuracy", "test_accuracy", "seconds"]]}
             kernel.save(place / f"{recipe.id}.npz")
+            if study.sharpness:
+                log = log.merge(pd.read_csv(folder / "sharpness.csv"), on="step", how="outer")
             logs[recipe.id] = log.assign(run=recipe.id)
         rows.append(row)
     kept = {f"{row['run']}.npz" for row in rows}

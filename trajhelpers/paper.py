@@ -46,11 +46,11 @@ def paper_recipe(name):
     >>> paper_recipe("resnet-imagenet")
     Traceback (most recent call last):
     ...
-    ValueError: 'resnet-imagenet': no run of the paper has this name; close are resnet50-imagenet, resnet50-imagenet/adamw, resnet50-imagenet/neither; `trajhelpers train --list` lists all
+    ValueError: 'resnet-imagenet': no run of the paper's; close are resnet50-imagenet, resnet50-imagenet/adamw, resnet50-imagenet/neither; `trajhelpers train --list` lists all
     """
     if name not in PAPER:
         close = difflib.get_close_matches(name, PAPER, 3, cutoff=0.4)
-        raise ValueError(f"{name!r}: no run of the paper has this name; " + f"close are {', '.join(close)}; " * bool(close) + "`trajhelpers train --list` lists all")
+        raise ValueError(f"{name!r}: no run of the paper's; " + f"close are {', '.join(close)}; " * bool(close) + "`trajhelpers train --list` lists all")
     return PAPER[name].recipe
 
 
@@ -100,7 +100,8 @@ _sweep("resnet50-imagenet", _RESNET50, "Fig 35–39", _AS_FIG_2 | {"momentum": _
 for _figures, _rate, _decay in (("Fig 40–44", 0.1, 1e-4), ("Fig 45–49", 0.1, 0.0), ("Fig 50–54", 0.01, 1e-4), ("Fig 55–59", 0.01, 0.0)):
     _sweep("vgg16-cifar10", _VGG16, _figures, _VGG_OURS, learning_rate=(_rate,), momentum=(0.9, 0.0, 0.5, 0.95), weight_decay=(_decay,))
 _sweep("vgg16-cifar10", _VGG16, "section 4.3", _VGG_OURS | {
-    "data": "as in Fig 40–59; the paper names neither network nor data", "optimizer": "as in Fig 40–59", "weight_decay": "as in Fig 40–44", "learning_rate": _STUDY}, learning_rate=(0.03, 0.3))
+    "data": "as in Fig 40–59; the paper names neither network nor data", "optimizer": "as in Fig 40–59", "weight_decay": "as in Fig 40–44",
+    "learning_rate": _STUDY}, learning_rate=(0.03, 0.3))
 for _batch in (64, 256, 512):      # 128 is the first of the network; decays and checkpoints are at fractions of the run, so at its steps
     _recipe = _VGG16.replace(batch_size=_batch, learning_rate=0.1 * _batch / 128, epochs=None, steps=90 * (50_000 // 128))
     PAPER[f"vgg16-cifar10/batch-size-{_batch}"] = PaperRecipe(_recipe, "Fig 6, 60–64", {key: why for key, why in _VGG_OURS.items() if key != "epochs"} | {

@@ -18,6 +18,7 @@ class Study:
     asks: str
     source: str
     arms: dict[str, tuple[Recipe, ...]]
+    sharpness: bool = False      # measured at every checkpoint, while the weights are there
 
     def recipes(self, seeds):
         """Pairs (arm, recipe), each recipe with seeds 0 … seeds − 1."""
@@ -39,6 +40,10 @@ RESNET = VGG.replace(model="resnet")
 ADAMW = VGG.replace(optimizer="adamw", momentum=0.0, learning_rate=3e-3)
 VIT = ADAMW.replace(model="vit", width=32, learning_rate=1e-3, schedule="cosine", warmup=0.05)
 DIGITS = VGG.replace(data="digits", batch_size=32, epochs=60, weight_decay=matched_decay(0.1, 800))
+# Three checkpoints in a row, for the angle between two steps, at 25 places.
+FULL_BATCH = Recipe(model="mlp", width=32, data="digits", learning_rate=0.2, batch_size=1280, steps=600, schedule="constant",
+                    checkpoints=tuple(step + k for step in range(20, 600, 24) for k in range(3)))
+STOCHASTIC = DIGITS.replace(model="mlp", width=32, weight_decay=0.0, label_noise=0.0)
 CLEAN = VGG.replace(label_noise=0.0)
 
 
@@ -91,5 +96,8 @@ STUDIES = {study.name: study for study in (
           {"fashion-mnist": _same_effective_rate(VGG), "digits": _same_effective_rate(DIGITS)}),
     Study("decay-scale", "From which λ on does weight decay act, and where does the order of the middle cells swap?", "beyond the paper",
           {"main": _grid(VGG, momentum=(0.9, 0.0), weight_decay=_decays(VGG))}),
+    Study("edge-of-stability", "Does the sharpness stop at 2(1 + μ)/η, and does the angle turn obtuse there?", "section 4.1, Lemma 1", {
+        "full batch": tuple(FULL_BATCH.replace(learning_rate=rate, momentum=momentum) for rate, momentum in ((0.2, 0.0), (0.4, 0.0), (0.2, 0.9), (0.3, 0.9))),
+        "stochastic": _grid(STOCHASTIC, momentum=(0.0, 0.9))}, sharpness=True),
     Study("clean-labels", "Are the four cells an effect of label noise?", "beyond the paper", _four_cells(CLEAN)),
 )}

@@ -172,6 +172,9 @@ class _Run:
         self.step += 1
 
     def ends_epoch(self):
+        """Where to log; of epochs of a single step, those that are recorded."""
+        if self.steps_an_epoch == 1 and self.step not in self.checkpoints:
+            return self.step == self.steps
         return self.step % self.steps_an_epoch == 0 or self.step == self.steps
 
     def write_log(self, folder):
