@@ -15,14 +15,14 @@ from tqdm.auto import tqdm
 from ._atomic import atomic_path
 from .checkpoints import open_trajectory
 from .datasets import DATA_FOLDER
-from .errors import NonFiniteError, TrajectoryError
+from .errors import NonFiniteError
 from .gram import gram
 from .hallmarks import mds
-from .kernel import load_kernel
-from .recipe import Recipe
 from .hessian import measure_sharpness
+from .kernel import load_kernel
 from .studies import STUDIES
 from .training import read_log, train
+from .width import WidthRecipe, train_width
 
 
 class LoadedStudy(NamedTuple):
@@ -97,7 +97,7 @@ def run_studies(names, out, seeds=3, jobs=2, device="auto", progress=True):
     missing = [recipe for recipe in recipes if not _is_done(_folder(out, recipe))]
     sharp = {recipe for study in studies if study.sharpness for _, recipe in study.recipes(seeds)}
     with tqdm(total=len(recipes), initial=len(recipes) - len(missing), desc="runs", unit="run", disable=not progress) as bar:
-        for _ in _in_processes([(recipe.to_json(), str(_folder(out, recipe)), device, recipe in sharp) for recipe in missing], jobs):
+        for _ in _in_processes([(recipe, str(_folder(out, recipe)), device, recipe in sharp) for recipe in missing], jobs):
             bar.update()
     for study in studies:
         _collect(study, out, seeds)
@@ -130,7 +130,8 @@ def _train_one(recipe, folder, device, sharp):
     torch.set_num_threads(1)
     folder = Path(folder)
     try:
-        train(Recipe.from_json(recipe), folder, device, resume=True, progress=False)
+        trainer = train_width if isinstance(recipe, WidthRecipe) else train
+        trainer(recipe, folder, device, resume=True, progress=False)
         if sharp:
             measure_sharpness(folder, device)
         with warnings.catch_warnings():
@@ -154,7 +155,7 @@ def _collect(study, out, seeds):
         if (folder / "diverged.json").exists():
             row["diverged"] = json.loads((folder / "diverged.json").read_text())
         else:
-            kernel, log = load_kernel(folder / "kernel.npz").group_by(lambda name: "all"), read_log(folder)
+            kernel, log = load_kernel(folder / "kernel.npz").group_by(study.groups or (lambda name: "all")), read_log(folder)
             last = log.iloc[-1]
             row |= {"mds": mds(kernel), "relative_mds": mds(kernel, 0), **last[["train_accuracy", "test_accuracy", "seconds"]]}
             kernel.save(place / f"{recipe.id}.npz")

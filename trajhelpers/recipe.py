@@ -15,8 +15,81 @@ MODELS = ("mlp", "vgg", "resnet", "vit", "vgg16_bn", "resnet50", "vit_b_16")
 DATA = ("digits", "fashion-mnist", "cifar10", "imagenet", "fake-cifar10", "fake-imagenet")
 
 
+class JsonRecipe:
+    """What recipes share: they read and write as JSON, have a name, and refuse a field by its own."""
+
+    def replace(self, **changes):
+        """The same recipe with some fields changed."""
+        self._refuse_unknown(changes)
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self):
+        """One JSON object, a field a line, that `from_json` reads."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text):
+        """Read what `to_json` wrote, or what you wrote by hand; fields with defaults may be missing."""
+        try:
+            fields = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not a recipe: invalid JSON ({error})") from error
+        if not isinstance(fields, dict):
+            raise ValueError(f"not a recipe: expected a JSON object with its fields, got {text.strip()[:40]!r}")
+        cls._refuse_unknown(fields)
+        missing = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.name not in fields]
+        if missing:
+            raise ValueError(f"{', '.join(missing)}: missing from the recipe")
+        return cls(**fields)
+
+    def save(self, path):
+        """Write the recipe to a file, in one atomic move."""
+        with atomic_path(path) as temporary:
+            temporary.write_text(self.to_json() + "\n")
+
+    @classmethod
+    def load(cls, path):
+        """Read a file that `save` wrote."""
+        try:
+            return cls.from_json(Path(path).read_text())
+        except (ValueError, UnicodeDecodeError) as error:
+            raise TrajectoryError(f"{path}: {error}") from error
+
+    @property
+    def id(self):
+        """Twelve hexadecimal digits that name the recipe: a hash of its fields, the seed among them."""
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+    def _choice(self, field, allowed):
+        value = getattr(self, field)
+        if value not in allowed:
+            close = difflib.get_close_matches(str(value), allowed, 1)
+            self._refuse(field, "one of " + ", ".join(allowed), f"; did you mean {close[0]!r}?" if close else "")
+
+    def _number(self, field, expected, allowed):
+        value = getattr(self, field)
+        if not _is_number(value) or not allowed(value):
+            self._refuse(field, f"a number {expected}")
+
+    def _whole(self, field, least):
+        value = getattr(self, field)
+        if type(value) is not int or value < least:
+            self._refuse(field, f"a whole number from {least} on")
+
+    def _refuse(self, field, expected, hint=""):
+        raise ValueError(f"{field}: expected {expected}, got {getattr(self, field)!r}{hint}")
+
+    @classmethod
+    def _refuse_unknown(cls, fields):
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in fields:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, 1)
+                raise ValueError(f"{name}: no such field of a recipe" + (f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"))
+
+
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(JsonRecipe):
     """Everything that determines a training run, but the machine.
 
     Parameters
@@ -136,48 +209,6 @@ class Recipe:
         else:
             self._whole("checkpoints", 1)
 
-    def replace(self, **changes):
-        """The same recipe with some fields changed."""
-        _refuse_unknown(changes)
-        return dataclasses.replace(self, **changes)
-
-    def to_json(self):
-        """One JSON object, a field a line, that `from_json` reads."""
-        return json.dumps(dataclasses.asdict(self), indent=1)
-
-    @classmethod
-    def from_json(cls, text):
-        """Read what `to_json` wrote, or what you wrote by hand; fields with defaults may be missing."""
-        try:
-            fields = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"not a recipe: invalid JSON ({error})") from error
-        if not isinstance(fields, dict):
-            raise ValueError(f"not a recipe: expected a JSON object with its fields, got {text.strip()[:40]!r}")
-        _refuse_unknown(fields)
-        missing = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.name not in fields]
-        if missing:
-            raise ValueError(f"{', '.join(missing)}: missing from the recipe")
-        return cls(**fields)
-
-    def save(self, path):
-        """Write the recipe to a file, in one atomic move."""
-        with atomic_path(path) as temporary:
-            temporary.write_text(self.to_json() + "\n")
-
-    @classmethod
-    def load(cls, path):
-        """Read a file that `save` wrote."""
-        try:
-            return cls.from_json(Path(path).read_text())
-        except (ValueError, UnicodeDecodeError) as error:
-            raise TrajectoryError(f"{path}: {error}") from error
-
-    @property
-    def id(self):
-        """Twelve hexadecimal digits that name the recipe: a hash of its fields, the seed among them."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:12]
-
     def rate(self, step, steps):
         """η at a step, from 0 on, of a run of so many."""
         warm = round(self.warmup * steps)
@@ -199,33 +230,6 @@ class Recipe:
             self._refuse("checkpoints", f"at most {steps}, the steps of this run")
         return [round(i * steps / self.checkpoints) for i in range(1, self.checkpoints + 1)]
 
-    def _choice(self, field, allowed):
-        value = getattr(self, field)
-        if value not in allowed:
-            close = difflib.get_close_matches(str(value), allowed, 1)
-            self._refuse(field, "one of " + ", ".join(allowed), f"; did you mean {close[0]!r}?" if close else "")
-
-    def _number(self, field, expected, allowed):
-        value = getattr(self, field)
-        if not _is_number(value) or not allowed(value):
-            self._refuse(field, f"a number {expected}")
-
-    def _whole(self, field, least):
-        value = getattr(self, field)
-        if type(value) is not int or value < least:
-            self._refuse(field, f"a whole number from {least} on")
-
-    def _refuse(self, field, expected, hint=""):
-        raise ValueError(f"{field}: expected {expected}, got {getattr(self, field)!r}{hint}")
-
 
 def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _refuse_unknown(fields):
-    known = [field.name for field in dataclasses.fields(Recipe)]
-    for name in fields:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            raise ValueError(f"{name}: no such field of a recipe" + (f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"))

@@ -8,6 +8,7 @@ import itertools
 from dataclasses import dataclass
 
 from .recipe import Recipe
+from .width import WidthRecipe
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Study:
     source: str
     arms: dict[str, tuple[Recipe, ...]]
     sharpness: bool = False      # measured at every checkpoint, while the weights are there
+    groups: str = ""             # of the kernels, by `TrajectoryKernel.group_by`; their total alone where it is empty
 
     def recipes(self, seeds):
         """Pairs (arm, recipe), each recipe with seeds 0 … seeds − 1."""
@@ -45,6 +47,14 @@ FULL_BATCH = Recipe(model="mlp", width=32, data="digits", learning_rate=0.2, bat
                     checkpoints=tuple(step + k for step in range(20, 600, 24) for k in range(3)))
 STOCHASTIC = DIGITS.replace(model="mlp", width=32, weight_decay=0.0, label_noise=0.0)
 CLEAN = VGG.replace(label_noise=0.0)
+
+
+# Half the power of two that has the lowest training loss after 150 steps at width 64, where all arms of an optimizer agree (seed 0).
+WIDTHS, SGD_RATE, ADAM_RATE = (64, 128, 256, 512, 1024, 2048), 2**-4, 2**-8
+
+
+def _widths(**fields):
+    return tuple(WidthRecipe(width=width, **fields) for width in WIDTHS)
 
 
 def _grid(base, **axes):
@@ -99,5 +109,12 @@ STUDIES = {study.name: study for study in (
     Study("edge-of-stability", "Does the sharpness stop at 2(1 + μ)/η, and does the angle turn obtuse there?", "section 4.1, Lemma 1", {
         "full batch": tuple(FULL_BATCH.replace(learning_rate=rate, momentum=momentum) for rate, momentum in ((0.2, 0.0), (0.4, 0.0), (0.2, 0.9), (0.3, 0.9))),
         "stochastic": _grid(STOCHASTIC, momentum=(0.0, 0.9))}, sharpness=True),
+    Study("width", "How does 1 − cos(W_T, W_0) fall with width, and does it follow from how features move?", "App. B", {
+        **{f"standard SGD, {rule}": _widths(rule=rule, learning_rate=SGD_RATE) for rule in ("constant", "1/sqrt(n)", "1/n")},
+        "NTK SGD": _widths(parametrization="ntk", learning_rate=SGD_RATE),
+        "μP SGD": _widths(parametrization="mup", learning_rate=SGD_RATE),
+        "μP Adam": _widths(parametrization="mup", optimizer="adam", learning_rate=ADAM_RATE),
+        **{f"standard Adam, {rule}": _widths(optimizer="adam", rule=rule, learning_rate=ADAM_RATE) for rule in ("constant", "1/n")}},
+        groups=r"^(input|hidden|output)"),
     Study("clean-labels", "Are the four cells an effect of label noise?", "beyond the paper", _four_cells(CLEAN)),
 )}

@@ -14,7 +14,6 @@ from .datasets import load_data
 from .errors import ExistingRunError, NonFiniteError, TrajectoryError, missing_extra
 from .models import build_model
 from .optimizers import SAM
-from .recipe import Recipe
 from .record import Recorder
 
 _EVALUATED_EACH_EPOCH = 2000
@@ -255,7 +254,7 @@ def _look_at_folder(folder, recipe, resume, overwrite, engine):
                 raise ExistingRunError(f"{folder}: holds checkpoints that are no run of a recipe; choose another folder, or replace them with overwrite=True")
             if not resume:
                 raise ExistingRunError(f"{folder}: holds a run already; go on with resume=True, replace it with overwrite=True, or choose another folder")
-            if (earlier := Recipe.load(described)) != recipe:
+            if (earlier := type(recipe).load(described)) != recipe:
                 differs = [name for name, value in vars(recipe).items() if getattr(earlier, name) != value]
                 raise ExistingRunError(f"{folder}: holds a run of another recipe ({', '.join(differs)} differ); choose another folder, or replace it with overwrite=True")
             if (folder / "log.csv").exists() and "test_accuracy" in (log := read_log(folder)):
