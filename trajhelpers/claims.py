@@ -12,6 +12,7 @@ from .compare import group_kernels
 from .hallmarks import angles, effective_rank, norms, spectra
 from .lab import load_study
 from .nulls import random_walk_like
+from .scaling import departure, local_slopes, slope
 from .statistics import paired_difference
 
 REPRODUCED, CONDITION, NOT, NOT_RUN = "reproduced", "under a condition", "not reproduced", "not run here"
@@ -385,6 +386,24 @@ def _decay_equilibrium():
     return found
 
 
+def _departure_with_width(*arms, part, widths=None):
+    """1 − cos(θ_T, θ_0) of hidden matrices, or of everything, from narrow to wide."""
+    def conditions():
+        study = load_study("width")
+        return {arm: _ordered(study, lambda kernel: departure(kernel.select(part))[-1],
+                              {f"width {n}": {"width": n} for n in sorted(study.table.width.unique()) if widths is None or n in widths}, arm) for arm in arms or study.table.arm.unique()}
+    return conditions
+
+
+def _slope_near(arm, expected, octaves):
+    """How far the slope of the hidden matrices' 1 − cos over the last octaves is from what theory says, a seed at a time, against a tenth."""
+    study = load_study("width")
+    widths = sorted(study.table.width.unique())[-1 - octaves:]
+    values = pd.DataFrame({n: _column(study, lambda kernel: departure(kernel.select("hidden"))[-1], {"width": n}, arm) for n in widths})
+    fitted = [slope(widths, row).slope if len(widths) > 2 else local_slopes(widths, row)[0] for row in values.to_numpy()]
+    return pd.DataFrame({"a tenth": 0.1, f"|slope − ({expected})|": np.abs(np.array(fitted) - expected)})
+
+
 def _small_negative():
     study = load_study("decay-scale")
     return {f"μ {m:g}": _ordered(study, "mds", {"λ 0": {"momentum": m, "weight_decay": 0.0}, "λ 1e-4": {"momentum": m, "weight_decay": 1e-4}}) for m in (0.9, 0.0)}
@@ -499,6 +518,13 @@ CLAIMS = (
           "With cross-entropy sharpness falls again as the loss does", "10-the-lemma"),
     Claim("(ours) weight decay's equilibrium gives the angle between epochs", "beyond the paper", "", _decay_equilibrium,
           "Noise of another origin with the same memory", "10-the-lemma"),
+    Claim("wider networks: cos(W_T, W_0) of square hidden matrices nearer to 1", "App. B", "→ 1", _departure_with_width(part="hidden"),
+          "The rule by which the learning rate falls with width", "11-width"),
+    Claim("wider networks: cos(θ_T, θ_0) of everything nearer to 1", "App. B", "assumes that hidden matrices hold most of the norm", _departure_with_width(part="*"),
+          "As above; in μP it flattens, for the input matrix keeps its share", "11-width"),
+    Claim("(ours) the slope is −1 in μP and −2 in NTK scaling", "App. B, put in numbers", "at least √n smaller: −1 or less", lambda: {
+        "μP SGD, last four octaves": _slope_near("μP SGD", -1, 4), "μP Adam, last four octaves": _slope_near("μP Adam", -1, 4), "NTK SGD, last two octaves": _slope_near("NTK SGD", -2, 2)},
+          "Nothing: it follows where features are stable", "11-width"),
     Claim("(ours) λ = 1e-4, the paper's own, lowers ω here", "beyond the paper", "", _small_negative, "Our first stage has 640 steps, theirs 150,000", "04-momentum-and-decay"),
     Claim("(ours) no weight decay stands above no momentum, whatever λ", "beyond the paper", "0.931 > 0.901 at one λ", _middle_pair, _EXPOSURE, "04-momentum-and-decay"),
 )

@@ -271,7 +271,7 @@ def train_width(recipe, folder, device="cpu", resume=False, overwrite=False, pro
                 log.append({"step": step, "running_loss": np.mean(losses), "seconds": time.perf_counter() - started, **_changes(_coordinates(network, images), start)})
                 losses.clear()
                 if step == recipe.steps:
-                    pass
+                    record.flush()                         # a finished log stands for a finished run
                     log[-1] |= {f"{split}_{what}": value for split in splits for what, value in _evaluate(network, *splits[split]).items()}
                 with atomic_path(folder / "log.csv") as temporary:
                     pd.DataFrame(log).to_csv(temporary, index=False)
