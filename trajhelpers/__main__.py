@@ -154,7 +154,7 @@ def _parser():
     command.add_argument("names", nargs="*", metavar="NAME", help="studies, e.g. momentum-decay-vgg")
     command.add_argument("--all", action="store_true", help="all of them")
     command.add_argument("--list", action="store_true", help="list them, and run nothing")
-    command.add_argument("--seeds", type=int, default=3, help="seeds 0 to this, less one, of every recipe (default: 3)")
+    command.add_argument("--seeds", type=int, default=3, help="how many seeds a recipe, from 0 on (default: 3)")
     command.add_argument("--jobs", type=int, default=2, help="processes of one thread each (default: 2)")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     command.add_argument("-o", "--out", default="runs", metavar="FOLDER", help="where everything goes (default: runs)")

@@ -159,4 +159,4 @@ def _from_folder(datasets, kind, folder, split):
         return datasets.ImageNet(folder, split="train" if split == "train" else "val")
     except (RuntimeError, OSError) as error:
         expected = "cifar-10-batches-py/" if kind == "cifar10" else "train/, val/ and meta.bin, or the archives that they are made from"
-        raise TrajectoryError(f"{folder}: holds no {kind} as torchvision reads it (expected {expected}): {error}") from error
+        raise TrajectoryError(f"{folder}: holds no {kind} as torchvision reads it; expected {expected}") from error
