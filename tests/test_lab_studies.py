@@ -196,10 +196,12 @@ def test_command_line(ran, capsys, tmp_path):
 
 
 LONG = textwrap.dedent("""
+    import signal
     import sys
     from trajhelpers import Recipe, run_studies
     from trajhelpers.studies import STUDIES, Study
     if __name__ == "__main__":
+        signal.signal(signal.SIGINT, signal.default_int_handler)     # who was started in the background inherits that it is ignored
         base = Recipe(model="mlp", data="digits", width=16, learning_rate=0.1, batch_size=32, epochs=100, checkpoints=20)
         STUDIES["long"] = Study("long", "?", "", {"main": (base, base.replace(momentum=0.9))})
         run_studies(["long"], sys.argv[1], seeds=2, jobs=2, progress=False)
