@@ -63,8 +63,6 @@ def train(recipe, folder, device="auto", data_folder=None, resume=False, overwri
     BatchNorm's statistics do: each process takes those of its share.
     Chapter "Switching off momentum and weight decay".
     """
-    if resume and overwrite:
-        raise ValueError("resume and overwrite exclude each other")
     folder = Path(folder)
     engine = _engine(recipe, device)
     finished = _look_at_folder(folder, recipe, resume, overwrite, engine)
@@ -247,6 +245,8 @@ class _Run:
 
 def _look_at_folder(folder, recipe, resume, overwrite, engine):
     """The log, where the folder holds the finished run; an error, where it holds another."""
+    if resume and overwrite:
+        raise ValueError("resume and overwrite exclude each other")
     described = folder / "recipe.json"
     try:
         if (described.exists() or any(folder.glob("step_*.safetensors"))) and not overwrite:

@@ -237,8 +237,6 @@ def train_width(recipe, folder, device="cpu", resume=False, overwrite=False, pro
     -----
     On a CPU, one recipe, machine and number of threads give the same bits each time. Chapter "The width argument".
     """
-    if resume and overwrite:
-        raise ValueError("resume and overwrite exclude each other")
     folder, engine = Path(folder), _OneProcess(choose_device(device))
     finished = _look_at_folder(folder, recipe, resume, overwrite, engine)
     if finished is not None:
