@@ -14,7 +14,7 @@ help:
 	@echo "make notebooks  execute the chapters in place and store them with their outputs"
 	@echo "make lab        open the chapters in JupyterLab"
 	@echo "make serve      serve the built pages on this machine"
-	@echo "make data       run all studies again and put them, the images and the manifest into data/ (about an hour)"
+	@echo "make data       run all studies again and put them, images, text and the manifest into data/ (two hours)"
 	@echo "make bench      time the kernel against its peers and limits"
 	@echo "make clean      remove the pages"
 
@@ -52,6 +52,7 @@ serve: _build/pages
 # From what was trained before, where runs/ has it.
 data: .venv/installed
 	$(BIN)/python data/make.py images
+	$(BIN)/python data/make.py text
 	$(BIN)/trajhelpers study --all --out runs
 	$(BIN)/python data/make.py studies runs
 	$(BIN)/python data/make.py manifest

@@ -1,10 +1,13 @@
-"""Make what `data/` holds: python data/make.py images | studies RUNS | manifest. `make data` calls all three."""
+"""Make what `data/` holds: python data/make.py images | text | studies RUNS | manifest. `make data` calls all four."""
 
 import gzip
 import hashlib
 import json
+import lzma
 import platform
+import re
 import shutil
+import subprocess
 import sys
 from datetime import date
 from importlib.metadata import version
@@ -30,6 +33,23 @@ def images():
     np.savez_compressed(HERE / "fashion-mnist.npz", **arrays)
 
 
+def text():
+    """The King James Bible without the verses' numbers, a verse a line, and a byte-pair encoding of its training part."""
+    if not shutil.which("bible"):
+        sys.exit("the command `bible` is missing: apt-get install bible-kjv bible-kjv-text")
+    verses = subprocess.run(["bible", "-f", "gen1:1-rev22:21"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
+    characters = re.sub(r"^\w+:\d+ ", "", verses, flags=re.MULTILINE)
+    (HERE / "bible-kjv.txt.xz").write_bytes(lzma.compress(characters.encode("ascii"), preset=9 | lzma.PRESET_EXTREME))
+
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(vocab_size=2048, show_progress=False)
+    pieces = [characters[at:at + 2000] for at in range(0, len(characters), 2000)]
+    tokenizer.train_from_iterator(["".join(piece for i, piece in enumerate(pieces) if (i + 1) % 20)], trainer)
+    (HERE / "bible-kjv-bpe-2048.json").write_text(tokenizer.to_str(pretty=False))
+
+
 def studies(runs):
     """Take over what `trajhelpers study --all --out RUNS` made."""
     for table in sorted(Path(runs).glob("studies/*/runs.csv")):
@@ -43,6 +63,9 @@ ORIGINS = {
         "command": "python data/make.py images", "licence": "MIT, Copyright 2017 Zalando SE",
         "origin": "Fashion-MNIST (https://github.com/zalandoresearch/fashion-mnist), from Debian's package dataset-fashion-mnist 0.0~git20200523.55506a9-1",
         "versions": ["numpy"]},
+    "bible-kjv": {
+        "command": "python data/make.py text", "licence": "public domain (in the United Kingdom printing is reserved to the Crown's patentees)",
+        "origin": "King James Bible, from Debian's package bible-kjv-text 4.38", "versions": ["tokenizers"]},
     "studies/": {
         "command": "trajhelpers study --all --seeds 3 --jobs 2 --out runs && python data/make.py studies runs", "licence": "MIT, as the book",
         "origin": "computed by this repository", "versions": ["torch", "numpy"]},
@@ -69,4 +92,4 @@ def manifest():
 
 
 if __name__ == "__main__":
-    {"images": images, "studies": studies, "manifest": manifest}[sys.argv[1]](*sys.argv[2:])
+    {"images": images, "text": text, "studies": studies, "manifest": manifest}[sys.argv[1]](*sys.argv[2:])

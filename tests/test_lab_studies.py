@@ -34,7 +34,7 @@ def steps_of(recipe):
 
 # The studies of the book
 
-@pytest.mark.parametrize("name", STUDIES.keys() - {"edge-of-stability", "width"})      # they ask something else than what ω is
+@pytest.mark.parametrize("name", STUDIES.keys() - {"edge-of-stability", "width", "pythia-mini", "pythia-mini-layers"})      # images, and what ω is
 def test_a_study_can_be_compared(name):
     study = STUDIES[name]
     assert study.name == name and study.asks[-1] in "?." and study.source
@@ -56,6 +56,27 @@ def test_weight_decay_of_the_paper():
         assert abs(recipe.learning_rate * recipe.weight_decay * steps_of(recipe) * recipe.decay_at[0] - 0.1 * 1e-4 * 150_000) < 1e-12
     recipe = STUDIES["effective-rate"].arms["digits"][0]
     assert abs(0.1 * recipe.weight_decay * steps_of(recipe) / 3 - 1.5) < 1e-12 and matched_decay(0.5, 6, 3) == 1
+
+
+def test_the_miniature_is_the_design_that_pythia_lacks():
+    """A full factorial, in which 1/width and 1/√width are diagonals; Pythia's range of Σηλ; arms that hold one thing each."""
+    arms = STUDIES["pythia-mini"].arms
+    cells = {(recipe.width, recipe.learning_rate) for recipe in arms["factorial"]}
+    widths, rates = sorted({width for width, _ in cells}), sorted({rate for _, rate in cells})
+    assert widths == [16, 32, 64, 128, 256] and len(rates) == 4 and len(cells) == len(arms["factorial"]) == 20
+    np.testing.assert_allclose(np.diff(np.log2(rates)), 1, atol=1e-12)
+    assert {(width, rates[3] * 16 / width) for width in (16, 32, 64, 128)} <= cells and {(16, rates[3]), (64, rates[2]), (256, rates[1])} <= cells
+    assert len({recipe.weight_decay for recipe in arms["factorial"]}) == 1
+    exposures = [recipe.decay_exposure for recipe in arms["factorial"]]
+    assert abs(max(exposures) - 7.9) < 1e-9 and 0.9 < min(exposures) < 1.0
+    held = arms["ηλ constant"]
+    assert np.ptp([recipe.learning_rate * recipe.weight_decay for recipe in held]) < 1e-15 and {recipe.learning_rate for recipe in held} == set(rates)
+    assert {recipe.width for recipe in held} == {recipe.width for recipe in arms["no decay"]} == {16, 64, 256}
+    assert {recipe.weight_decay for recipe in arms["no decay"]} == {0.0}
+    assert {recipe.tokens for recipe in arms["2,048 tokens"]} == {"bpe-2048"} and {(recipe.width, recipe.learning_rate) for recipe in arms["2,048 tokens"]} <= cells
+    assert [recipe.layers for recipe in arms["depth"]] == [2, 4, 6] and STUDIES["pythia-mini-layers"].arms["6 layers"] == arms["depth"][2:]
+    every = [recipe for recipes in arms.values() for recipe in recipes]
+    assert {(recipe.steps, len(recipe.checkpoint_steps())) for recipe in every} == {(1280, 39)}
 
 
 def test_axes():

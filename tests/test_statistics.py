@@ -95,3 +95,37 @@ def test_stratified_p_against_all_orders():
 def test_one_seed_gives_one_answer():
     strata = [([1, 2, 3, 4], [1, 3, 2, 4])]
     assert th.stratified_kendall(strata, draws=300, seed=1) == th.stratified_kendall(strata, draws=300, seed=1)
+
+
+def test_regression_is_least_squares():
+    """Against the textbook's formulas for two factors, sum by sum, and a simulation of what its intervals cover."""
+    generator = np.random.default_rng(0)
+    x, z = generator.normal(size=8), generator.normal(size=8)
+    y = 1 + 0.5 * x - 2 * z + generator.normal(size=8)
+    found = th.regression(pd.Series(y), pd.DataFrame({"x": x, "z": z}))
+    dx, dz, dy = x - sum(x) / 8, z - sum(z) / 8, y - sum(y) / 8
+    xx, zz, xz, xy, zy = sum(dx * dx), sum(dz * dz), sum(dx * dz), sum(dx * dy), sum(dz * dy)
+    of_x, of_z = (xy * zz - zy * xz) / (xx * zz - xz**2), (zy * xx - xy * xz) / (xx * zz - xz**2)
+    assert found.coefficients.coefficient.tolist() == pytest.approx([of_x, of_z], rel=1e-10)
+    left = sum((dy - of_x * dx - of_z * dz) ** 2)
+    assert found.degrees == 5 and found.residual == pytest.approx((left / 5) ** 0.5, rel=1e-10) and found.r_squared == pytest.approx(1 - left / sum(dy**2), rel=1e-10)
+    half = 2.57058 * (left / 5 * zz / (xx * zz - xz**2)) ** 0.5            # Student's quantile for 5 degrees, from a table
+    assert found.coefficients.loc["x", ["low", "high"]].tolist() == pytest.approx([of_x - half, of_x + half], rel=1e-5)
+
+
+def test_regression_intervals_cover_as_often_as_they_say():
+    generator = np.random.default_rng(1)
+    factors = pd.DataFrame(generator.normal(size=(10, 2)), columns=["x", "z"])
+    covered = 0
+    for _ in range(1000):
+        interval = th.regression(factors.x + generator.normal(size=10), factors).coefficients.loc["x"]
+        covered += interval.low < 1 < interval.high
+    assert abs(covered / 1000 - 0.95) < 4 * (0.95 * 0.05 / 1000) ** 0.5
+
+
+def test_regression_refuses_what_it_cannot_tell_apart():
+    factors = pd.DataFrame({"x": [1.0, 2, 3, 4], "twice": [2.0, 4, 6, 8]})
+    with pytest.raises(ValueError, match="do not determine the coefficients of x, twice"):
+        th.regression(pd.Series([1.0, 2, 3, 5]), factors)
+    with pytest.raises(ValueError, match="one index for both"):
+        th.regression(pd.Series([1.0, 2, 3, 5], index=[1, 2, 3, 4]), factors[["x"]])

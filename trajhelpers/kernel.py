@@ -312,8 +312,8 @@ class TrajectoryKernel:
         upper = np.triu_indices(self.n)
         about = {"format": _FORMAT, "version": __version__, "precision": self.precision, "p": self.p, "source": self.source}
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, increments=self.increments[:, upper[0], upper[1]], squared_path=self._squared_path, steps=self.steps,
-                     runs=np.array(self.runs), names=np.array(self.names), sizes=np.array(self.sizes), about=np.array(json.dumps(about)))
+            np.savez_compressed(file, increments=self.increments[:, upper[0], upper[1]], squared_path=self._squared_path, steps=self.steps,
+                                runs=np.array(self.runs), names=np.array(self.names), sizes=np.array(self.sizes), about=np.array(json.dumps(about)))
 
 
 def load_kernel(path):

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -20,10 +21,15 @@ from .gram import gram
 from .hallmarks import mds
 from .hessian import measure_sharpness
 from .kernel import load_kernel
+from .language import HEAD, LanguageRecipe, train_language
+from .pythia import gpt_neox_groups
+from .recipe import Recipe
 from .studies import STUDIES
 from .training import read_log, train
 from .width import WidthRecipe, train_width
 
+_TRAINERS = {Recipe: train, WidthRecipe: train_width, LanguageRecipe: train_language}
+_RESULTS = ("train_accuracy", "test_accuracy", "validation_loss", "validation_bits", "seconds")    # of a log's last row
 
 class LoadedStudy(NamedTuple):
     """What `load_study` returns."""
@@ -47,7 +53,8 @@ def load_study(name, folder=None):
     -------
     LoadedStudy
         ``table``: one row a run and arm, indexed by ``run``, with the recipe's fields by their names, ``arm``, ``mds`` (ω), ``relative_mds`` (ω_0), ``train_accuracy``,
-        ``test_accuracy`` (after training, over all images), ``seconds``, and ``diverged`` (why a run ended early; its numbers are missing then).
+        ``test_accuracy`` (after training, over all images) or, of language models, ``validation_loss``, ``validation_bits`` and ``decay_exposure`` (Σηλ),
+        ``seconds``, and ``diverged`` (why a run ended early; its numbers are missing then).
         ``kernels``: dict from run to TrajectoryKernel. ``log``: one row an epoch, as :func:`trajhelpers.train` returns it, with a column ``run``;
         of a study that measures it, also ``sharpness`` and ``full_loss`` at every checkpoint.
 
@@ -130,19 +137,22 @@ def _train_one(recipe, folder, device, sharp):
     torch.set_num_threads(1)
     folder = Path(folder)
     try:
-        trainer = train_width if isinstance(recipe, WidthRecipe) else train
-        trainer(recipe, folder, device, resume=True, progress=False)
+        _TRAINERS[type(recipe)](recipe, folder, device, resume=True, progress=False)
         if sharp:
             measure_sharpness(folder, device)
         with warnings.catch_warnings():
             warnings.simplefilter("error")     # a study's kernel has nothing that a reader would have to be told beside it
-            gram(open_trajectory(folder), device="cpu").save(folder / "kernel.npz")
+            trajectory = open_trajectory(folder)
+            groups = gpt_neox_groups(trajectory, recipe.width // HEAD) if isinstance(recipe, LanguageRecipe) else None
+            gram(trajectory, device="cpu", groups=groups).save(folder / "kernel.npz")
     except NonFiniteError as error:            # of the loss, or of the weights after the last one
         with atomic_path(folder / "diverged.json") as temporary:
             temporary.write_text(json.dumps(str(error).removeprefix(f"{folder}: ").replace(f"{folder}/", "")))
         return
     for checkpoint in folder.glob("step_*.safetensors"):
         checkpoint.unlink()
+    for checkpoint in folder.glob("step*/"):
+        shutil.rmtree(checkpoint)
 
 
 def _collect(study, out, seeds):
@@ -151,13 +161,15 @@ def _collect(study, out, seeds):
     rows, logs = [], {}
     for arm, recipe in study.recipes(seeds):
         folder = _folder(out, recipe)
-        row = {"run": recipe.id, "arm": arm, **asdict(recipe), "mds": None, "relative_mds": None, "train_accuracy": None, "test_accuracy": None, "seconds": None, "diverged": ""}
+        row = {"run": recipe.id, "arm": arm, **asdict(recipe), "mds": None, "relative_mds": None, "diverged": ""}
+        if isinstance(recipe, LanguageRecipe):
+            row["decay_exposure"] = recipe.decay_exposure
         if (folder / "diverged.json").exists():
             row["diverged"] = json.loads((folder / "diverged.json").read_text())
         else:
             kernel, log = load_kernel(folder / "kernel.npz").group_by(study.groups or (lambda name: "all")), read_log(folder)
             last = log.iloc[-1]
-            row |= {"mds": mds(kernel), "relative_mds": mds(kernel, 0), **last[["train_accuracy", "test_accuracy", "seconds"]]}
+            row |= {"mds": mds(kernel), "relative_mds": mds(kernel, 0), **last[last.index.intersection(_RESULTS)]}
             kernel.save(place / f"{recipe.id}.npz")
             if study.sharpness:
                 log = log.merge(pd.read_csv(folder / "sharpness.csv"), on="step", how="outer")

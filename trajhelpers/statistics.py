@@ -7,6 +7,7 @@ No correction is made for the number of comparisons.
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 _LEVEL = 0.95
@@ -22,6 +23,15 @@ class PairedDifference(NamedTuple):
 
     def __str__(self):
         return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
+
+class Regression(NamedTuple):
+    """Coefficients with 95 % intervals (a row a factor, columns ``coefficient``, ``low``, ``high``), R², and the residuals' standard deviation and degrees of freedom."""
+
+    coefficients: pd.DataFrame
+    r_squared: float
+    residual: float
+    degrees: int
 
 
 class Association(NamedTuple):
@@ -125,3 +135,47 @@ def stratified_kendall(strata, draws=10_000, seed=0):
     p = (1 + np.sum(np.abs(permuted) >= abs(observed) - 1e-12)) / (1 + draws)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return Association(float(observed), float(p), float(low), float(high), sum(len(x) for x, _ in strata))
+
+
+def regression(response, factors):
+    """Least squares of a response on several factors and a constant, with Student's 95 % intervals from the residuals.
+
+    Parameters
+    ----------
+    response : pandas.Series
+        One value a cell: average seeds first, or the intervals take repeats of a cell for new evidence about the law.
+    factors : pandas.DataFrame
+        One column a factor, of the same index.
+
+    Returns
+    -------
+    Regression
+        The coefficients are those of the factors, each with the others held fixed; the constant is left out.
+
+    Raises
+    ------
+    ValueError
+        Where the indices differ, there are too few cells, or a factor is a combination of the others.
+
+    Notes
+    -----
+    Where the law is not linear the residuals hold what the line misses, and the intervals widen by it. Chapter "Pythia".
+
+    >>> import pandas as pd
+    >>> factors = pd.DataFrame({"x": [0, 1, 0, 1, 2.0], "z": [0, 0, 1, 1, 1.0]})
+    >>> found = regression(3 * factors.x - factors.z + 5, factors)
+    >>> found.coefficients.coefficient.round(12).to_dict(), found.degrees
+    ({'x': 3.0, 'z': -1.0}, 2)
+    """
+    if not response.index.equals(factors.index):
+        raise ValueError("response, factors: expected one index for both")
+    design = np.column_stack([np.ones(len(factors)), factors.to_numpy(float)])
+    degrees = len(design) - design.shape[1]
+    if degrees < 1 or np.linalg.matrix_rank(design) < design.shape[1]:
+        raise ValueError(f"factors: {len(design)} cells do not determine the coefficients of {', '.join(factors)} and a constant; more cells are needed, or fewer factors")
+    solution, *_ = np.linalg.lstsq(design, response.to_numpy(float))
+    residuals = response.to_numpy(float) - design @ solution
+    variance = residuals @ residuals / degrees
+    half = stats.t.ppf((1 + _LEVEL) / 2, degrees) * np.sqrt(variance * np.diag(np.linalg.inv(design.T @ design)))
+    table = pd.DataFrame({"coefficient": solution, "low": solution - half, "high": solution + half})[1:].set_axis(factors.columns)
+    return Regression(table, 1 - residuals @ residuals / ((response - response.mean()) ** 2).sum(), variance**0.5, degrees)

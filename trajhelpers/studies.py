@@ -1,13 +1,17 @@
 """The studies: lists of recipes with one or two axes, each the paper's in small, or one that tells apart what the paper's design mixes.
 
-Everything here was fixed before any outcome was seen. All runs have 30 checkpoints besides the initialization, at equal fractions of the
-training, so that ω can be compared. Weight decay is set by one rule: η·λ·steps of the first stage is the paper's 1.5.
+Everything here was fixed before any ω was seen. Within a study all runs have the same checkpoints, at equal fractions of the training (30 besides
+the initialization, but for the edge of stability, the widths and the miniature of Pythia), so that ω can be compared. In the image studies weight
+decay is set by one rule: η·λ·steps of the first stage is the paper's 1.5.
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from .recipe import Recipe
+from .language import LanguageRecipe
+from .pythia import by_block
+from .recipe import JsonRecipe, Recipe
 from .width import WidthRecipe
 
 
@@ -18,9 +22,9 @@ class Study:
     name: str
     asks: str
     source: str
-    arms: dict[str, tuple[Recipe, ...]]
+    arms: dict[str, tuple[JsonRecipe, ...]]
     sharpness: bool = False      # measured at every checkpoint, while the weights are there
-    groups: str = ""             # of the kernels, by `TrajectoryKernel.group_by`; their total alone where it is empty
+    groups: str | Callable = ""  # of the kernels, by `TrajectoryKernel.group_by`; their total alone where it is empty
 
     def recipes(self, seeds):
         """Pairs (arm, recipe), each recipe with seeds 0 … seeds − 1."""
@@ -84,6 +88,28 @@ def _scaled_batches(base, scale_rate, **length):
     return tuple(sorted((*others.values(), base), key=lambda recipe: recipe.batch_size))
 
 
+# Pythia's largest and smallest Σηλ are 7.9 and .94. The rates: at every width the one with the lowest validation loss is among them (pilot with seed 100).
+MINIATURE_RATES, LARGEST_EXPOSURE = (0.016, 0.008, 0.004, 0.002), 7.9
+
+
+def decay_for(exposure, learning_rate):
+    """The λ for which Σηλ over training is ``exposure``, at a peak learning rate of the miniature suite.
+
+    >>> round(decay_for(7.9, 0.016), 3)
+    0.695
+    """
+    return exposure / LanguageRecipe(width=16, learning_rate=learning_rate, weight_decay=1.0).decay_exposure
+
+
+def _miniature(width, learning_rate, weight_decay=decay_for(LARGEST_EXPOSURE, MINIATURE_RATES[0]), **fields):
+    return LanguageRecipe(width=width, learning_rate=learning_rate, weight_decay=weight_decay, **fields)
+
+
+def _miniatures(widths, weight_decay=None):
+    """All widths and rates; λ is one for all, or what ``weight_decay`` gives for a rate."""
+    return tuple(_miniature(width, rate, **({} if weight_decay is None else {"weight_decay": weight_decay(rate)})) for width in widths for rate in MINIATURE_RATES)
+
+
 STUDIES = {study.name: study for study in (
     Study("momentum-decay-vgg", "What do maps look like with momentum off, weight decay off, both off?", "Fig 2–4, 10–14", _four_cells(VGG)),
     Study("momentum-decay-resnet", "The same with a ResNet, as in the paper.", "Fig 2–4, 10–14", _four_cells(RESNET)),
@@ -116,5 +142,14 @@ STUDIES = {study.name: study for study in (
         "μP Adam": _widths(parametrization="mup", optimizer="adam", learning_rate=ADAM_RATE),
         **{f"standard Adam, {rule}": _widths(optimizer="adam", rule=rule, learning_rate=ADAM_RATE) for rule in ("constant", "1/n")}},
         groups=r"^(input|hidden|output)"),
+    Study("pythia-mini", "Does ω rise with scale, or with what falls as models grow: η, Σηλ, the embeddings' share?", "Fig 8, 65–68", {
+        "factorial": _miniatures((16, 32, 64, 128, 256)),
+        "ηλ constant": _miniatures((16, 64, 256), lambda rate: decay_for(LARGEST_EXPOSURE / 2, rate)),
+        "no decay": _miniatures((16, 64, 256), lambda rate: 0.0),
+        "2,048 tokens": tuple(_miniature(width, rate, tokens="bpe-2048") for width, rate in zip((16, 64, 256), MINIATURE_RATES)),
+        "depth": tuple(_miniature(64, MINIATURE_RATES[1], layers=layers) for layers in (2, 4, 6))},
+        groups=by_block),
+    Study("pythia-mini-layers", "Which layers and matrices turn, and which settle last?", "Fig 9, 69, 70",
+          {"6 layers": (_miniature(64, MINIATURE_RATES[1], layers=6),)}, groups="(.*)"),
     Study("clean-labels", "Are the four cells an effect of label noise?", "beyond the paper", _four_cells(CLEAN)),
 )}

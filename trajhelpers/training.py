@@ -257,7 +257,7 @@ def _look_at_folder(folder, recipe, resume, overwrite, engine):
             if (earlier := type(recipe).load(described)) != recipe:
                 differs = [name for name, value in vars(recipe).items() if getattr(earlier, name) != value]
                 raise ExistingRunError(f"{folder}: holds a run of another recipe ({', '.join(differs)} differ); choose another folder, or replace it with overwrite=True")
-            if (folder / "log.csv").exists() and "test_accuracy" in (log := read_log(folder)):
+            if (folder / "log.csv").exists() and {"test_accuracy", "validation_loss"} & set(log := read_log(folder)):
                 return log
     finally:
         engine.wait_for_everyone()     # before one of them changes what the others look at
