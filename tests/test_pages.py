@@ -66,7 +66,7 @@ def test_widgets_find_their_fonts_from_both_of_their_scripts_places():
     assert len(fonts) == 3 and all((place / font).is_file() for font in fonts)
 
 
-@pytest.mark.parametrize("chapter", ["02-kernel-and-maps", "04-momentum-and-decay", "05-weight-decay", "06-momentum-and-rate", "07-batch-size", "08-sam", "09-generalization"])
+@pytest.mark.parametrize("chapter", ["02-kernel-and-maps", "04-momentum-and-decay", "05-weight-decay", "06-momentum-and-rate", "07-batch-size", "08-sam", "09-generalization", "12-pythia"])
 def test_slider_moves_the_map_without_a_kernel(page, site, chapter):
     read(page, f"{site}/book/{chapter}.html")
     # the widget that holds a picture and a slider: an interact's picture is an Output, not an Image

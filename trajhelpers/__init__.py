@@ -34,7 +34,7 @@ _LAZY = {
     "paired_difference": "statistics", "kendall": "statistics", "stratified_kendall": "statistics", "regression": "statistics",
     "sharpness": "hessian", "WidthRecipe": "width", "train_width": "width", "LanguageRecipe": "language", "train_language": "language",
     "departure": "scaling", "slope": "scaling", "local_slopes": "scaling", "predicted_omega": "scaling",
-    "gpt_neox_groups": "pythia", "by_block": "pythia", "by_depth": "pythia", "by_layer": "pythia", "by_type": "pythia", "layer_of": "pythia", "part_of": "pythia", "pythia_suite": "pythia",
+    "gpt_neox_groups": "pythia", "by_block": "pythia", "by_depth": "pythia", "by_layer": "pythia", "by_type": "pythia", "layer_of": "pythia", "part_of": "pythia", "pythia_kernels": "pythia", "pythia_suite": "pythia",
     "settling": "settle", "layer_table": "settle", "cosine_to_end": "settle", "plot_depth": "layers", "plot_layer_maps": "layers", "layer_picker": "layers",
     "live_training": "live", "map_slider": "widgets", "scorecard": "claims", "show_scorecard": "claims",
     "plot_map": "plots", "plot_maps": "plots", "plot_angles": "plots", "plot_norms": "plots", "plot_spectra": "plots",

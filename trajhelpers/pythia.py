@@ -1,10 +1,13 @@
 """The Pythia suite as the paper studies it, and the parts of a GPT-NeoX network: which tensor is what, and where query, key and value lie."""
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from .kernel import load_kernel
 
 STEPS = 143_000
 WEIGHT_DECAY = 0.1
@@ -96,6 +99,24 @@ def pythia_suite():
         "decay_exposure": model.peak_rate * stated, "decay_exposure_as_run": model.peak_rate * as_run,
         "paper_mds": np.nan if model.paper_mds is None else model.paper_mds, "bytes_39": 39 * _BYTES * model.parameters, "bytes_154": 154 * _BYTES * model.parameters,
     } for name, model in SUITE.items()}, orient="index")
+
+
+def pythia_kernels(folder=None):
+    """The kernels of the suite that someone has computed.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Where ``14m.npz``, ``70m.npz`` … lie; by default ``data/pythia/`` of the book's repository.
+
+    Returns
+    -------
+    dict
+        From a model's name, in the order of size, to its TrajectoryKernel. Empty where there are none: none come with the book.
+    """
+    from .datasets import DATA_FOLDER
+    folder = DATA_FOLDER / "pythia" if folder is None else Path(folder)
+    return {name: load_kernel(folder / f"{name}.npz") for name in SUITE if (folder / f"{name}.npz").is_file()}
 
 
 def _rates():
