@@ -1,13 +1,19 @@
-"""The command line: ``trajhelpers gram``, ``hallmarks``, ``plot``, ``train`` and ``study``. Bad input ends with exit code 2 and one line that says why."""
+"""The command line: ``trajhelpers gram``, ``audit``, ``hallmarks``, ``plot``, ``train`` and ``study``. Bad input ends with exit code 2 and one line that says why."""
 
 import argparse
 import json
 import os
+import re
 import sys
 import warnings
+from pathlib import Path
 
 from . import __version__, gram, hallmarks, load_kernel, open_trajectory
 from .errors import TrajectoryError, TrajectoryWarning
+
+_ASK_ABOVE = 10e9
+_BYTES_PER_SECOND = 100e6
+_UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
 def main(arguments=None):
@@ -16,30 +22,108 @@ def main(arguments=None):
         with warnings.catch_warnings():
             warnings.simplefilter("always", TrajectoryWarning)
             warnings.showwarning = _show_warning
-            options.run(options)
+            return options.run(options) or 0
     except (TrajectoryError, OSError, ValueError, IndexError, ImportError) as error:
         print(f"trajhelpers: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("trajhelpers: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def _gram(options):
-    source = options.source[0] if len(options.source) == 1 else options.source
-    trajectory = open_trajectory(source, include=options.include, exclude=options.exclude, nonfinite=options.nonfinite)
+    output = Path(options.output)
+    if output.is_dir() or not output.absolute().parent.is_dir():
+        raise OSError(f"{output}: {'is a folder' if output.is_dir() else f'there is no folder {output.parent}'}; give the name of a file, RUN.npz")
+    memory = _bytes(options.memory)
+    trajectory = open_trajectory(_source(options), include=options.include, exclude=options.exclude, nonfinite=options.nonfinite, revisions=_revisions(options.revisions),
+                                 every=options.every, skip=_steps(options.skip), format=options.format, cache=options.cache, accept=options.accept)
     for line in trajectory.left_out[:20]:
         print(f"left out {line}", file=sys.stderr)
     if len(trajectory.left_out) > 20:
         print(f"left out {len(trajectory.left_out) - 20} more", file=sys.stderr)
-    if options.every < 1:
-        raise ValueError(f"--every: expected a whole number from 1 on, got {options.every}")
-    if options.every > 1:
-        trajectory = trajectory[::options.every]
-    kernel = gram(trajectory, device=options.device, precision=options.precision)
-    kernel.save(options.output)
-    print(f"{options.output}: {kernel}")
+    arguments = {"device": options.device, "precision": options.precision, "groups": _groups(trajectory), "memory": memory}
+    partial = output.with_name(output.name + ".partial")
+    if trajectory.remote is None:
+        kernel = gram(trajectory, **arguments)
+    else:
+        if partial.exists():
+            print(f"{partial}: going on from there", file=sys.stderr)
+        if not _is_wanted(trajectory, options.yes, arguments | {"partial": partial}):
+            return 1
+        try:
+            kernel = gram(trajectory, **arguments, partial=partial)
+        except BaseException:
+            if partial.exists():
+                print(f"{partial}: holds what is done; the same command goes on from there", file=sys.stderr)
+            raise
+    kernel.save(output)
+    if trajectory.remote is not None:
+        partial.unlink(missing_ok=True)
+    print(f"{output}: {kernel}")
+
+
+def _is_wanted(trajectory, yes, arguments):
+    from .gram import cost
+    requests, size = cost(trajectory, **arguments)
+    if size <= _ASK_ABOVE:
+        return True
+    print(f"to be read from the hub: {size / 1e9:,.0f} GB in {requests:,} requests, {size / _BYTES_PER_SECOND / 3600:.1f} hours at 100 MB/s", file=sys.stderr)
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise ValueError("gram: more than 10 GB, and no terminal to ask at; say --yes")
+    return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _groups(trajectory):
+    """Query, key and value apart, where it is known how they are stored."""
+    from .pythia import gpt_neox_groups, is_gpt_neox
+    if not is_gpt_neox(trajectory):
+        return None
+    if "num_attention_heads" not in trajectory.config:
+        print("query, key and value stay together: there is no config.json that says how many heads a layer has", file=sys.stderr)
+        return None
+    return gpt_neox_groups(trajectory)
+
+
+def _audit(options):
+    from .auditing import audit
+    found = audit(_source(options), revisions=_revisions(options.revisions), every=options.every, skip=_steps(options.skip), format=options.format,
+                  deep=load_kernel(options.deep) if options.deep else None)
+    print(found.to_json() if options.json else found)
+    return 1 if found.errors else 0
+
+
+def _source(options):
+    return options.source[0] if len(options.source) == 1 else options.source
+
+
+def _revisions(given):
+    """One pattern as a string, names and steps as a list."""
+    names = [name for part in given or () for name in part.split(",") if name]
+    if len(names) > 1 and any(re.search(r"[*?[]", name) for name in names):
+        raise ValueError(f"--revisions: expected one pattern, or names and steps, got {', '.join(names)}")
+    return names[0] if len(names) == 1 and re.search(r"[*?[]", names[0]) else names or None
+
+
+def _steps(given):
+    try:
+        return [int(step) for part in given or () for step in part.split(",") if step]
+    except ValueError:
+        raise ValueError(f"--skip: expected steps, separated by commas, got {','.join(given)}") from None
+
+
+def _bytes(text):
+    """
+    >>> _bytes("2GB"), _bytes("512MiB")
+    (2000000000, 536870912)
+    """
+    match = re.fullmatch(r"([\d.]+)\s*([kmg]?i?)b?", text.strip(), re.IGNORECASE)
+    try:
+        return int(float(match[1]) * _UNITS[match[2].lower()])
+    except (TypeError, ValueError, KeyError):
+        raise ValueError(f"--memory: expected bytes, as in 500MB or 2GiB, got {text!r}") from None
 
 
 def _hallmarks(options):
@@ -119,15 +203,24 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("gram", help="compute the kernel of a trajectory", description="Compute the kernel of a trajectory in one pass over its checkpoints.")
-    command.add_argument("source", nargs="+", metavar="SOURCE", help="a folder of checkpoints, several checkpoints, or several folders to be joined")
+    _add_source(command)
     command.add_argument("-o", "--output", required=True, metavar="RUN.npz", help="where the kernel goes")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<i> or mps (default: auto)")
     command.add_argument("--precision", default="float64", choices=["float64", "float32"], help="of the products (default: float64)")
     command.add_argument("--include", action="append", metavar="PATTERN", help="take only parameters whose name matches; may be repeated")
     command.add_argument("--exclude", action="append", metavar="PATTERN", help="leave out parameters whose name matches; may be repeated")
-    command.add_argument("--every", type=int, default=1, metavar="K", help="take every K-th checkpoint")
     command.add_argument("--nonfinite", default="raise", choices=["raise", "skip-checkpoint"], help="what to do about a checkpoint with NaN or infinity")
+    command.add_argument("--memory", default="2GiB", metavar="BYTES", help="for what is fetched from the hub (default: 2GiB)")
+    command.add_argument("--cache", action="store_true", help="download whole files from the hub into its client's cache, and read them there")
+    command.add_argument("--accept", action="store_true", help="go on in spite of errors that the audit finds")
+    command.add_argument("--yes", action="store_true", help="do not ask before more than 10 GB are read from the hub")
     command.set_defaults(run=_gram)
+
+    command = commands.add_parser("audit", help="look for mistakes in a run's checkpoints, without reading weights", description="Look for steps that are missing, damaged or doubled, by hashes and metadata alone. Exit code 1 where there are errors.")
+    _add_source(command)
+    command.add_argument("--deep", metavar="RUN.npz", help="a kernel of these checkpoints: look at the size of its increments too")
+    command.add_argument("--json", action="store_true", help="one JSON object")
+    command.set_defaults(run=_audit)
 
     command = commands.add_parser("hallmarks", help="print the hallmarks of a kernel", description="Print the mean directional similarity, angles, norms and spectra of a kernel.")
     command.add_argument("kernel", metavar="RUN.npz")
@@ -160,6 +253,14 @@ def _parser():
     command.add_argument("-o", "--out", default="runs", metavar="FOLDER", help="where everything goes (default: runs)")
     command.set_defaults(run=_study)
     return parser
+
+
+def _add_source(command):
+    command.add_argument("source", nargs="+", metavar="SOURCE", help="a folder of checkpoints, several checkpoints, several folders to be joined, or hf://OWNER/NAME")
+    command.add_argument("--revisions", action="append", metavar="NAME,…", help="on the hub: names, steps or one pattern (default: all of step<N>; for Pythia, its 154 steps)")
+    command.add_argument("--every", type=int, default=1, metavar="K", help="take every K-th checkpoint")
+    command.add_argument("--skip", action="append", metavar="STEP,…", help="leave out these steps of them")
+    command.add_argument("--format", choices=["safetensors", "bin"], help="on the hub: what to read (default: what all have, else safetensors)")
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@ import os
 import re
 import struct
 import threading
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from ._safetensors import read_header
+from ._zip_records import read_index
 from .errors import CheckpointError
 
 # NumPy has no bfloat16: its bytes travel as uint16 and are shifted into the upper half of a float32, which is exact.
@@ -23,6 +24,8 @@ RAW = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(np.uint16), "float3
 _SAFETENSORS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 _NESTED = ("state_dict", "model_state_dict", "model_state", "model", "module", "network", "net", "params", "weights")
 _OPEN_FILES = 400
+# torch's fake tensors and its unpickler keep state of their own, and several headers may be on their way.
+_FAKES = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,10 @@ class OpenFiles:
             if not self._keep:
                 os.close(descriptor)
 
+    def stamp(self, path):
+        """Size and time of a file, as it was opened."""
+        return self._stamps[path]
+
     def _descriptor(self, path):
         with self._lock:
             if path not in self._descriptors:
@@ -91,34 +98,38 @@ def _stamp(stat):
 
 
 def read_checkpoint(path):
-    """All tensors of one checkpoint file (or of all the shards of an index), by name, as :class:`StoredTensor`."""
-    path = Path(path)
+    """All tensors of one checkpoint file (or of all the shards of an index), by name, as :class:`StoredTensor`. The file is a path, or a :class:`RemoteFile`."""
+    path = Path(path) if isinstance(path, (str, os.PathLike)) else path
     if path.name.endswith(".index.json"):
         return _sharded(path)
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         start = file.read(64)
-    if not start:
-        raise CheckpointError(f"{path}: is empty; fetch or save it again")
-    if start.startswith(b"version https://git-lfs"):
-        raise CheckpointError(f"{path}: is a git-lfs pointer, not the weights themselves; fetch them with `git lfs pull`")
-    if start.lstrip()[:1] == b"<":
-        raise CheckpointError(f"{path}: is a web page (HTML), not a checkpoint; the download failed, fetch it again")
-    if path.suffix == ".safetensors":
-        return _safetensors(path)
-    return _zipped(path) if start.startswith(b"PK\x03\x04") else from_state_dict(_torch_load(path), path)
+        if not start:
+            raise CheckpointError(f"{path}: is empty; fetch or save it again")
+        if start.startswith(b"version https://git-lfs"):
+            raise CheckpointError(f"{path}: is a git-lfs pointer, not the weights themselves; fetch them with `git lfs pull`")
+        if start.lstrip()[:1] == b"<":
+            raise CheckpointError(f"{path}: is a web page (HTML), not a checkpoint; the download failed, fetch it again")
+        if path.suffix == ".safetensors":
+            return _safetensors(path, file)
+        if start.startswith(b"PK\x03\x04"):
+            return _zipped(path, file)
+    if not isinstance(path, Path):
+        raise CheckpointError(f"{path}: is in torch's old format or none of torch's, which can only be loaded whole; keep whole files with cache=True (--cache)")
+    return from_state_dict(_torch_load(path, path), path)
 
 
 def _sharded(index):
     try:
         shards = json.loads(index.read_text())["weight_map"]
-        files = {index.parent / shard for shard in shards.values()}
+        files = {shard: index.parent / shard if isinstance(index, Path) else index.beside(shard) for shard in sorted(set(shards.values()))}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index}: is not an index of shards (no readable 'weight_map'); fetch or save it again") from error
-    missing = sorted(file.name for file in files if not file.is_file())
+    missing = [shard for shard, file in files.items() if not file.is_file()]
     if missing:
         raise CheckpointError(f"{index}: names shards that are not there: {', '.join(missing)}; fetch them")
     tensors = {}
-    for file in sorted(files):
+    for file in files.values():
         tensors.update(read_checkpoint(file))
     absent = sorted(set(shards) - set(tensors))
     if absent:
@@ -126,79 +137,70 @@ def _sharded(index):
     return {name: tensors[name] for name in shards}
 
 
-def _safetensors(path):
-    from safetensors import SafetensorError, safe_open
-    try:
-        # The library checks the header: sizes, overlaps, gaps, the file's length. It does not tell offsets, so they are read below.
-        with safe_open(path, framework="numpy"):
-            pass
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: damaged or no safetensors file ({error}); fetch or save it again") from error
-    with open(path, "rb") as file:
+def _safetensors(path, file):
+    file.seek(0)
+    if isinstance(path, Path):
+        from safetensors import SafetensorError, safe_open
+        try:
+            # The library checks the header: sizes, overlaps, gaps, the file's length. It does not tell offsets, so they are read below.
+            with safe_open(path, framework="numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path}: damaged or no safetensors file ({error}); fetch or save it again") from error
         length, = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    return {name: StoredTensor(_SAFETENSORS.get(entry["dtype"], entry["dtype"]), tuple(entry["shape"]), path, 8 + length + entry["data_offsets"][0])
+        header, start = json.loads(file.read(length)), 8 + length
+        header.pop("__metadata__", None)
+    else:
+        header, start = read_header(path, file, path.size)
+    return {name: StoredTensor(_SAFETENSORS.get(entry["dtype"], entry["dtype"]), tuple(entry["shape"]), path, start + entry["data_offsets"][0])
             for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"])}
 
 
 # ---- torch's own formats ----
 
-def _zipped(path):
-    from torch._subclasses.fake_tensor import FakeTensorMode
+def _zipped(path, file):
+    records, skeleton = read_index(path, file)
     # Under fake tensors torch.load reads the index alone, and notes where each storage begins.
     try:
-        with FakeTensorMode():
-            state = _parameters(_torch_load(path), path)
+        with _FAKES, _fake_tensors():
+            state = _parameters(_torch_load(skeleton, path), path)
     except CheckpointError:
+        if not isinstance(path, Path):
+            raise
         # Sparse and quantized tensors have no fakes; a plain load says what they are, or what else is wrong.
-        return from_state_dict(_torch_load(path), path)
-    records = _records(path)
+        return from_state_dict(_torch_load(path, path), path)
     stored = {name: _located(name, tensor, path, records) for name, tensor in state.items()}
     unlocated = [name for name, tensor in stored.items() if tensor is None]
+    if unlocated and not isinstance(path, Path):
+        raise CheckpointError(f"{path}: tensor {unlocated[0]!r} has no one range of bytes (a view with gaps, or expanded); keep whole files with cache=True (--cache), or leave it out with exclude={unlocated[0]!r}")
     if unlocated:
         # Views with gaps and expanded tensors have no one range of bytes: these few are read now.
-        loaded = _parameters(_torch_load(path), path)
+        loaded = _parameters(_torch_load(path, path), path)
         stored |= {name: _in_memory(loaded[name]) for name in unlocated}
     return stored
 
 
+def _fake_tensors():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    return FakeTensorMode()
+
+
 def _located(name, tensor, path, records):
     dtype, size, storage = _dtype(tensor), tensor.element_size(), tensor.untyped_storage()
-    start = storage._checkpoint_offset if tensor.numel() else 0
+    start = 0
     if dtype in RAW and tensor.numel():
-        if start not in records:
-            raise CheckpointError(f"{path}: tensor {name!r} points to byte {start}, where no record of the file begins; fetch or save it again")
+        record = records.get(storage._checkpoint_offset)
+        if record is None:
+            raise CheckpointError(f"{path}: tensor {name!r} points to where no record of the file begins; fetch or save it again")
         extent = (tensor.storage_offset() + 1 + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride()))) * size
-        if max(extent, storage.nbytes()) > records[start]:
-            raise CheckpointError(f"{path}: tensor {name!r} needs {max(extent, storage.nbytes()):,} bytes of a record that has {records[start]:,}; fetch or save it again")
+        if max(extent, storage.nbytes()) > record.size:
+            raise CheckpointError(f"{path}: tensor {name!r} needs {max(extent, storage.nbytes()):,} bytes of a record that has {record.size:,}; fetch or save it again")
+        start = record.start
     strides = None if tensor.is_contiguous() else tensor.stride()
     if strides and not _is_dense(tensor):
         return None
     offset = start + tensor.storage_offset() * size
     return StoredTensor(dtype, tuple(tensor.shape), path, offset, strides=strides, identity=(path, offset, strides, tuple(tensor.shape)))
-
-
-def _records(path):
-    """First byte and length of each uncompressed record of a zip; overlapping, compressed or truncated ones are refused."""
-    records, end, length = {}, 0, path.stat().st_size
-    try:
-        with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
-            for entry in sorted(archive.infolist(), key=lambda entry: entry.header_offset):
-                file.seek(entry.header_offset)
-                name_length, extra_length = struct.unpack("<26x2H", file.read(30))
-                start = entry.header_offset + 30 + name_length + extra_length
-                if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
-                    raise CheckpointError(f"{path}: record {entry.filename} is compressed, which torch.save never does; save it again")
-                if entry.header_offset < end or start + entry.file_size > length:
-                    raise CheckpointError(f"{path}: record {entry.filename} overlaps another or ends beyond the file; fetch or save it again")
-                records[start] = entry.file_size
-                end = start + entry.file_size
-                if entry.filename.endswith("/byteorder") and archive.read(entry) != b"little":
-                    raise CheckpointError(f"{path}: was written on a big-endian machine; load it with torch and save it again on this one")
-    except (zipfile.BadZipFile, struct.error, NotImplementedError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}); fetch or save it again") from error
-    return records
 
 
 def _is_dense(tensor):
@@ -210,10 +212,10 @@ def _is_dense(tensor):
     return True
 
 
-def _torch_load(path):
+def _torch_load(file, path):
     import torch
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(file, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
     except Exception as error:  # a damaged pickle can raise anything at all
@@ -272,6 +274,8 @@ def rows_first(tensor):
     if tensor.strides is None:
         return tensor
     raw = RAW[tensor.dtype]
+    if not isinstance(tensor.path, Path):
+        raise CheckpointError(f"{tensor.path}: stores a tensor in another order (channels_last) than other checkpoints; keep whole files with cache=True (--cache)")
     lying = np.fromfile(tensor.path, raw, tensor.size, offset=tensor.offset)
     ordered = np.lib.stride_tricks.as_strided(lying, tensor.shape, [stride * raw.itemsize for stride in tensor.strides])
     return replace(tensor, array=np.ascontiguousarray(ordered).reshape(-1), strides=None)
@@ -294,3 +298,13 @@ def _in_memory(value):
 
 def _dtype(tensor):
     return str(tensor.dtype).removeprefix("torch.")
+
+
+def read_config(content, where):
+    try:
+        config = json.loads(content)
+    except ValueError as error:
+        raise CheckpointError(f"{where}: is no JSON ({error}); fetch or write it again, or move it away") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{where}: holds a {type(config).__name__}, where a dict was expected; fetch or write it again, or move it away")
+    return config

@@ -1,34 +1,31 @@
 """The checkpoints of a training run as one trajectory: ordered, of one layout, read lazily and piece by piece."""
 
+import operator
 import os
-import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 import numpy as np
 
-from ._files import RAW, OpenFiles, from_state_dict, read_checkpoint, rows_first
+from ._files import RAW, OpenFiles, from_state_dict, read_checkpoint, read_config
 from ._folders import find_checkpoints
-from .errors import LayoutError, StepError, TrajectoryError, TrajectoryWarning
-
-_BUFFER = re.compile(r"(^|\.)(running_mean|running_var|num_batches_tracked|masked_bias|rotary_emb\.inv_freq)$")
-_CAUSAL_MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")
-_WRAPPERS = re.compile(r"(^|\.)(_orig_mod|_fsdp_wrapped_module)\.")
+from ._layout import check_layout, in_one_order, parameter_names, patterns, unwrapped, warn_of_mixed_types, without_ties
+from .errors import StepError, TrajectoryError
+from .hub import is_hub
 
 
-def open_trajectory(source, include=None, exclude=None, nonfinite="raise"):
+def open_trajectory(source, include=None, exclude=None, nonfinite="raise", revisions=None, every=1, skip=(), format=None, cache=False, accept=False):
     """Open the checkpoints of a training run. Only headers are read; :func:`trajhelpers.gram` reads the rest.
 
     Parameters
     ----------
-    source : path, or list of paths, of state dicts or of modules
+    source : path, address on the hub, or list of paths, of state dicts or of modules
         - A folder of checkpoint files (``.safetensors``, ``.pt``, ``.pth``, ``.ckpt``, ``.bin``, sharded ones by their index) or of
           sub-folders with one checkpoint each (``checkpoint-500/``, ``step1000/``).
         - A list of such files or sub-folders.
         - A list of folders, each a run: they are joined end to end.
         - A list of state dicts (torch tensors or NumPy arrays) or of modules, in order; their steps are 0, 1, 2, …
+        - ``"hf://OWNER/NAME"``, a model on the Hugging Face hub with a checkpoint a revision. Nothing is kept on disk: byte ranges are read.
 
         Files are ordered by the step in their names (``epoch_2`` before ``epoch_10``; ``init`` is step 0); a list whose names carry no
         number keeps its order. A step with both a safetensors and a torch file is read from the former.
@@ -37,6 +34,18 @@ def open_trajectory(source, include=None, exclude=None, nonfinite="raise"):
         matches.
     nonfinite : {"raise", "skip-checkpoint"}
         What to do about a checkpoint with NaN or infinity, which shows when it is read.
+    every : int
+        Take every so-manieth checkpoint, from the first on.
+    skip : iterable of int
+        Steps to leave out, of those.
+    revisions : str, or list of str and int, optional
+        On the hub: a shell pattern, or names and steps. Default: all branches named ``step<N>``; for the Pythia suite, its 154 steps.
+    format : {"safetensors", "bin"}, optional
+        On the hub: what to read. Default: the format that all chosen revisions have, else safetensors where a revision has it.
+    cache : bool
+        On the hub: download whole files into the hub client's cache, and read them there.
+    accept : bool
+        On the hub: go on in spite of errors that the audit finds (:func:`trajhelpers.audit`); revisions without weights are left out.
 
     Returns
     -------
@@ -63,27 +72,42 @@ def open_trajectory(source, include=None, exclude=None, nonfinite="raise"):
     """
     if nonfinite not in ("raise", "skip-checkpoint"):
         raise ValueError(f"nonfinite: expected 'raise' or 'skip-checkpoint', got {nonfinite!r}")
+    every, skip = operator.index(every), {operator.index(step) for step in skip}
+    if every < 1:
+        raise ValueError(f"every: expected a whole number from 1 on, got {every}")
+    for_hub = {"revisions": revisions is not None, "format": format is not None, "cache": cache, "accept": accept}
+    if any(for_hub.values()) and not is_hub(source):
+        raise ValueError(f"{next(name for name, given in for_hub.items() if given)}: is for sources on the hub (hf://OWNER/NAME), not for {source if isinstance(source, (str, os.PathLike)) else 'a list'}")
     if not isinstance(source, (str, os.PathLike)):
         if isinstance(source, Mapping) or not hasattr(source, "__iter__"):
             raise TypeError(f"source: expected a folder, or a list of paths, state dicts or modules, got a single {type(source).__name__}")
         source = list(source)
-    left_out = []
-    if isinstance(source, list) and not all(isinstance(item, (str, os.PathLike)) for item in source):
-        stored = [_from_memory(item, index) for index, item in enumerate(source)]
-        steps, runs, sources = list(range(len(source))), [""] * len(source), [f"checkpoint {index}" for index in range(len(source))]
+    left_out, about = [], {}
+    if is_hub(source):
+        from ._from_hub import open_revisions
+        found = open_revisions(source, revisions, every, skip, format, cache, accept)
+        steps, runs, sources, stored, left_out = found.steps, [""] * len(found.steps), found.sources, found.stored, found.left_out
+        about = {"config": found.config, "commits": found.commits, "formats": found.formats, "repository": found.repository, "files": found.files}
+    elif isinstance(source, list) and not all(isinstance(item, (str, os.PathLike)) for item in source):
+        chosen = _chosen(range(len(source)), every, skip)
+        stored = [_from_memory(source[index], index) for index in chosen]
+        steps, runs, sources = chosen, [""] * len(chosen), [f"checkpoint {index}" for index in chosen]
         _refuse_aliases(stored)
     else:
         steps, files, runs, left_out = find_checkpoints(source)
+        chosen = _chosen(steps, every, skip)
+        steps, files, runs = ([values[index] for index in chosen] for values in (steps, files, runs))
         stored, sources = [read_checkpoint(file) for file in files], [str(file) for file in files]
+        about = {"config": _config_beside(files)}
     if len(stored) < 2:
         raise StepError(f"{'no checkpoints' if not stored else 'one checkpoint only'}: a trajectory needs two at least")
-    stored = [_unwrapped(tensors) for tensors in stored]
-    names, aside = _parameter_names(stored[0], _patterns(include), _patterns(exclude))
-    _check_layout(stored, sources, names, _patterns(include), _patterns(exclude))
-    names, tied = _without_ties(names, stored)
-    tensors = [_in_one_order([checkpoint[name] for checkpoint in stored]) for name in names]
-    _warn_of_mixed_types(dict(zip(names, tensors)))
-    return Trajectory(steps, runs, sources, names, tensors, (*left_out, *aside, *tied), nonfinite)
+    stored = [unwrapped(tensors) for tensors in stored]
+    names, aside = parameter_names(stored[0], patterns(include), patterns(exclude))
+    check_layout(stored, sources, names, patterns(include), patterns(exclude))
+    names, tied = without_ties(names, stored)
+    tensors = [in_one_order([checkpoint[name] for checkpoint in stored]) for name in names]
+    warn_of_mixed_types(dict(zip(names, tensors)))
+    return Trajectory(steps, runs, sources, names, tensors, (*left_out, *aside, *tied), nonfinite, **about)
 
 
 class Trajectory:
@@ -105,16 +129,25 @@ class Trajectory:
         Files and tensors that are not part of θ, and why.
     nonfinite : str
         What :func:`open_trajectory` was told.
+    config : dict
+        The ``config.json`` beside the first checkpoint, empty where there is none.
+    commits : tuple of str
+        Of each checkpoint on the hub, else "".
     """
 
-    def __init__(self, steps, runs, sources, names, tensors, left_out, nonfinite):
+    def __init__(self, steps, runs, sources, names, tensors, left_out, nonfinite, config=None, commits=None, formats=None, repository=None, files=None):
         self.steps, self.runs, self.sources = tuple(steps), tuple(runs), tuple(sources)
+        self.config, self.commits = dict(config or {}), tuple(commits or [""] * len(self.steps))
+        self._formats, self._repository = tuple(formats or [""] * len(self.steps)), repository
         self.names, self.left_out, self.nonfinite = tuple(names), tuple(left_out), nonfinite
         self._tensors = dict(zip(names, tensors))
         self.shapes = {name: stored[0].shape for name, stored in self._tensors.items()}
         self.dtypes = {name: _widest(tensor.dtype for tensor in stored) for name, stored in self._tensors.items()}
-        self._files = OpenFiles(tensor.path for stored in self._tensors.values() for tensor in stored if tensor.array is None)
+        self._remote = files
+        self._files = files or OpenFiles(tensor.path for stored in self._tensors.values() for tensor in stored if tensor.array is None)
 
+    # Of a trajectory on the hub, what gives its byte ranges (RemoteFiles); None elsewhere.
+    remote = property(lambda self: self._remote)
     n = property(lambda self: len(self.steps), doc="Number of checkpoints.")
     p = property(lambda self: sum(self.sizes.values()), doc="Number of parameters.")
     sizes = property(lambda self: {name: stored[0].size for name, stored in self._tensors.items()}, doc="Number of parameters, by name.")
@@ -136,8 +169,15 @@ class Trajectory:
         index = np.arange(self.n)[index]
         if len(index) < 2 or np.any(np.diff(index) <= 0):
             raise StepError(f"a trajectory needs two checkpoints at least, in increasing order; got indices {index.tolist()} of {self.n}")
-        chosen = [[getattr(self, key)[i] for i in index] for key in ("steps", "runs", "sources")]
-        return Trajectory(*chosen, self.names, [[stored[i] for i in index] for stored in self._tensors.values()], self.left_out, self.nonfinite)
+        steps, runs, sources, commits, formats = ([values[i] for i in index] for values in (self.steps, self.runs, self.sources, self.commits, self._formats))
+        return Trajectory(steps, runs, sources, self.names, [[stored[i] for i in index] for stored in self._tensors.values()], self.left_out, self.nonfinite,
+                          self.config, commits, formats, self._repository, self._remote)
+
+    @property
+    def provenance(self):
+        """Where the checkpoints came from, for the kernel's file."""
+        hub = {"repository": self._repository, "commits": list(self.commits), "formats": list(self._formats)} if self._repository else {}
+        return {"checkpoints": list(self.sources), "dtypes": sorted(set(self.dtypes.values())), "left_out": list(self.left_out), **hub}
 
     def read(self, segment):
         """The values of a segment in all checkpoints.
@@ -166,6 +206,32 @@ class Trajectory:
                 self._read_row(tensor, start, stop, row)
             column += stop - start
 
+    # ---- bytes ----
+
+    def bytes_of(self, name):
+        """Bytes of one element of a tensor, in all checkpoints together."""
+        return sum(RAW[tensor.dtype].itemsize for tensor in self._tensors[name])
+
+    def largest_bytes_of(self, name):
+        """Bytes of one element of a tensor, in the checkpoint that stores it widest."""
+        return max(RAW[tensor.dtype].itemsize for tensor in self._tensors[name])
+
+    def order(self, name):
+        """A key by which tensors come in the order of the first checkpoint's files."""
+        return str(self._tensors[name][0].path), self._tensors[name][0].offset
+
+    def ranges(self, pieces):
+        """``(file, begin, end)``, in bytes, of pieces ``(name, start, stop)`` in all checkpoints."""
+        return [(tensor.path, tensor.offset + start * RAW[tensor.dtype].itemsize, tensor.offset + stop * RAW[tensor.dtype].itemsize)
+                for name, start, stop in pieces for tensor in self._tensors[name]]
+
+    def stamps(self):
+        """For each checkpoint, what tells its files from others: hashes on the hub, sizes and times elsewhere; None where one lies in memory."""
+        columns = list(zip(*self._tensors.values()))
+        if any(tensor.path is None for column in columns for tensor in column):
+            return None
+        return [sorted({self._files.stamp(tensor.path) for tensor in column}) for column in columns]
+
     def _read_row(self, tensor, start, stop, row):
         raw = RAW[tensor.dtype]
         if tensor.array is not None:
@@ -181,12 +247,25 @@ class Trajectory:
         np.copyto(row, values, casting="safe")
 
 
+def _chosen(steps, every, skip):
+    """Indices."""
+    unknown = skip - set(steps)
+    if unknown:
+        raise StepError(f"skip: no checkpoint at step {min(unknown)}; there are {', '.join(map(str, list(steps)[:8]))}{' …' if len(steps) > 8 else ''}")
+    return [index for index in range(0, len(steps), every) if steps[index] not in skip]
+
+
+def _config_beside(files):
+    path = files[0].parent / "config.json" if files else None
+    return read_config(path.read_text(), path) if path and path.is_file() else {}
+
+
 def _from_memory(item, index):
     where = f"checkpoint {index}"
     if isinstance(item, Mapping):
         return from_state_dict(item, where)
     if hasattr(item, "named_parameters"):
-        # Aliases are kept, as a state dict would have them; _without_ties counts them once.
+        # Aliases are kept, as a state dict would have them; without_ties counts them once.
         parameters, buffers = dict(item.named_parameters(remove_duplicate=False)), dict(item.named_buffers())
         return ((from_state_dict(parameters, where) if parameters else {})
                 | {name: replace(tensor, is_buffer=True) for name, tensor in (from_state_dict(buffers, where) if buffers else {}).items()})
@@ -201,96 +280,8 @@ def _refuse_aliases(stored):
                                   "copy each when it is taken: {name: value.clone() for name, value in model.state_dict().items()}")
 
 
-def _unwrapped(tensors):
-    names = [_WRAPPERS.sub(r"\1", name) for name in tensors]
-    while names and all(name.startswith("module.") for name in names):
-        names = [_WRAPPERS.sub(r"\1", name.removeprefix("module.")) for name in names]
-    return dict(zip(names, tensors.values()))
-
-
-def _patterns(given):
-    return None if given is None else [given] if isinstance(given, str) else list(given)
-
-
-def _matches(name, patterns):
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _reason_to_leave_out(name, tensor, include, exclude):
-    if exclude is not None and _matches(name, exclude):
-        return "excluded"
-    if include is not None and not _matches(name, include):
-        return "not included"
-    if tensor.dtype not in RAW:
-        return f"{tensor.dtype}, not a parameter"
-    if include is None and (tensor.is_buffer or _BUFFER.search(name) or (_CAUSAL_MASK.search(name) and len(tensor.shape) == 4 and tensor.shape[:2] == (1, 1))):
-        return "a buffer"
-    return None
-
-
-def _parameter_names(tensors, include, exclude):
-    reasons = {name: _reason_to_leave_out(name, tensor, include, exclude) for name, tensor in tensors.items()}
-    unreadable = [name for name, tensor in tensors.items() if re.match("float|complex|F8|F4", tensor.dtype) and tensor.dtype not in RAW and reasons[name] not in ("excluded", "not included")]
-    if unreadable:
-        raise LayoutError(f"parameter {unreadable[0]!r} is stored as {tensors[unreadable[0]].dtype}; only {', '.join(RAW)} can be read: leave it out with exclude={unreadable[0]!r}")
-    names = [name for name, reason in reasons.items() if reason is None and tensors[name].size]
-    if not names:
-        chosen = f" (include={include}, exclude={exclude})" if include or exclude else ""
-        raise LayoutError(f"no parameters left{chosen}; the first checkpoint holds {', '.join(list(tensors)[:8]) or 'nothing'}")
-    return names, [f"{name}: {reason}" for name, reason in reasons.items() if reason]
-
-
-def _check_layout(stored, sources, names, include, exclude):
-    expected = {name: stored[0][name].shape for name in names}
-    for tensors, source in zip(stored[1:], sources[1:]):
-        found = {name: tensor.shape for name, tensor in tensors.items()
-                 if name in expected or (tensor.size and not _reason_to_leave_out(name, tensor, include, exclude))}
-        missing, extra = [name for name in expected if name not in found], [name for name in found if name not in expected]
-        if missing:
-            raise LayoutError(f"{source}: lacks parameter {missing[0]!r}{_and_more(missing)}, which {sources[0]} has; leave it out with exclude=, or open files of one model only")
-        if extra:
-            raise LayoutError(f"{source}: has parameter {extra[0]!r}{_and_more(extra)}, which {sources[0]} lacks; leave it out with exclude=, or open files of one model only")
-        for name, shape in expected.items():
-            if found[name] != shape:
-                raise LayoutError(f"{source}: parameter {name!r} has shape {found[name]}, expected {shape} as in {sources[0]}; leave it out with exclude=, or open files of one model only")
-            if tensors[name].dtype not in RAW:
-                raise LayoutError(f"{source}: parameter {name!r} is stored as {tensors[name].dtype}; only {', '.join(RAW)} can be read: leave it out with exclude={name!r}")
-
-
-def _without_ties(names, stored):
-    """Names that are one tensor in every checkpoint count once."""
-    first, kept, tied = {}, [], []
-    for name in names:
-        identities = tuple(tensors[name].identity for tensors in stored)
-        if all(identities) and identities in first:
-            tied.append(f"{name}: tied to {first[identities]}, counted once")
-        else:
-            first[identities] = name
-            kept.append(name)
-    return kept, tied
-
-
-def _in_one_order(tensors):
-    """Inner products do not ask in which order elements lie, if it is one order: channels_last tensors are read as they lie."""
-    if len({tensor.strides for tensor in tensors}) == 1:
-        return tensors
-    return [rows_first(tensor) for tensor in tensors]
-
-
-def _warn_of_mixed_types(tensors):
-    mixed = {name: sorted({tensor.dtype for tensor in stored}) for name, stored in tensors.items() if len({tensor.dtype for tensor in stored}) > 1}
-    if mixed:
-        first, dtypes = next(iter(mixed.items()))
-        warnings.warn(f"parameter {first!r}{_and_more(list(mixed))} changes its dtype between checkpoints ({', '.join(dtypes)}); all are converted exactly",
-                      TrajectoryWarning, stacklevel=3)
-
-
 def _widest(dtypes):
     dtypes = set(dtypes)
     if len(dtypes) == 1:
         return dtypes.pop()
     return "float64" if "float64" in dtypes else "float32"
-
-
-def _and_more(names):
-    return f" and {len(names) - 1} more" if len(names) > 1 else ""

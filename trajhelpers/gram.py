@@ -9,18 +9,22 @@ core's cache, NumPy's product of a matrix with its own transpose computes half o
 end. On an accelerator the block product runs there while the next block is read.
 """
 
+import operator
 import os
 import threading
 import warnings
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import numpy as np
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
 
+from ._checks import nonfinite_checkpoints, warn_of_identical
 from ._devices import choose_device
-from ._files import RAW
+from ._fetching import Block, cut, in_turn, requests
+from ._partial import Partial, State, conditions
+from ._progress import progress_bar
+from ._segments import blocks_of, columns_of
 from .errors import NonFiniteError, TrajectoryWarning
 from .kernel import TrajectoryKernel
 
@@ -30,7 +34,7 @@ _COLUMNS = {"float32": 16384, "float64": 8192}
 _ACCELERATOR_BYTES = 64 << 20
 
 
-def gram(trajectory, device="auto", precision="float64", groups=None):
+def gram(trajectory, device="auto", precision="float64", groups=None, memory=2 * 2**30, partial=None):
     """The kernel of a trajectory: the Gram matrix of its increments, one a parameter tensor.
 
     Parameters
@@ -45,6 +49,12 @@ def gram(trajectory, device="auto", precision="float64", groups=None):
     groups : dict, optional
         Name → list of (tensor name, start, stop), ranges of flattened tensors with None for an open end. Default: one
         group a tensor. n² × 8 bytes are kept a group.
+    memory : int
+        Bytes for what is fetched from the hub: two blocks, of which one is multiplied while the next is on its way. More makes
+        fewer and longer reads, up to 64 MiB; 2 GiB make them 26 MiB for 39 checkpoints. Files on this machine need none.
+    partial : path, optional
+        Where the sums so far are kept, after every block. A pass that was interrupted goes on from there, with the same result to the bit
+        (on as many cores). Delete the file when the kernel is saved.
 
     Returns
     -------
@@ -56,6 +66,10 @@ def gram(trajectory, device="auto", precision="float64", groups=None):
         Names the tensor and the step. With ``open_trajectory(…, nonfinite="skip-checkpoint")`` the checkpoint is left out instead, with a warning.
     ValueError
         An unknown device or precision, a device that is not there, or groups that name no tensor of the trajectory.
+    TrajectoryError
+        Where ``partial`` is of other checkpoints, steps, groups, or was begun with another precision, device or memory.
+    CheckpointError
+        Where the hub does not give what it should; ``partial`` then holds what is done.
 
     Notes
     -----
@@ -70,28 +84,77 @@ def gram(trajectory, device="auto", precision="float64", groups=None):
     >>> bool(abs(kernel.cosine() - np.corrcoef(walk)).max() < 0.05)
     True
     """
+    device, segments = _checked(trajectory, device, precision, groups, memory)
+    whole, state, store = trajectory, None, None
+    if partial is not None:
+        store = Partial(partial, conditions(trajectory, segments, precision, device, memory, _version()))
+        state = store.read()
+    state = state or State(0, [], _zeros(trajectory, segments))
+    while True:
+        trajectory = _without(whole, state.lost)
+        try:
+            increments = _pass(trajectory, segments, precision, device, memory, state, store)
+            break
+        except _NonFiniteFound as found:
+            if trajectory.nonfinite == "raise" or not found.bad:
+                raise NonFiniteError(found.message) from None
+            warnings.warn(f"{found.message}; left out of the trajectory", TrajectoryWarning, stacklevel=2)
+            left = [index for index in range(whole.n) if index not in state.lost]
+            lost = sorted([*state.lost, *(left[index] for index in found.bad)])
+            state = State(0, lost, _zeros(_without(whole, lost), segments))
+    kernel = TrajectoryKernel(increments, trajectory.steps, list(segments), [columns_of(segment) for segment in segments.values()], trajectory.runs, trajectory.provenance, precision)
+    warn_of_identical(kernel, trajectory)
+    return kernel
+
+
+def cost(trajectory, device="auto", precision="float64", groups=None, memory=2 * 2**30, partial=None):
+    """What :func:`gram` with the same arguments still has to ask of the hub, as ``(requests, bytes)``; nothing for other sources."""
+    device, segments = _checked(trajectory, device, precision, groups, memory)
+    state = Partial(partial, conditions(trajectory, segments, precision, device, memory, _version())).read() if partial is not None else None
+    trajectory = _without(trajectory, state.lost if state else [])
+    parts = requests(trajectory, cut(trajectory, list(segments.values()), memory))[state.blocks if state else 0:]
+    return sum(count for count, _ in parts), sum(size for _, size in parts)
+
+
+def _checked(trajectory, device, precision, groups, memory):
     if precision not in _COLUMNS:
         raise ValueError(f"precision: expected 'float64' or 'float32', got {precision!r}")
     device = choose_device(device)
     if device.startswith("mps") and precision == "float64":
         raise ValueError("device: 'mps' has no float64; use precision='float32' there, or device='cpu'")
-    segments = _segments(trajectory, groups)
-    while True:
-        try:
-            with _progress(trajectory, segments) as progress:
-                run = _on_cpu if device == "cpu" else _on_accelerator
-                increments = run(trajectory, list(segments.values()), precision, progress, device)
-            break
-        except _NotFinite as found:
-            bad, message = _nonfinite_checkpoints(trajectory, found.segment, precision)
-            if trajectory.nonfinite == "raise" or not bad:
-                raise NonFiniteError(message) from None
-            warnings.warn(f"{message}; left out of the trajectory", TrajectoryWarning, stacklevel=2)
-            trajectory = trajectory[[index for index in range(trajectory.n) if index not in bad]]
-    kernel = TrajectoryKernel(increments, trajectory.steps, list(segments), [_columns(segment) for segment in segments.values()], trajectory.runs,
-                              {"checkpoints": list(trajectory.sources), "dtypes": sorted(set(trajectory.dtypes.values())), "left_out": list(trajectory.left_out)}, precision)
-    _warn_of_identical(kernel, trajectory)
-    return kernel
+    if operator.index(memory) < 1:
+        raise ValueError(f"memory: expected bytes, from 1 on, got {memory}")
+    return device, _segments(trajectory, groups)
+
+
+def _version():
+    from . import __version__
+    return __version__
+
+
+def _zeros(trajectory, segments):
+    return np.zeros((len(segments), trajectory.n, trajectory.n))
+
+
+def _without(trajectory, lost):
+    return trajectory[[index for index in range(trajectory.n) if index not in lost]] if lost else trajectory
+
+
+def _pass(trajectory, segments, precision, device, memory, state, store):
+    """The increments' Gram matrices, (groups, n, n), of all blocks from where the state is."""
+    segments, increments = list(segments.values()), state.increments
+    whole = trajectory.remote is None and store is None
+    blocks = [Block([], dict(enumerate(segments)))] if whole else cut(trajectory, segments, memory)
+    run = _on_cpu if device == "cpu" else _on_accelerator
+    with progress_bar(trajectory, segments, blocks, state.blocks) as progress, closing(in_turn(trajectory, blocks[state.blocks:], progress)) as in_hand:
+        for done, block in enumerate(in_hand, state.blocks + 1):
+            try:
+                increments[list(block.segments)] += run(trajectory, list(block.segments.values()), precision, progress, device)
+            except _NotFinite as found:
+                raise _NonFiniteFound(*nonfinite_checkpoints(trajectory, found.segment, precision)) from None
+            if store:
+                store.write(State(done, state.lost, increments))
+    return increments
 
 
 def _segments(trajectory, groups):
@@ -115,34 +178,10 @@ def _segments(trajectory, groups):
     return segments
 
 
-def _columns(segment):
-    return sum(stop - start for _, start, stop in segment)
-
-
-def _blocks(segments, begin, end, columns):
-    """Cut columns ``begin`` to ``end`` of all segments, laid end to end, into blocks that hold columns of one segment each."""
-    at = 0
-    for index, segment in enumerate(segments):
-        block, width = [], 0
-        for name, start, stop in segment:
-            first, last = start + max(0, begin - at), min(stop, start + end - at)
-            at += stop - start
-            while first < last:
-                upto = min(last, first + columns - width)
-                block.append((name, first, upto))
-                width += upto - first
-                first = upto
-                if width == columns:
-                    yield index, block, width
-                    block, width = [], 0
-        if block:
-            yield index, block, width
-
-
 # ---- CPU ----
 
 def _on_cpu(trajectory, segments, precision, progress, device):
-    total = sum(map(_columns, segments))
+    total = sum(map(columns_of, segments))
     columns = _COLUMNS[precision]
     workers = max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), total // columns))
     edges = [total * worker // workers for worker in range(workers + 1)]
@@ -169,7 +208,7 @@ def _multiply_blocks(trajectory, segments, begin, end, precision, progress, stop
     exact = np.float64 if precision == "float64" or "float64" in trajectory.dtypes.values() else np.float32
     values, increments = np.empty((trajectory.n, columns), exact), np.empty((trajectory.n, columns), precision)
     sums = {}
-    for index, block, width in _blocks(segments, begin, end, columns):
+    for index, block, width in blocks_of(segments, begin, end, columns):
         if stop.is_set():
             break
         theta, delta = values[:, :width], increments[:, :width]
@@ -211,7 +250,7 @@ def _accelerator_products(trajectory, segments, precision, progress, device):
     sums = torch.zeros((len(segments), n, n), dtype=torch.float64, device=sums_on)
     queue = _upload_queue(torch.device(device), n * columns, stored)
     with torch.no_grad(), _exact_products(), torch.autocast(torch.device(device).type, enabled=False), ThreadPoolExecutor(min(8, os.cpu_count())) as pool:
-        for index, block, width in _blocks(segments, 0, sum(map(_columns, segments)), columns):
+        for index, block, width in blocks_of(segments, 0, sum(map(columns_of, segments)), columns):
             host = queue.buffer()[:n * width].view(n, width)
             _fill(trajectory, block, host, pool)
             theta = queue.upload(host) if exact != torch.float64 or has_float64 else host
@@ -297,60 +336,6 @@ class _NotFinite(Exception):
         self.segment = segment
 
 
-def _nonfinite_checkpoints(trajectory, segment, precision):
-    """Indices of the checkpoints with NaN or infinity in a segment, and what to say of them."""
-    found = {}
-    for _, block, _ in _blocks([segment], 0, _columns(segment), _COLUMNS["float64"]):
-        for name, start, stop in block:
-            for index, row in enumerate(trajectory.read([(name, start, stop)])):
-                bad = np.flatnonzero(~np.isfinite(row))
-                if len(bad) and index not in found:
-                    found[index] = f"step {trajectory.steps[index]} ({trajectory.sources[index]}): {row[bad[0]]} in {name!r}, element {start + bad[0]}"
-    if not found:
-        remedy = "use precision='float64'" if precision == "float32" else "no floating-point type holds their squares"
-        return [], f"the values of {segment[0][0]!r} are finite, but so large that their products overflow {precision}; {remedy}"
-    more = f"; also steps {', '.join(str(trajectory.steps[index]) for index in sorted(found)[1:])}" if len(found) > 1 else ""
-    return list(found), found[min(found)] + more + ("" if trajectory.nonfinite == "skip-checkpoint" else "; leave such checkpoints out with nonfinite='skip-checkpoint'")
-
-
-def _warn_of_identical(kernel, trajectory):
-    # A float64 increment of zero is proof. For other pairs the kernel knows which are equal up to rounding, and those few are read again.
-    still = np.diag(kernel.total) == 0 if kernel.precision == "float64" else np.full(kernel.n, False)
-    pairs = [f"{kernel.steps[s]} and {kernel.steps[t]}" for s, t in kernel.identical() if (t == s + 1 and still[t]) or _equal(trajectory[[s, t]])]
-    if pairs:
-        more = f" … ({len(pairs)} pairs)" if len(pairs) > 10 else ""
-        warnings.warn(f"checkpoints at steps {', '.join(pairs[:10])}{more} are identical", TrajectoryWarning, stacklevel=3)
-
-
-def _equal(pair):
-    segments = list(_segments(pair, None).values())
-    return all((np.diff(pair.read(block), axis=0) == 0).all() for _, block, _ in _blocks(segments, 0, pair.p, 1 << 20))
-
-
-# ---- progress ----
-
-class _Progress:
-    """Counts bytes, of the widest type that a tensor is stored in. Threads add, the main thread shows: a notebook's bar must be drawn from there."""
-
-    def __init__(self, trajectory, bar):
-        self._bytes = {name: trajectory.n * RAW[dtype].itemsize for name, dtype in trajectory.dtypes.items()}
-        self._bar, self._done, self._lock = bar, 0, threading.Lock()
-
-    def bytes(self, segment):
-        return sum((stop - start) * self._bytes[name] for name, start, stop in segment)
-
-    def add(self, block):
-        with self._lock:
-            self._done += self.bytes(block)
-
-    def show(self):
-        self._bar.update(self._done - self._bar.n)
-
-
-@contextmanager
-def _progress(trajectory, segments):
-    with tqdm(unit="B", unit_scale=True, desc="kernel", delay=1) as bar:
-        progress = _Progress(trajectory, bar)
-        bar.total = sum(map(progress.bytes, segments.values()))
-        yield progress
-        progress.show()
+class _NonFiniteFound(Exception):
+    def __init__(self, bad, message):
+        self.bad, self.message = bad, message
