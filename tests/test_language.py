@@ -161,7 +161,7 @@ def test_training_is_adamw_on_the_windows_in_their_order(trained):
         # float16 keeps 11 bits; entries whose gradient is near zero may step either way, by four rates at most, and are few.
         close = (stored[name] - p.double()).abs() <= 2**-10 * p.double().abs() + 2e-5
         if name.endswith("query_key_value.bias"):
-            # A constant added to all keys changes no softmax: where no rotation acts (dimensions 4 to 15 of the head) the gradient is rounding, which Adam normalizes.
+            # A constant added to all keys changes no softmax: where no rotation acts (dimensions 4 to 15 of the head) the gradient is nothing but rounding.
             close = torch.cat([close[:20], close[32:]])
         assert close.double().mean() > 0.99, name
 

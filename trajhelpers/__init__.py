@@ -35,7 +35,7 @@ _LAZY = {
     "sharpness": "hessian", "WidthRecipe": "width", "train_width": "width", "LanguageRecipe": "language", "train_language": "language",
     "departure": "scaling", "slope": "scaling", "local_slopes": "scaling", "predicted_omega": "scaling",
     "gpt_neox_groups": "pythia", "by_block": "pythia", "by_depth": "pythia", "by_layer": "pythia", "by_type": "pythia", "layer_of": "pythia", "part_of": "pythia", "pythia_kernels": "pythia", "pythia_suite": "pythia",
-    "settling": "settle", "layer_table": "settle", "cosine_to_end": "settle", "plot_depth": "layers", "plot_layer_maps": "layers", "layer_picker": "layers",
+    "audit": "auditing", "settling": "settle", "layer_table": "settle", "cosine_to_end": "settle", "plot_depth": "layers", "plot_layer_maps": "layers", "layer_picker": "layers",
     "live_training": "live", "map_slider": "widgets", "scorecard": "claims", "show_scorecard": "claims",
     "plot_map": "plots", "plot_maps": "plots", "plot_angles": "plots", "plot_norms": "plots", "plot_spectra": "plots",
     "plot_path": "plots", "plot_sheet": "plots",
