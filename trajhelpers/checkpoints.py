@@ -82,6 +82,8 @@ def open_trajectory(source, include=None, exclude=None, nonfinite="raise", revis
         if isinstance(source, Mapping) or not hasattr(source, "__iter__"):
             raise TypeError(f"source: expected a folder, or a list of paths, state dicts or modules, got a single {type(source).__name__}")
         source = list(source)
+    if isinstance(source, list) and any(map(is_hub, source)):
+        raise ValueError("source: a repository on the hub stands alone, hf://OWNER/NAME, not in a list")
     left_out, about = [], {}
     if is_hub(source):
         from ._from_hub import open_revisions

@@ -63,7 +63,7 @@ def gram(trajectory, device="auto", precision="float64", groups=None, memory=2 *
     Raises
     ------
     NonFiniteError
-        Names the tensor and the step. With ``open_trajectory(…, nonfinite="skip-checkpoint")`` the checkpoint is left out instead, with a warning.
+        Names the tensor and the step. With ``open_trajectory(…, nonfinite="skip-checkpoint")`` the checkpoint is left out instead, with a warning, and the pass begins anew.
     ValueError
         An unknown device or precision, a device that is not there, or groups that name no tensor of the trajectory.
     TrajectoryError
