@@ -23,7 +23,7 @@ from hypothesis import given, settings, strategies as st
 import trajhelpers as th
 from oracle import cosine_between, kept, mds
 from trajhelpers.layers import layer_picker, plot_depth, plot_layer_maps
-from trajhelpers.pythia import BLOCKS, PARTS, SUITE, by_block, by_depth, by_layer, by_type, gpt_neox_groups, is_gpt_neox, layer_of, part_of, pythia_suite
+from trajhelpers.pythia import BLOCKS, PARTS, SUITE, by_block, by_depth, by_layer, by_type, gpt_neox_groups, is_gpt_neox, layer_of, part_of, pythia_kernels, pythia_suite
 from trajhelpers.settle import cosine_to_end, layer_table, settling
 
 matplotlib.use("agg")
@@ -564,3 +564,11 @@ def test_the_picker_picks_without_a_kernel(page, static_page):
             layer += 1 if key == "ArrowRight" and layer < 2 else -1 if key == "ArrowLeft" else 0
             assert shown() == drawn[type_, layer]
     assert layer == 1 and not page.trouble
+
+
+def test_kernels_of_the_suite_are_found_in_the_order_of_size(tmp_path):
+    kernel = th.random_walk(4)
+    for name in ("410m", "14m", "other"):
+        kernel.save(tmp_path / f"{name}.npz")
+    assert list(pythia_kernels(tmp_path)) == ["14m", "410m"]
+    assert pythia_kernels(tmp_path / "nowhere") == {}
