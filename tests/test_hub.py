@@ -161,7 +161,7 @@ def test_two_revisions_of_one_step(hub):
     assert steps(find_revisions(OTHER, "stage2-*")) == [1000, 2000]
 
 
-@pytest.mark.parametrize("arguments, error", [({"every": 0}, ValueError), ({"every": 1.5}, TypeError), ({"skip": ["1"]}, TypeError), ({"skip": [0, 1]}, th.StepError)])
+@pytest.mark.parametrize("arguments, error", [({"every": 0}, ValueError), ({"every": 1.5}, TypeError), ({"skip": ["1"]}, TypeError), ({"skip": [0, 1]}, th.StepError), ({"skip": [7]}, th.StepError)])
 def test_arguments(hub, arguments, error):
     fill(hub, OTHER, [0, 1])
     with pytest.raises(error):

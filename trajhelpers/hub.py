@@ -106,7 +106,10 @@ def find_revisions(repo, revisions=None, every=1, skip=()):
         raise ValueError(f"every: expected a whole number from 1 on, got {every}")
     refs = _get(repo, f"api/models/{repo}/refs").json()
     commits = {ref["name"]: ref["targetCommit"] for kind in ("tags", "branches") for ref in refs[kind]}
-    chosen = [(step, name) for step, name in _chosen(repo, commits, revisions)[::every] if step not in skip]
+    asked = _chosen(repo, commits, revisions)
+    if unknown := skip - {step for step, _ in asked}:
+        raise StepError(f"hf://{repo}: skip: no revision at step {min(unknown)} is asked for")
+    chosen = [(step, name) for step, name in asked[::every] if step not in skip]
     if not chosen:
         raise StepError(f"hf://{repo}: skip leaves no revision")
     wanted = list(dict.fromkeys(commits[name] for _, name in chosen if name in commits))
