@@ -144,6 +144,14 @@ def test_whole_files_in_the_cache(hub, tmp_path):
     assert any((tmp_path / "home").rglob("model.safetensors"))
 
 
+@pytest.mark.parametrize("fault", ["503", "reset"])
+def test_files_that_do_not_come_into_the_cache(hub, tmp_path, fault):
+    put(hub, tmp_path, [whole_numbers(seed) for seed in range(5)])
+    hub.faults = lambda request: fault if request.kind == "file" or request.method == "HEAD" else None
+    with pytest.raises(th.CheckpointError, match=f"{SOURCE}@step0.*could not be fetched"):
+        opened(cache=True)
+
+
 def test_nothing_is_kept_on_disk_otherwise(hub, tmp_path):
     put(hub, tmp_path, [whole_numbers(seed) for seed in range(5)])
     th.gram(opened(), device="cpu")
@@ -180,6 +188,15 @@ def test_an_answer_that_is_always_wrong(hub, tmp_path, fault, words):
     assert SOURCE + "@step" in str(caught.value) and "Signature" not in str(caught.value)
     for fetch in trajectory.remote._held:
         pytest.fail(f"{fetch} is still held")
+
+
+def test_an_answer_that_is_too_long(hub, tmp_path, monkeypatch):
+    put(hub, tmp_path, [whole_numbers(seed) for seed in range(5)])
+    trajectory = opened()
+    handler = hub._server.RequestHandlerClass
+    monkeypatch.setattr(handler, "_send", lambda self, status, body, headers, answer=handler._send: answer(self, status, body + b"more" * (status == 206), headers))
+    with pytest.raises(th.CheckpointError, match="more bytes than were asked for"):
+        th.gram(trajectory, device="cpu")
 
 
 def test_addresses_that_expire_are_asked_for_again(hub, tmp_path):
@@ -239,11 +256,14 @@ def test_resolver_calls_stay_under_a_limit(monkeypatch):
 
 # Tokens
 
-def test_the_token_goes_to_the_hub_alone(hub, tmp_path, caplog):
+def test_the_token_goes_to_the_hub_alone(hub, tmp_path, caplog, monkeypatch):
     caplog.set_level(logging.DEBUG)
     put(hub, tmp_path, [whole_numbers(seed) for seed in range(5)], config={"a": 1})
+    handler, headers = hub._server.RequestHandlerClass, []
+    monkeypatch.setattr(handler, "_file", lambda self, answer=handler._file, **parts: (headers.append(str(self.headers)), answer(self, **parts)))
     kernel = th.gram(opened(), device="cpu", partial=tmp_path / "x.partial")
     kernel.save(tmp_path / "x.npz")
+    assert len(headers) > 20 and TOKEN not in "".join(headers)
     assert not [request for request in hub.requests if request.host == "127.0.0.1" and request.kind != "other" and not request.has_authorization]
     elsewhere = [request for request in hub.requests if request.host != "127.0.0.1"]
     assert len(elsewhere) > 20 and not any(request.has_authorization for request in elsewhere)
@@ -355,7 +375,7 @@ def test_a_remote_file_reads_as_any_file_does(size, moves):
     class Files:
         def read(self, file, offset, length):
             assert length > 0
-            fetched.append(length)
+            fetched.extend(range(offset // 997, (offset + length) // 997))
             return content[offset:offset + length]
 
     remote, local = _remote._Reader(_remote.RemoteFile(Files(), "a/b", "main", "c", "f.bin", size, "", {})), io.BytesIO(content)
@@ -364,7 +384,7 @@ def test_a_remote_file_reads_as_any_file_does(size, moves):
             continue
         assert remote.seek(offset, whence) == local.seek(offset, whence)
         assert remote.read(length) == local.read(length) and remote.tell() == local.tell()
-    assert sum(fetched) <= size
+    assert len(set(fetched)) == len(fetched), "a byte was fetched twice"
 
 
 def test_what_is_for_the_hub_alone(tmp_path):

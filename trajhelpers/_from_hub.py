@@ -74,10 +74,10 @@ def _read_header(name, file):
 
 def _cached(revision, paths, repo):
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import EntryNotFoundError, HTTPError, OfflineModeIsEnabled
     try:
         return [Path(hf_hub_download(repo, path, revision=revision.commit)) for path in paths][0]
-    except (HTTPError, OfflineModeIsEnabled) as error:
+    except (HTTPError, EntryNotFoundError, OfflineModeIsEnabled) as error:
         raise CheckpointError(f"hf://{repo}@{revision.name}: its files could not be fetched ({type(error).__name__}); check the network and `hf auth login`, and try again, which goes on where it was") from None
 
 

@@ -20,6 +20,7 @@ from huggingface_hub import constants, get_hf_file_metadata, get_session, hf_hub
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers, parse_ratelimit_headers
 
+from ._zip_records import end_of_header
 from .errors import CheckpointError
 from .hub import _content
 
@@ -118,7 +119,6 @@ class RemoteFiles:
 
     def confirm(self, file, offset, header_bytes=None):
         """That the record in which a byte lies begins where it should."""
-        from ._zip_records import end_of_header
         starts = self._starts.get(file, [])
         position = bisect.bisect_right(starts, offset) - 1
         if position < 0 or (header := self._headers[file].get(starts[position])) is None:
