@@ -256,7 +256,8 @@ def test_interrupted_from_the_keyboard(hub, tmp_path):
     put(hub, tmp_path, [real_numbers(seed) for seed in range(4)])
     slow(hub)
     arguments, options = command(hub, tmp_path, "gram", SOURCE, "--revisions", "step*", "-o", tmp_path / "x.npz", "--memory", "30kB", "--device", "cpu")
-    process = subprocess.Popen(arguments, **options, stderr=subprocess.PIPE, text=True)
+    heeds = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}      # who was started in the background inherits that it is ignored
+    process = subprocess.Popen(arguments, **options, **heeds, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "x.npz.partial").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)

@@ -44,7 +44,7 @@ class _WithoutSignatures(logging.Filter):
         return True
 
 
-for _name in ("httpx2", "httpcore2.http11", "httpcore2.http2", "huggingface_hub.utils._http"):
+for _name in ("httpx", "httpcore.http11", "httpcore.http2", "httpx2", "httpcore2.http11", "httpcore2.http2", "huggingface_hub.utils._http"):
     logging.getLogger(_name).addFilter(_WithoutSignatures())
 
 

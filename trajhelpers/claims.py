@@ -627,7 +627,7 @@ CLAIMS = (
     Claim("the query-key-value weights of the middle layers converge the latest, among layers", "Fig 9, section 7", "“converge the latest”; seen in the maps of one run", _middle_layers_last,
           "Which layer is last changes with the seed and the threshold, and checkpoints are 40 steps apart: one run by eye shows neither", "13-layer-by-layer"),
     Claim("and later than other types of matrices", "Fig 9, 69, 70; one reading of it", "no number", _of_types(_attention_last),
-          "When a matrix settles is mostly set by η, λ and, seen from initialization, by the variance it starts with", "13-layer-by-layer"),
+          "Schedule and decay alone make a matrix settle, and seen from initialization its starting variance dates it", "13-layer-by-layer"),
     Claim("(ours, found in these runs) matrices that write to the residual stream settle after the query-key-value weights", "beyond the paper", "",
           _of_types(_writing_last), "They start with a smaller variance, so that AdamW on pure noise, too, settles later, but only from initialization", "13-layer-by-layer"),
     Claim("(ours, found in these runs) seen from O, query-key-value weights settle the later the nearer to the input", "beyond the paper", "", _front_layers_last,

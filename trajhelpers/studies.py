@@ -96,7 +96,7 @@ def decay_for(exposure, learning_rate):
     """The λ for which Σηλ over training is ``exposure``, at a peak learning rate of the miniature suite.
 
     >>> round(decay_for(7.9, 0.016), 3)
-    0.695
+    0.701
     """
     return exposure / LanguageRecipe(width=16, learning_rate=learning_rate, weight_decay=1.0).decay_exposure
 
