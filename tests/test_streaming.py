@@ -294,7 +294,9 @@ def test_bytes_that_are_asked_for(hub, tmp_path, memory, include):
     th.gram(trajectory, device="cpu", memory=memory)
     taken = sum(trajectory.sizes.values()) * 2 * 3
     assert hub.bytes_sent <= 1.02 * taken + 200_000 * 5
-    assert sum(request.method == "HEAD" for request in hub.requests_of("resolve")) == 5
+    # Once a file; a busy machine may let one time out, which is asked again.
+    asked = [request.path for request in hub.requests_of("resolve") if request.method == "HEAD"]
+    assert len(set(asked)) == 5 and len(asked) <= 6
 
 
 @pytest.mark.parametrize("old", [False, True])
