@@ -123,7 +123,7 @@ def _bytes(text):
     try:
         return int(float(match[1]) * _UNITS[match[2].lower()])
     except (TypeError, ValueError, KeyError):
-        raise ValueError(f"--memory: expected bytes, as in 500MB or 2GiB, got {text!r}") from None
+        raise ValueError(f"--memory: expected bytes, as in 500MB or 2GB, got {text!r}") from None
 
 
 def _hallmarks(options):
@@ -210,7 +210,7 @@ def _parser():
     command.add_argument("--include", action="append", metavar="PATTERN", help="take only parameters whose name matches; may be repeated")
     command.add_argument("--exclude", action="append", metavar="PATTERN", help="leave out parameters whose name matches; may be repeated")
     command.add_argument("--nonfinite", default="raise", choices=["raise", "skip-checkpoint"], help="what to do about a checkpoint with NaN or infinity")
-    command.add_argument("--memory", default="2GiB", metavar="BYTES", help="for what is fetched from the hub (default: 2GiB)")
+    command.add_argument("--memory", default="2GB", metavar="BYTES", help="for what is fetched from the hub (default: 2GB)")
     command.add_argument("--cache", action="store_true", help="download whole files from the hub into its client's cache, and read them there")
     command.add_argument("--accept", action="store_true", help="go on in spite of errors that the audit finds")
     command.add_argument("--yes", action="store_true", help="do not ask before more than 10 GB are read from the hub")
