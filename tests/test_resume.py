@@ -256,8 +256,9 @@ def test_interrupted_from_the_keyboard(hub, tmp_path):
     put(hub, tmp_path, [real_numbers(seed) for seed in range(4)])
     slow(hub)
     arguments, options = command(hub, tmp_path, "gram", SOURCE, "--revisions", "step*", "-o", tmp_path / "x.npz", "--memory", "30kB", "--device", "cpu")
-    heeds = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}      # who was started in the background inherits that it is ignored
-    process = subprocess.Popen(arguments, **options, **heeds, stderr=subprocess.PIPE, text=True)
+    # Who was started in the background inherits that the signal is ignored.
+    heeding = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from trajhelpers.__main__ import main; sys.exit(main())"
+    process = subprocess.Popen([sys.executable, "-c", heeding, *arguments[3:]], **options, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "x.npz.partial").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
