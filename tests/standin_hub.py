@@ -192,8 +192,14 @@ class _Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
         finally:
+            self._record()
+
+    def _record(self):
+        """Before the answer goes out: a client that has it finds it counted."""
+        if self.request_:
             with self.hub._lock:
                 self.hub.requests.append(self.request_._replace(status=self.status, bytes_sent=self.written))
+            self.request_ = None
 
     do_HEAD = do_POST = do_GET
 
@@ -285,17 +291,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, json.dumps({"error": code}).encode(), {"X-Error-Code": code, "X-Error-Message": code, "Content-Type": "application/json"} | (headers or {}))
 
     def _send(self, status, body, headers):
-        self.status = status
+        goes_out = b"" if self.command == "HEAD" else body[:len(body) // 2] if self.fault == "truncated" else body
+        self.status, self.written = status, len(goes_out)
+        self._record()
         self.send_response(status)
         for name, value in ({"Content-Length": str(len(body))} | headers).items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "HEAD":
-            return
-        if self.fault == "truncated":
-            body = body[:len(body) // 2]
-        self.wfile.write(body)
-        self.written = len(body)
+        self.wfile.write(goes_out)
         if self.fault == "truncated":
             self.close_connection = True
 

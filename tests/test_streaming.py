@@ -282,6 +282,18 @@ def test_a_file_that_may_not_be_read(hub, tmp_path):
     assert TOKEN not in str(caught.value) and sum(request.status == 403 and request.kind == "resolve" for request in hub.requests) < 12
 
 
+def test_a_client_that_another_thread_closed(hub, tmp_path, monkeypatch):
+    """The hub's client closes itself under all threads when the connection of one fails; a request on it is made again."""
+    put(hub, tmp_path, states := [whole_numbers(seed) for seed in range(2)], [("safetensors", 1, False)] * 2)
+    trajectory = opened()
+    closed, session = type(_ranges.get_session())(), _ranges.get_session
+    closed.close()
+    given = iter([closed])
+    monkeypatch.setattr(_ranges, "get_session", lambda: next(given, None) or session())
+    check_exactly(th.gram(trajectory, device="cpu"), states)
+    assert next(given, None) is None
+
+
 # Few bytes, large reads
 
 @pytest.mark.parametrize("memory", [2**31, 2**21])

@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 
 from ._files import read_checkpoint
 from ._folders import _INDEX, _SHARD, _WEIGHTS, _stem, find_checkpoints
+from ._steps import every_but
 from .errors import CheckpointError, StepError
 from .hub import FORMATS, HubFile, Revision, _named_in_index, weight_files
 
@@ -18,9 +19,7 @@ def local_revisions(source, every, skip):
     steps, files, runs, left_out = find_checkpoints(source)
     if len(set(runs)) > 1:
         raise StepError(f"{', '.join(dict.fromkeys(runs))}: are several runs; audit one at a time")
-    if every < 1:
-        raise ValueError(f"every: expected a whole number from 1 on, got {every}")
-    chosen = [(step, file) for step, file in list(zip(steps, map(Path, files)))[::every] if step not in set(skip)]
+    chosen = [(steps[index], Path(files[index])) for index in every_but(steps, every, skip)]
     alone = Counter(file.parent for _, file in chosen)
     catalogue = [_beside(step, file, alone[file.parent] == 1) for step, file in chosen]
     wanted = [(place, path) for place, (revision, _) in enumerate(catalogue) for name in FORMATS for path in weight_files(revision, name) if path in revision.files]

@@ -150,7 +150,7 @@ class RemoteFiles:
                 problem, pause = f"status {status} from the hub", max(pause, _asked_to_wait(error.response.headers))
             except OfflineModeIsEnabled:
                 raise CheckpointError(f"{file}: the hub cannot be reached in offline mode; unset HF_HUB_OFFLINE") from None
-            except HTTPError as error:
+            except (HTTPError, RuntimeError) as error:      # RuntimeError: the client was closed by another thread, whose connection had failed
                 problem = type(error).__name__
             if attempt < _TRIES - 1 and stop.wait(pause):
                 raise Stopped

@@ -1,6 +1,9 @@
 """From the names of checkpoints to their steps, and so to their order."""
 
+import operator
 import re
+
+from .errors import StepError
 
 # A decimal or a power of ten is a metric or a setting; it is matched so that its digits are not taken for a step.
 _NUMBER = re.compile(r"(?P<decimal>\d+\.\d+(?:e[+-]?\d+)?|\d+e[+-]\d+)|(?P<whole>\d+)(?P<thousand>k(?![a-z]))?", re.IGNORECASE)
@@ -34,6 +37,20 @@ def steps_from_names(names):
     steps = _chosen(differing)
     lowest = min((step for step in steps if step is not None), default=1)
     return [(-1 if lowest == 0 else 0) if step is None and _INITIAL.search(name) else step for step, name in zip(steps, names)]
+
+
+def every_but(steps, every, skip):
+    """Indices of every K-th of the steps, but for those that are skipped.
+
+    >>> every_but([0, 10, 20, 30], 2, [20])
+    [0]
+    """
+    every, skip = operator.index(every), {operator.index(step) for step in skip}
+    if every < 1:
+        raise ValueError(f"every: expected a whole number from 1 on, got {every}")
+    if unknown := skip - set(steps):
+        raise StepError(f"skip: no checkpoint at step {min(unknown)}; there are {', '.join(map(str, list(steps)[:8]))}{' …' if len(steps) > 8 else ''}")
+    return [index for index in range(0, len(steps), every) if steps[index] not in skip]
 
 
 def _numbers(name):

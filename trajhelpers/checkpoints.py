@@ -1,6 +1,5 @@
 """The checkpoints of a training run as one trajectory: ordered, of one layout, read lazily and piece by piece."""
 
-import operator
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +9,7 @@ import numpy as np
 from ._files import RAW, OpenFiles, from_state_dict, read_checkpoint, read_config
 from ._folders import find_checkpoints
 from ._layout import check_layout, in_one_order, parameter_names, patterns, unwrapped, warn_of_mixed_types, without_ties
+from ._steps import every_but
 from .errors import StepError, TrajectoryError
 from .hub import is_hub
 
@@ -72,9 +72,6 @@ def open_trajectory(source, include=None, exclude=None, nonfinite="raise", revis
     """
     if nonfinite not in ("raise", "skip-checkpoint"):
         raise ValueError(f"nonfinite: expected 'raise' or 'skip-checkpoint', got {nonfinite!r}")
-    every, skip = operator.index(every), {operator.index(step) for step in skip}
-    if every < 1:
-        raise ValueError(f"every: expected a whole number from 1 on, got {every}")
     for_hub = {"revisions": revisions is not None, "format": format is not None, "cache": cache, "accept": accept}
     if any(for_hub.values()) and not is_hub(source):
         raise ValueError(f"{next(name for name, given in for_hub.items() if given)}: is for sources on the hub (hf://OWNER/NAME), not for {source if isinstance(source, (str, os.PathLike)) else 'a list'}")
@@ -91,13 +88,13 @@ def open_trajectory(source, include=None, exclude=None, nonfinite="raise", revis
         steps, runs, sources, stored, left_out = found.steps, [""] * len(found.steps), found.sources, found.stored, found.left_out
         about = {"config": found.config, "commits": found.commits, "formats": found.formats, "repository": found.repository, "files": found.files}
     elif isinstance(source, list) and not all(isinstance(item, (str, os.PathLike)) for item in source):
-        chosen = _chosen(range(len(source)), every, skip)
+        chosen = every_but(range(len(source)), every, skip)
         stored = [_from_memory(source[index], index) for index in chosen]
         steps, runs, sources = chosen, [""] * len(chosen), [f"checkpoint {index}" for index in chosen]
         _refuse_aliases(stored)
     else:
         steps, files, runs, left_out = find_checkpoints(source)
-        chosen = _chosen(steps, every, skip)
+        chosen = every_but(steps, every, skip)
         steps, files, runs = ([values[index] for index in chosen] for values in (steps, files, runs))
         stored, sources = [read_checkpoint(file) for file in files], [str(file) for file in files]
         about = {"config": _config_beside(files)}
@@ -247,14 +244,6 @@ class Trajectory:
         if tensor.dtype == "bfloat16" and row.dtype != raw:
             values = (values.astype(np.uint32) << 16).view(np.float32)
         np.copyto(row, values, casting="safe")
-
-
-def _chosen(steps, every, skip):
-    """Indices."""
-    unknown = skip - set(steps)
-    if unknown:
-        raise StepError(f"skip: no checkpoint at step {min(unknown)}; there are {', '.join(map(str, list(steps)[:8]))}{' …' if len(steps) > 8 else ''}")
-    return [index for index in range(0, len(steps), every) if steps[index] not in skip]
 
 
 def _config_beside(files):

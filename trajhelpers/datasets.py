@@ -127,6 +127,14 @@ def noisy_labels(size, classes, share):
     return torch.tensor(at, dtype=torch.int64), torch.tensor(generator.integers(0, classes, len(at)), dtype=torch.int64)
 
 
+def data_file(name, what_comes):
+    """A file of the book's own data; an error begins with ``what_comes``, "the images come"."""
+    path = DATA_FOLDER / name
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: {what_comes} with the book's repository and not with the installed package; clone the repository and install from there")
+    return path
+
+
 def _digits():
     try:
         from sklearn.datasets import load_digits
@@ -140,10 +148,7 @@ def _digits():
 
 
 def _fashion_mnist():
-    path = DATA_FOLDER / "fashion-mnist.npz"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: the images come with the book's repository, and are not part of the installed package; clone the repository and install from there")
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(data_file("fashion-mnist.npz", "the images come"), allow_pickle=False) as file:
         arrays = {key: file[key] for key in file.files}
     mean, deviation = arrays["train_images"].mean() / 255, arrays["train_images"].std() / 255
     return {split: ((torch.tensor(arrays[f"{split}_images"], dtype=torch.float32)[:, None] / 255 - mean) / deviation,

@@ -19,7 +19,6 @@ from contextlib import closing, contextmanager
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ._checks import nonfinite_checkpoints, warn_of_identical
 from ._devices import choose_device
 from ._fetching import Block, cut, in_turn, requests
 from ._partial import Partial, State, conditions
@@ -73,7 +72,7 @@ def gram(trajectory, device="auto", precision="float64", groups=None, memory=2_0
 
     Notes
     -----
-    n²p multiplications and one read of every checkpoint (a second one of two that come out equal without being neighbours). Global settings (threads, TF32, autocast) neither matter
+    n²p multiplications and one read of every checkpoint (on this machine a second one of two that come out equal without being neighbours). Global settings (threads, TF32, autocast) neither matter
     nor change. Interrupting is safe at any time. Derived in chapter "The kernel and its maps".
 
     >>> import numpy as np, trajhelpers as th
@@ -103,7 +102,7 @@ def gram(trajectory, device="auto", precision="float64", groups=None, memory=2_0
             lost = sorted([*state.lost, *(left[index] for index in found.bad)])
             state = State(0, lost, _zeros(_without(whole, lost), segments))
     kernel = TrajectoryKernel(increments, trajectory.steps, list(segments), [columns_of(segment) for segment in segments.values()], trajectory.runs, trajectory.provenance, precision)
-    warn_of_identical(kernel, trajectory)
+    _warn_of_identical(kernel, trajectory)
     return kernel
 
 
@@ -151,7 +150,7 @@ def _pass(trajectory, segments, precision, device, memory, state, store):
             try:
                 increments[list(block.segments)] += run(trajectory, list(block.segments.values()), precision, progress, device)
             except _NotFinite as found:
-                raise _NonFiniteFound(*nonfinite_checkpoints(trajectory, found.segment, precision)) from None
+                raise _NonFiniteFound(*_nonfinite_checkpoints(trajectory, found.segment, precision)) from None
             if store:
                 store.write(State(done, state.lost, increments))
     return increments
@@ -339,3 +338,38 @@ class _NotFinite(Exception):
 class _NonFiniteFound(Exception):
     def __init__(self, bad, message):
         self.bad, self.message = bad, message
+
+
+def _nonfinite_checkpoints(trajectory, segment, precision):
+    """Indices of the checkpoints with NaN or infinity in a segment, and what to say of them."""
+    found = {}
+    for _, block, _ in blocks_of([segment], 0, columns_of(segment), _COLUMNS["float64"]):
+        for name, start, stop in block:
+            for index, row in enumerate(trajectory.read([(name, start, stop)])):
+                bad = np.flatnonzero(~np.isfinite(row))
+                if len(bad) and index not in found:
+                    found[index] = f"step {trajectory.steps[index]} ({trajectory.sources[index]}): {row[bad[0]]} in {name!r}, element {start + bad[0]}"
+    if not found:
+        remedy = "use precision='float64'" if precision == "float32" else "no floating-point type holds their squares"
+        return [], f"the values of {segment[0][0]!r} are finite, but so large that their products overflow {precision}; {remedy}"
+    more = f"; also steps {', '.join(str(trajectory.steps[index]) for index in sorted(found)[1:])}" if len(found) > 1 else ""
+    return list(found), found[min(found)] + more + ("" if trajectory.nonfinite == "skip-checkpoint" else "; leave such checkpoints out with nonfinite='skip-checkpoint'")
+
+
+def _warn_of_identical(kernel, trajectory):
+    # A float64 increment of zero is proof, and so are equal hashes of files. For other pairs the kernel knows which are equal up to rounding; those few are read again, but not from afar.
+    still = np.diag(kernel.total) == 0 if kernel.precision == "float64" else np.full(kernel.n, False)
+    stamps = trajectory.stamps() if trajectory.remote else None
+    equal, close = [], []
+    for s, t in kernel.identical():
+        proven = (t == s + 1 and still[t]) or (stamps[s] == stamps[t] if stamps else _equal(trajectory[[s, t]]))
+        (equal if proven else close if stamps else []).append(f"{kernel.steps[s]} and {kernel.steps[t]}")
+    for pairs, are in ((equal, "identical"), (close, "equal up to rounding")):
+        if pairs:
+            more = f" … ({len(pairs)} pairs)" if len(pairs) > 10 else ""
+            warnings.warn(f"checkpoints at steps {', '.join(pairs[:10])}{more} are {are}", TrajectoryWarning, stacklevel=3)
+
+
+def _equal(pair):
+    segments = [[(name, 0, size)] for name, size in pair.sizes.items()]
+    return all((np.diff(pair.read(block), axis=0) == 0).all() for _, block, _ in blocks_of(segments, 0, pair.p, 1 << 20))

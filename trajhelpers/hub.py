@@ -13,7 +13,7 @@ from urllib.parse import quote
 from tqdm.auto import tqdm
 
 from ._folders import _SHARD, _SIDE, _USUAL
-from ._steps import steps_from_names
+from ._steps import every_but, steps_from_names
 from .errors import CheckpointError, StepError
 from .record import pythia_steps
 
@@ -101,15 +101,10 @@ def find_revisions(repo, revisions=None, every=1, skip=()):
     StepError
         Where no revision, or two of one step, fit what was asked for.
     """
-    every, skip = operator.index(every), {operator.index(step) for step in skip}
-    if every < 1:
-        raise ValueError(f"every: expected a whole number from 1 on, got {every}")
     refs = _get(repo, f"api/models/{repo}/refs").json()
     commits = {ref["name"]: ref["targetCommit"] for kind in ("tags", "branches") for ref in refs[kind]}
     asked = _chosen(repo, commits, revisions)
-    if unknown := skip - {step for step, _ in asked}:
-        raise StepError(f"hf://{repo}: skip: no revision at step {min(unknown)} is asked for")
-    chosen = [(step, name) for step, name in asked[::every] if step not in skip]
+    chosen = [asked[index] for index in every_but([step for step, _ in asked], every, skip)]
     if not chosen:
         raise StepError(f"hf://{repo}: skip leaves no revision")
     wanted = list(dict.fromkeys(commits[name] for _, name in chosen if name in commits))

@@ -22,11 +22,11 @@ from tqdm.auto import tqdm
 
 from ._atomic import atomic_path
 from ._devices import choose_device
-from .datasets import DATA_FOLDER
-from .errors import NonFiniteError, missing_extra
+from .datasets import data_file
+from .errors import missing_extra
 from .recipe import JsonRecipe
 from .record import pythia_steps
-from .training import _claim_folder, _look_at_folder, _OneProcess
+from .training import _claim_folder, _diverged, _look_at_folder, _OneProcess
 
 HEAD = 16                     # dimensions of an attention head, at every width
 _HELD_OUT = 20                # every so many-th piece of the text is for validation
@@ -145,7 +145,7 @@ def load_text(tokens="characters"):
         found = {split: np.searchsorted(alphabet, np.frombuffer(text.encode("latin-1"), np.uint8)) for split, text in splits.items()}
         vocabulary = len(alphabet)
     else:
-        tokenizer = _tokenizers().Tokenizer.from_file(str(_in_data(_BPE)))
+        tokenizer = _tokenizers().Tokenizer.from_file(str(data_file(_BPE, "the text comes")))
         found = {split: tokenizer.encode(text).ids for split, text in splits.items()}
         vocabulary = tokenizer.get_vocab_size()
     found = {split: torch.tensor(np.asarray(ids), dtype=torch.int64) for split, ids in found.items()}
@@ -153,14 +153,7 @@ def load_text(tokens="characters"):
 
 
 def _characters():
-    return lzma.decompress(_in_data("bible-kjv.txt.xz").read_bytes()).decode("ascii")
-
-
-def _in_data(name):
-    path = DATA_FOLDER / name
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: the text comes with the book's repository, and is not part of the installed package; clone the repository and install from there")
-    return path
+    return lzma.decompress(data_file("bible-kjv.txt.xz", "the text comes").read_bytes()).decode("ascii")
 
 
 def _tokenizers():
@@ -258,8 +251,7 @@ def train_language(recipe, folder, device="cpu", resume=False, overwrite=False, 
             loss = _loss(model, batch.to(engine.device))
             losses.append(loss.item())
             if not np.isfinite(losses[-1]):
-                raise NonFiniteError(f"{folder}: the loss became {losses[-1]} at step {step} of {recipe.steps}; the checkpoints before it are kept. "
-                                     f"A smaller learning_rate (now {recipe.learning_rate:g}) may help")
+                raise _diverged(folder, losses[-1], step, recipe.steps, recipe)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()

@@ -157,8 +157,7 @@ class _Run:
                 outputs = self.model(inputs)
             loss = torch.nn.functional.cross_entropy(outputs, targets)
             if not torch.isfinite(loss):
-                raise NonFiniteError(f"{folder}: the loss became {loss.item()} at step {self.step + 1} of {self.steps}; the checkpoints before it are kept. "
-                                     f"A smaller learning_rate (now {self.recipe.learning_rate:g}) or a warmup may help")
+                raise _diverged(folder, loss.item(), self.step + 1, self.steps, self.recipe, " or a warmup")
             self.engine.backward(loss)
             seen.append((loss.item(), (outputs.argmax(1) == targets).sum().item()))
             return loss.item()
@@ -275,6 +274,11 @@ def _claim_folder(folder, recipe, overwrite, engine):
                 (folder / name).unlink(missing_ok=True)
         recipe.save(folder / "recipe.json")
     engine.wait_for_everyone()
+
+
+def _diverged(folder, loss, step, steps, recipe, more=""):
+    return NonFiniteError(f"{folder}: the loss became {loss} at step {step} of {steps}; the checkpoints before it are kept. "
+                          f"A smaller learning_rate (now {recipe.learning_rate:g}){more} may help")
 
 
 def _optimizer(recipe, parameters):

@@ -40,10 +40,9 @@ from tqdm.auto import tqdm
 from ._atomic import atomic_path
 from ._devices import choose_device
 from .datasets import load_data
-from .errors import NonFiniteError
 from .recipe import JsonRecipe
 from .record import Recorder
-from .training import _claim_folder, _look_at_folder, _OneProcess
+from .training import _claim_folder, _diverged, _look_at_folder, _OneProcess
 
 BASE_WIDTH = 64
 _PIXELS, _CLASSES = 64, 10
@@ -260,8 +259,7 @@ def train_width(recipe, folder, device="cpu", resume=False, overwrite=False, pro
             loss = nn.functional.cross_entropy(network(images[batch]), labels[batch])
             losses.append(loss.item())
             if not np.isfinite(losses[-1]):
-                raise NonFiniteError(f"{folder}: the loss became {losses[-1]} at step {step} of {recipe.steps}; the checkpoints before it are kept. "
-                                     f"A smaller learning_rate (now {recipe.learning_rate:g}) may help")
+                raise _diverged(folder, losses[-1], step, recipe.steps, recipe)
             loss.backward()
             optimizer.step()
             record(step)
