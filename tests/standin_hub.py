@@ -65,8 +65,7 @@ class StandInHub:
         self._lock = threading.Lock()
 
     def __enter__(self):
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
-        self._server.daemon_threads, self._server.block_on_close = True, False
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.port = self._server.server_address[1]
         self.endpoint = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -145,6 +144,12 @@ def _dtypes(file):
         return counts
     except (ValueError, struct.error, KeyError, TypeError, AttributeError, OverflowError, MemoryError):
         return {}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads, block_on_close = True, False
+    # Of connections that wait to be accepted: a dozen threads ask at once.
+    request_queue_size = 128
 
 
 class _Gone(Exception):

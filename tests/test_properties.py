@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 import oracle
 import trajhelpers as th
@@ -189,6 +189,14 @@ def test_threads_do_not_matter():
                 close(kernel_of(states).total, expected)
     finally:
         torch.set_num_threads(before)
+
+
+# Ctrl-C
+
+def test_no_pass_looks_for_the_libraries_of_the_process(monkeypatch):
+    """The system calls back for each of them, and a Ctrl-C that falls into a callback from C is printed as ignored, and lost."""
+    monkeypatch.setattr(ThreadpoolController, "__init__", lambda self: pytest.fail("looked for in a pass"))
+    kernel_of(draw_states(7, [(300,)], 4))
 
 
 # The process's settings

@@ -248,21 +248,25 @@ def test_audit(hub, tmp_path, capsys):
     assert call("audit", SOURCE, "--revisions", "step*", "--skip", "3", "--deep", tmp_path / "x.npz") in (0, 1)
 
 
-def slow(hub):
-    hub.faults = lambda request: time.sleep(0.02) if request.kind == "file" else None
-
-
 def test_interrupted_from_the_keyboard(hub, tmp_path):
     put(hub, tmp_path, [real_numbers(seed) for seed in range(4)])
-    slow(hub)
+    partial, sent = tmp_path / "x.npz.partial", threading.Event()
+
+    def faults(request):
+        """After the first block no answer comes before the signal, so that the pass is not over by then."""
+        if request.kind == "file" and partial.exists():
+            sent.wait(60)
+
+    hub.faults = faults
     arguments, options = command(hub, tmp_path, "gram", SOURCE, "--revisions", "step*", "-o", tmp_path / "x.npz", "--memory", "30kB", "--device", "cpu")
     # Who was started in the background inherits that the signal is ignored.
     heeding = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from trajhelpers.__main__ import main; sys.exit(main())"
     process = subprocess.Popen([sys.executable, "-c", heeding, *arguments[3:]], **options, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "x.npz.partial").exists():
+    while not partial.exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
+    sent.set()
     printed = process.communicate(timeout=60)[1]
     assert process.returncode == 130 and "interrupted" in printed and "goes on" in printed and "Traceback" not in printed
     hub.faults = lambda request: None

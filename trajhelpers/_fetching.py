@@ -69,6 +69,8 @@ def in_turn(trajectory, blocks, progress):
     finally:
         for fetch in fetches:
             fetch.cancel()
+        for fetch in fetches:
+            fetch.drain()
 
 
 def requests(trajectory, blocks):

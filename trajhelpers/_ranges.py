@@ -58,7 +58,7 @@ class RemoteFiles:
     """The counterpart of :class:`trajhelpers._files.OpenFiles` for files on the hub."""
 
     def __init__(self):
-        self.pool = ThreadPoolExecutor(_IN_FLIGHT, "hub")
+        self._pool = ThreadPoolExecutor(_IN_FLIGHT, "hub")
         self._addresses, self._headers, self._starts, self._resolving = {}, {}, {}, {}
         self._held, self._texts = [], {}
         self._calls = _Limit(_RESOLVED, _WITHIN)
@@ -133,6 +133,8 @@ class RemoteFiles:
     def get(self, file, offset, view, stop=_NEVER):
         """One range, tried until it is complete."""
         for attempt in range(_TRIES):
+            if stop.is_set():
+                raise Stopped
             pause = min(_FIRST_WAIT * 2**attempt, _LONGEST_WAIT) * random.uniform(0.75, 1)
             try:
                 address = self._address(file, stop)
@@ -191,6 +193,7 @@ class Fetch:
 
     def __init__(self, files, ranges):
         self._files, self._stop, self._received, self._lock = files, threading.Event(), 0, threading.Lock()
+        self._failure = None
         self._places = {}
         # One piece of memory, which the system gets back as a whole.
         space, at = memoryview(np.empty(sum(end - begin for _, begin, end in ranges), np.uint8)), 0
@@ -200,7 +203,7 @@ class Fetch:
             self._places.setdefault(file, ([], []))
             self._places[file][0].append(begin)
             self._places[file][1].append(view)
-            self._futures.append(files.pool.submit(self._get, file, begin, view))
+            self._futures.append(files._pool.submit(self._get, file, begin, view))
 
     @property
     def received(self):
@@ -209,9 +212,9 @@ class Fetch:
 
     def wait(self, seconds):
         """Whether all is there, after so many seconds at most; raises what went wrong."""
-        done, missing = wait(self._futures, seconds, FIRST_EXCEPTION)
-        for future in done:
-            future.result()
+        missing = wait(self._futures, seconds, FIRST_EXCEPTION).not_done
+        if self._failure:
+            raise self._failure
         return not missing
 
     def find(self, file, offset, length):
@@ -222,9 +225,14 @@ class Fetch:
         return views[index][offset - begins[index]:offset - begins[index] + length]
 
     def cancel(self):
+        """Ask for no more."""
         self._stop.set()
         for future in self._futures:
             future.cancel()
+
+    def drain(self):
+        """Wait until nothing is on its way: no thread goes on asking for what nobody waits for."""
+        wait(self._futures)
 
     def __enter__(self):
         self._files._held.append(self)
@@ -234,9 +242,16 @@ class Fetch:
         self._files._held.remove(self)
 
     def _get(self, file, begin, view):
-        self._files.get(file, begin, view, self._stop)
-        for header, start in self._files.unconfirmed(file, begin, begin + len(view)):
-            self._files.confirm(file, start, bytes(view[header - begin:header - begin + 30]))
+        try:
+            self._files.get(file, begin, view, self._stop)
+            for header, start in self._files.unconfirmed(file, begin, begin + len(view)):
+                self._files.confirm(file, start, bytes(view[header - begin:header - begin + 30]))
+        except Exception as failure:
+            # The first one; it stops the others, who then fail in their turn.
+            with self._lock:
+                self._failure = self._failure or failure
+            self._stop.set()
+            raise
         with self._lock:
             self._received += len(view)
 

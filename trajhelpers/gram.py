@@ -17,7 +17,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from ._devices import choose_device
 from ._fetching import Block, cut, in_turn, requests
@@ -31,6 +31,8 @@ from .kernel import TrajectoryKernel
 # over more terms than its rounding allows (chapter 2); accelerators want fewer and larger transfers.
 _COLUMNS = {"float32": 16384, "float64": 8192}
 _ACCELERATOR_BYTES = 64 << 20
+# Looked for once: the system calls back for every library, and a Ctrl-C that falls into such a call is lost.
+_LIBRARIES = ThreadpoolController()
 
 
 def gram(trajectory, device="auto", precision="float64", groups=None, memory=2_000_000_000, partial=None):
@@ -185,7 +187,7 @@ def _on_cpu(trajectory, segments, precision, progress, device):
     workers = max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), total // columns))
     edges = [total * worker // workers for worker in range(workers + 1)]
     stop = threading.Event()
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+    with _LIBRARIES.limit(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         try:
             parts = [pool.submit(_multiply_blocks, trajectory, segments, begin, end, precision, progress, stop) for begin, end in zip(edges, edges[1:])]
             while wait(parts, timeout=0.1, return_when=FIRST_EXCEPTION).not_done and not any(part.done() and part.exception() for part in parts):
