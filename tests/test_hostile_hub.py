@@ -13,7 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from hub_runs import check_exactly, checkpoint, products, save, saved, save_as_torch_1_did, whole_numbers
+from hub_runs import check_exactly, checkpoint, products, save, saved
 from safetensors import SafetensorError, safe_open
 from test_hostile_files import Payload, entry, forge, rewrite
 

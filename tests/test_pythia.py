@@ -442,7 +442,7 @@ def test_depth_shows_the_cosines_of_each_layer():
         assert ax.images[0].norm.vmin <= np.nanmin(expected) and ax.images[0].norm.vmax == 1
         assert (ax.get_xlabel(), ax.get_ylabel()) == ("batch", "layer") and part in ax.get_title()
         assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "1", "2"]
-        assert len(ax.figure.axes) == 2 and ax.figure.axes[1].get_ylabel() == "cosine to the last checkpoint"
+        assert len(ax.figure.axes) == 2 and ax.figure.axes[1].get_ylabel() == "cosine to the end"
         for place, label in zip(ax.get_xticks(), ax.get_xticklabels()):
             assert int(label.get_text()) == STEPS[int(place) + (origin is not None)]
 

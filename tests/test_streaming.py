@@ -4,9 +4,11 @@ import io
 import logging
 import os
 import random
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import numpy as np
@@ -230,6 +232,34 @@ def test_nobody_goes_on_asking(hub, tmp_path, monkeypatch, when):
     asked = len(hub.requests)
     time.sleep(0.3)
     assert under_way == [] and len(hub.requests) == asked > 5
+
+
+@pytest.mark.parametrize("headers", ["of safetensors", "of a zip, inferred", "of a zip, one by one"])
+def test_opening_is_interrupted_while_it_waits_to_try_again(hub, tmp_path, monkeypatch, headers):
+    put(hub, tmp_path, [whole_numbers(seed) for seed in range(3)], [("safetensors" if headers == "of safetensors" else "bin", 1, False)] * 3)
+    if headers == "of a zip, one by one":
+        monkeypatch.setattr("trajhelpers._zip_records._inferred_start", lambda entry, following: None)
+    monkeypatch.setattr(_ranges, "_FIRST_WAIT", 50)
+    answered = 4 if headers == "of a zip, one by one" else 0
+    seen, refused = [], threading.Event()
+
+    def faults(request):
+        if request.kind == "file":
+            seen.append(request)
+            if len(seen) > answered:
+                refused.set()
+                return "503"
+
+    hub.faults = faults
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        threading.Thread(target=lambda: (refused.wait(20), time.sleep(0.2), signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)), daemon=True).start()
+        begun = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            opened()
+        assert time.monotonic() - begun < 30, "it waited for its threads to try again"
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_an_answer_that_is_too_long(hub, tmp_path, monkeypatch):

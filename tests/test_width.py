@@ -62,7 +62,7 @@ def exponent(recipes, value, tmp_path):
 
 def abc(recipe):
     """(a, b) of each matrix, weight = n^-a parameter, parameter ~ N(0, n^-2b), all at one rate η n^-c: Yang & Hu 2021, Table 1 and its μP."""
-    n, depth = recipe.width / 64, recipe.depth
+    depth = recipe.depth
     if recipe.parametrization == "mup":
         return [(-.5, .5), *[(0, .5)] * depth, (.5, .5)], 0
     if recipe.parametrization == "ntk":

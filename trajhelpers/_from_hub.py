@@ -41,7 +41,7 @@ def open_revisions(source, revisions, every, skip, format, cache, accept):
     main = [remote_file(files, repo, revision.name, revision.commit, weight_files(revision, formats[revision.step])[0], revision.files) for revision in revisions]
     if cache:
         paths = [_cached(revision, weight_files(revision, formats[revision.step]), repo) for revision in tqdm(revisions, desc="files", delay=1)]
-    stored = _read_headers(main, paths if cache else main)
+    stored = _read_headers(main, paths if cache else main, files)
     return Opened([revision.step for revision in revisions], list(map(str, main)), stored, left_out, _config(repo, revisions[0]), [revision.commit for revision in revisions],
                   [formats[revision.step] for revision in revisions], repo, files)
 
@@ -56,12 +56,14 @@ def _audited(repo, revisions, formats, accept):
     return [f"hf://{repo}@{revision.name}: holds no weights" for revision in revisions if not weight_files(revision, formats.get(revision.step, "safetensors"))]
 
 
-def _read_headers(names, files):
+def _read_headers(names, files, remote):
     with ThreadPoolExecutor(_IN_FLIGHT, "headers") as pool:
         try:
             return list(tqdm(pool.map(_read_header, names, files), desc="headers", total=len(files), delay=1))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            if remote:
+                remote.give_up()
             raise
 
 

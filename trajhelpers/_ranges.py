@@ -10,6 +10,7 @@ import random
 import re
 import threading
 import time
+import weakref
 from collections import deque
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import NamedTuple
@@ -33,7 +34,6 @@ _RESOLVED, _WITHIN = 2_800, 300
 # What lies between two tensors of a file, padding and a zip's headers, is read along and dropped where it is shorter than a request is worth.
 _WIDEST_GAP = 1024
 _LONGEST_READ = 64 << 20
-_NEVER = threading.Event()
 
 
 class _WithoutSignatures(logging.Filter):
@@ -61,6 +61,7 @@ class RemoteFiles:
         self._pool = ThreadPoolExecutor(_IN_FLIGHT, "hub")
         self._addresses, self._headers, self._starts, self._resolving = {}, {}, {}, {}
         self._held, self._texts = [], {}
+        self._given_up, self._under_way = threading.Event(), weakref.WeakSet()
         self._calls = _Limit(_RESOLVED, _WITHIN)
         self._lock = threading.Lock()
 
@@ -91,7 +92,20 @@ class RemoteFiles:
 
     def fetch(self, pieces):
         """Begin to fetch pieces, of which each is a Range, ahead; neighbouring ones in one request. Returns a :class:`Fetch`."""
-        return Fetch(self, self.join(pieces))
+        fetch = Fetch(self, self.join(pieces))
+        with self._lock:
+            self._under_way.add(fetch)
+        if self._given_up.is_set():
+            fetch.cancel()
+        return fetch
+
+    def give_up(self):
+        """Nobody waits for anything any more: threads that wait before they try again end."""
+        self._given_up.set()
+        with self._lock:
+            under_way = list(self._under_way)
+        for fetch in under_way:
+            fetch.cancel()
 
     def join(self, pieces):
         """The requests for pieces: neighbours together, long ones cut, each record of a zip with the header that confirms where it begins."""
@@ -130,8 +144,9 @@ class RemoteFiles:
 
     # ---- requests ----
 
-    def get(self, file, offset, view, stop=_NEVER):
+    def get(self, file, offset, view, stop=None):
         """One range, tried until it is complete."""
+        stop = self._given_up if stop is None else stop
         for attempt in range(_TRIES):
             if stop.is_set():
                 raise Stopped

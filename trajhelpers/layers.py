@@ -64,7 +64,7 @@ def plot_depth(kernel, part, origin=None, ax=None, vmin=None, unit="step"):
     ax.set_yticks(range(0, len(groups), every), list(groups)[::every])
     ax.set_ylabel("layer")
     ax.set_title(part if origin is None else f"{part}, seen from {unit} {kernel.steps[0]}")
-    ax.figure.colorbar(image, ax=ax, label="cosine to the last checkpoint", fraction=0.046, pad=0.02)
+    ax.figure.colorbar(image, ax=ax, label="cosine to the end", fraction=0.046, pad=0.02)
     return ax
 
 
