@@ -234,6 +234,20 @@ def test_nobody_goes_on_asking(hub, tmp_path, monkeypatch, when):
     assert under_way == [] and len(hub.requests) == asked > 5
 
 
+def test_one_that_fails_stops_the_others(hub, tmp_path):
+    """Of a hundred ranges only those are asked for that are in flight when the first one fails for good."""
+    put(hub, tmp_path, [whole_numbers(seed, layers=4, hidden=96) for seed in range(2)], [("safetensors", 1, False)] * 2)
+    trajectory = opened()
+    file = trajectory.ranges([(trajectory.names[0], 0, 1)])[0][0]
+    hub.requests.clear()
+    hub.faults = lambda request: "html" if request.kind == "file" else None
+    fetch = trajectory.remote.fetch([(file, begin, begin + 1) for begin in range(0, 200_000, 2_000)])
+    fetch.drain()
+    assert len({request.range for request in hub.requests_of("file")}) <= _ranges._IN_FLIGHT
+    with pytest.raises(th.CheckpointError, match="HTML"):
+        fetch.wait(0)
+
+
 @pytest.mark.parametrize("headers", ["of safetensors", "of a zip, inferred", "of a zip, one by one"])
 def test_opening_is_interrupted_while_it_waits_to_try_again(hub, tmp_path, monkeypatch, headers):
     put(hub, tmp_path, [whole_numbers(seed) for seed in range(3)], [("safetensors" if headers == "of safetensors" else "bin", 1, False)] * 3)
