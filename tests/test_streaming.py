@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from huggingface_hub.utils import _http
 from hub_runs import check_exactly, checkpoint, loaded_whole, parameters, whole_numbers
 
 import trajhelpers as th
@@ -369,15 +370,16 @@ def test_a_file_that_may_not_be_read(hub, tmp_path):
     assert sum(request.status == 403 and request.kind == "resolve" for request in hub.requests) <= 12, "by each of those that were in flight, once"
 
 
-def test_a_client_that_another_thread_closed(hub, tmp_path, monkeypatch):
+@pytest.mark.parametrize("where", ["in a pass", "in the catalogue"])
+def test_a_client_that_another_thread_closed(hub, tmp_path, monkeypatch, where):
     """The hub's client closes itself under all threads when the connection of one fails; a request on it is made again."""
     put(hub, tmp_path, states := [whole_numbers(seed) for seed in range(2)], [("safetensors", 1, False)] * 2)
     trajectory = opened()
     closed, session = type(_ranges.get_session())(), _ranges.get_session
     closed.close()
     given = iter([closed])
-    monkeypatch.setattr(_ranges, "get_session", lambda: next(given, None) or session())
-    check_exactly(th.gram(trajectory, device="cpu"), states)
+    monkeypatch.setattr(_ranges if where == "in a pass" else _http, "get_session", lambda: next(given, None) or session())
+    check_exactly(th.gram(trajectory if where == "in a pass" else opened(), device="cpu"), states)
     assert next(given, None) is None
 
 

@@ -242,13 +242,15 @@ def _content(repo, commit, file):
 # ---- asking ----
 
 def _get(repo, path, **parameters):
-    """The hub's answer, as the client itself would ask for it, which does not try again by itself."""
+    """The hub's answer to what HfApi would ask, whose calls do not try again."""
     from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
     where = f"hf://{repo}"
     try:
-        response = http_backoff("GET", f"{constants.ENDPOINT}/{path}", headers=build_hf_headers(library_name="trajhelpers"), params=parameters, timeout=_TIMEOUT)
+        # RuntimeError: the client was closed by another thread, whose connection had failed.
+        response = http_backoff("GET", f"{constants.ENDPOINT}/{path}", headers=build_hf_headers(library_name="trajhelpers"), params=parameters, timeout=_TIMEOUT,
+                                retry_on_exceptions=(HTTPError, RuntimeError))
         hf_raise_for_status(response)
         if path.startswith("api/"):
             response.json()
@@ -267,7 +269,6 @@ def _get(repo, path, **parameters):
                   "`hf auth login`, which raises it"}.get(status, "try again later")
         raise CheckpointError(f"{where}: the hub answers {status}; {remedy}") from error
     except (HTTPError, RuntimeError) as error:
-        # RuntimeError: the client was closed by another thread, whose connection had failed.
         raise CheckpointError(f"{where}: {constants.ENDPOINT} cannot be reached ({type(error).__name__}); check the network, or HF_ENDPOINT") from error
     except ValueError as error:
         raise CheckpointError(f"{where}: {constants.ENDPOINT} answers with something other than the hub's data; check HF_ENDPOINT, and whether a proxy asks for a login") from error

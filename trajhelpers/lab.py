@@ -31,6 +31,7 @@ from .width import WidthRecipe, train_width
 _TRAINERS = {Recipe: train, WidthRecipe: train_width, LanguageRecipe: train_language}
 _RESULTS = ("train_accuracy", "test_accuracy", "validation_loss", "validation_bits", "seconds")    # of a log's last row
 
+
 class LoadedStudy(NamedTuple):
     """What `load_study` returns."""
 
