@@ -10,8 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-from trajhelpers import training
-from trajhelpers.recipe import Recipe
+from trajhelpers.lab.training import loop as training
+from trajhelpers.lab.training.recipe import Recipe
 
 hashes = {"steps": {}, "evaluated": []}
 take_step, evaluate = training._Run.take_step, training._Run._evaluate

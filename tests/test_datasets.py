@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import trajhelpers as th
-from trajhelpers.datasets import DATA_FOLDER
+from trajhelpers.lab.training.images import DATA_FOLDER
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 MEAN, DEVIATION = np.array([0.4914, 0.4822, 0.4465]), np.array([0.2470, 0.2435, 0.2616])

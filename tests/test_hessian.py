@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import trajhelpers as th
-from trajhelpers.hessian import measure_sharpness
-from trajhelpers.models import build_model
+from trajhelpers.lab.training.hessian import measure_sharpness
+from trajhelpers.lab.training.models import build_model
 
 RECIPE = th.Recipe(model="mlp", width=4, data="digits", learning_rate=0.2, batch_size=1280, steps=6, schedule="constant", checkpoints=3, label_noise=0.2)
 

@@ -19,8 +19,9 @@ from test_hostile_files import Payload, entry, forge, rewrite
 
 import trajhelpers as th
 from standin_hub import StandInHub
-from trajhelpers import _ranges, _zip_records
-from trajhelpers._safetensors import read_header
+from trajhelpers.sources import ranges as _ranges
+from trajhelpers.reading import zip_records as _zip_records
+from trajhelpers.reading.safetensors_header import read_header
 
 REPO, SOURCE = "somebody/model", "hf://somebody/model"
 

@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 import trajhelpers as th
 from standin_hub import FAULTS, StandInHub
-from trajhelpers.hub import HubFile, Revision, choose_format, find_revisions, is_hub, repository, weight_files
+from trajhelpers.sources.hub import HubFile, Revision, choose_format, find_revisions, is_hub, repository, weight_files
 
 TOKEN = "hf_ThisIsTheTokenThatNobodyMaySee"
 OTHER, PYTHIA = "someone/digits", "EleutherAI/pythia-14m"

@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 import oracle
 import trajhelpers as th
 from trajhelpers.__main__ import main
-from trajhelpers.studies import STUDIES, Study, matched_decay
+from trajhelpers.lab.studies import run
+from trajhelpers.lab.studies.catalogue import STUDIES, Study, matched_decay
 
 IMAGES = {"digits": 1280, "fashion-mnist": 4096}
 SOUND = th.Recipe(model="mlp", data="digits", width=4, learning_rate=0.1, batch_size=128, epochs=2, checkpoints=5)
@@ -34,7 +35,7 @@ def steps_of(recipe):
 
 # The studies of the book
 
-@pytest.mark.parametrize("name", STUDIES.keys() - {"edge-of-stability", "width", "pythia-mini", "pythia-mini-layers"})      # images, and what ω is
+@pytest.mark.parametrize("name", sorted(STUDIES.keys() - {"edge-of-stability", "width", "pythia-mini", "pythia-mini-layers"}))      # images, and what ω is
 def test_a_study_can_be_compared(name):
     study = STUDIES[name]
     assert study.name == name and study.asks[-1] in "?." and study.source
@@ -188,8 +189,8 @@ def test_fewer_seeds_leave_no_kernel_of_the_others(ran):
 
 def test_from_another_working_directory(ran, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert th.lab.DATA_FOLDER.is_absolute() and th.lab.DATA_FOLDER == Path(__file__).parents[1] / "data"
-    monkeypatch.setattr(th.lab, "DATA_FOLDER", ran)
+    assert run.DATA_FOLDER.is_absolute() and run.DATA_FOLDER == Path(__file__).parents[1] / "data"
+    monkeypatch.setattr(run, "DATA_FOLDER", ran)
     assert len(th.load_study("tiny").table) == len(th.load_study("tiny", os.path.relpath(ran)).table) == 8
 
 
@@ -219,8 +220,9 @@ def test_command_line(ran, capsys, tmp_path):
 LONG = textwrap.dedent("""
     import signal
     import sys
-    from trajhelpers import Recipe, run_studies
-    from trajhelpers.studies import STUDIES, Study
+    from trajhelpers import Recipe
+    from trajhelpers import run_studies
+    from trajhelpers.lab.studies.catalogue import STUDIES, Study
     if __name__ == "__main__":
         signal.signal(signal.SIGINT, signal.default_int_handler)     # who was started in the background inherits that it is ignored
         base = Recipe(model="mlp", data="digits", width=16, learning_rate=0.1, batch_size=32, epochs=100, checkpoints=20)

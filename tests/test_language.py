@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import trajhelpers as th
-from trajhelpers.datasets import DATA_FOLDER
-from trajhelpers.language import LanguageRecipe, build_language_model, load_text, train_language
+from trajhelpers.lab.training.images import DATA_FOLDER
+from trajhelpers.lab.training.language import LanguageRecipe, build_language_model, load_text, train_language
 
 pytest.importorskip("transformers")
 

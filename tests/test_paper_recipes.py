@@ -16,9 +16,9 @@ import torch
 from safetensors import safe_open
 
 import trajhelpers as th
-from trajhelpers import training
+from trajhelpers.lab.training import loop as training
 from trajhelpers.__main__ import main
-from trajhelpers.paper import PAPER, paper_recipe
+from trajhelpers.lab.studies.paper import PAPER, paper_recipe
 
 DRIVER = Path(__file__).with_name("distributed_driver.py")
 

@@ -22,9 +22,9 @@ from hypothesis import given, settings, strategies as st
 
 import trajhelpers as th
 from oracle import cosine_between, kept, mds
-from trajhelpers.layers import layer_picker, plot_depth, plot_layer_maps
-from trajhelpers.pythia import BLOCKS, PARTS, SUITE, by_block, by_depth, by_layer, by_type, gpt_neox_groups, is_gpt_neox, layer_of, part_of, pythia_kernels, pythia_suite
-from trajhelpers.settle import cosine_to_end, layer_table, settling
+from trajhelpers.lab.pythia.pictures import layer_picker, plot_depth, plot_layer_maps
+from trajhelpers.lab.pythia.suite import BLOCKS, PARTS, SUITE, by_block, by_depth, by_layer, by_type, gpt_neox_groups, is_gpt_neox, layer_of, part_of, pythia_kernels, pythia_suite
+from trajhelpers.lab.pythia.settle import cosine_to_end, layer_table, settling
 
 matplotlib.use("agg")
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -83,7 +83,7 @@ def test_decay_exposure_as_run_is_the_sum_of_gpt_neoxs_own_rule():
 
 
 def test_importing_the_names_loads_neither_torch_nor_transformers():
-    program = "import sys, trajhelpers.pythia, trajhelpers.settle; print([name for name in ('torch', 'transformers', 'matplotlib') if name in sys.modules])"
+    program = "import sys, trajhelpers.lab.pythia.suite, trajhelpers.lab.pythia.settle; print([name for name in ('torch', 'transformers', 'matplotlib') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

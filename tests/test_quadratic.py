@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import trajhelpers as th
-from trajhelpers.quadratic import (
+from trajhelpers.lab.theory.quadratic import (
     bounds,
     obtuse_threshold,
     printed_bounds,

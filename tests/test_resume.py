@@ -18,7 +18,7 @@ from hub_runs import check_exactly, checkpoint, parameters, whole_numbers
 import trajhelpers as th
 from standin_hub import StandInHub
 from trajhelpers import __main__ as command_line
-from trajhelpers import _ranges
+from trajhelpers.sources import ranges as _ranges
 from trajhelpers.record import pythia_steps
 
 REPO, SOURCE = "EleutherAI/pythia-14m", "hf://EleutherAI/pythia-14m"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import trajhelpers as th
-from trajhelpers import claims
+from trajhelpers.lab.claims import claims
 
 FALLS = pd.DataFrame({"a": [3.0, 3.1, 2.9], "b": [2.0, 2.1, 1.9], "c": [1.0, 1.1, 0.9]})
 NOISY = pd.DataFrame({"a": [3.0, 1.0, 2.0], "b": [1.0, 2.0, 2.1]})

@@ -21,9 +21,10 @@ from hub_runs import check_exactly, checkpoint, loaded_whole, parameters, whole_
 
 import trajhelpers as th
 from standin_hub import StandInHub
-from trajhelpers import _ranges, _remote
-from trajhelpers._fetching import cut
-from trajhelpers._segments import columns_of
+from trajhelpers.sources import ranges as _ranges
+from trajhelpers.sources import remote as _remote
+from trajhelpers.streaming.blocks import cut
+from trajhelpers.streaming.segments import columns_of
 
 TOKEN = "hf_ThisIsTheTokenThatNobodyMaySee"
 REPO, SOURCE = "EleutherAI/pythia-xs", "hf://EleutherAI/pythia-xs"
@@ -84,7 +85,7 @@ def test_the_same_bits_as_of_files_on_this_machine(hub, tmp_path, memory, precis
 
 def test_query_key_and_value_across_blocks(hub, tmp_path):
     """Groups of many small ranges, which blocks cut at any place."""
-    from trajhelpers.pythia import gpt_neox_groups
+    from trajhelpers.lab.pythia.suite import gpt_neox_groups
     states = [whole_numbers(seed) for seed in range(3)]
     put(hub, tmp_path, states, config={"model_type": "gpt_neox", "num_attention_heads": 4})
     trajectory = opened()
@@ -210,7 +211,7 @@ def test_nobody_goes_on_asking(hub, tmp_path, monkeypatch, when):
     monkeypatch.setattr(_ranges, "_read_range", noted)
     if when == "opening fails":
         # No record's beginning can be inferred, so that all headers are asked for, many at once.
-        monkeypatch.setattr("trajhelpers._zip_records._inferred_start", lambda entry, following: None)
+        monkeypatch.setattr("trajhelpers.reading.zip_records._inferred_start", lambda entry, following: None)
         hub.faults = lambda request: "html" if request.kind == "file" and len(hub.requests_of("file")) > 40 else None
         with pytest.raises(th.CheckpointError, match="HTML"):
             opened(format="bin", revisions=[1, 2, 4])
@@ -226,7 +227,7 @@ def test_nobody_goes_on_asking(hub, tmp_path, monkeypatch, when):
             raise KeyboardInterrupt
 
         hub.faults = lambda request: time.sleep(0.2)
-        monkeypatch.setattr("trajhelpers._progress.Progress.show", interrupted)
+        monkeypatch.setattr("trajhelpers.streaming.progress.Progress.show", interrupted)
         with pytest.raises(KeyboardInterrupt):
             th.gram(trajectory, device="cpu")
     assert under_way == []
@@ -253,7 +254,7 @@ def test_one_that_fails_stops_the_others(hub, tmp_path):
 def test_opening_is_interrupted_while_it_waits_to_try_again(hub, tmp_path, monkeypatch, headers):
     put(hub, tmp_path, [whole_numbers(seed) for seed in range(3)], [("safetensors" if headers == "of safetensors" else "bin", 1, False)] * 3)
     if headers == "of a zip, one by one":
-        monkeypatch.setattr("trajhelpers._zip_records._inferred_start", lambda entry, following: None)
+        monkeypatch.setattr("trajhelpers.reading.zip_records._inferred_start", lambda entry, following: None)
     monkeypatch.setattr(_ranges, "_FIRST_WAIT", 50)
     answered = 4 if headers == "of a zip, one by one" else 0
     seen, refused = [], threading.Event()

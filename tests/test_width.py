@@ -12,9 +12,9 @@ from hypothesis import given, settings, strategies as st
 from safetensors.torch import load_file
 
 import trajhelpers as th
-from trajhelpers.scaling import departure, local_slopes, predicted_omega, slope
-from trajhelpers.studies import ADAM_RATE, SGD_RATE, STUDIES
-from trajhelpers.width import WidthNetwork, WidthRecipe, scales, train_width
+from trajhelpers.lab.theory.width import departure, local_slopes, predicted_omega, slope
+from trajhelpers.lab.studies.catalogue import ADAM_RATE, SGD_RATE, STUDIES
+from trajhelpers.lab.training.width import WidthNetwork, WidthRecipe, scales, train_width
 
 WIDTH_STUDY = STUDIES["width"]
 BASE = WidthRecipe(width=64, learning_rate=0.05, steps=6, checkpoints=3)

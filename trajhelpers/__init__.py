@@ -28,19 +28,19 @@ __version__ = "0.1.0"
 # These import torch, matplotlib or ipywidgets, which would make `import trajhelpers` slow for those who need none of them.
 _LAZY = {
     "Recorder": "record", "pythia_steps": "record",
-    "Recipe": "recipe", "SAM": "optimizers", "build_model": "models", "load_data": "datasets", "train": "training", "read_log": "training",
-    "load_study": "lab", "run_studies": "lab", "STUDIES": "studies",
-    "group_kernels": "compare", "plot_measure": "compare", "plot_hallmarks": "compare", "plot_points": "compare",
-    "paired_difference": "statistics", "kendall": "statistics", "stratified_kendall": "statistics", "regression": "statistics",
-    "sharpness": "hessian", "WidthRecipe": "width", "train_width": "width", "LanguageRecipe": "language", "train_language": "language",
-    "departure": "scaling", "slope": "scaling", "local_slopes": "scaling", "predicted_omega": "scaling",
-    "gpt_neox_groups": "pythia", "by_block": "pythia", "by_depth": "pythia", "by_layer": "pythia", "by_type": "pythia", "layer_of": "pythia", "part_of": "pythia", "pythia_kernels": "pythia", "pythia_suite": "pythia",
-    "audit": "auditing", "settling": "settle", "layer_table": "settle", "cosine_to_end": "settle", "plot_depth": "layers", "plot_layer_maps": "layers", "layer_picker": "layers",
-    "live_training": "live", "map_slider": "widgets", "scorecard": "claims", "show_scorecard": "claims",
-    "plot_map": "plots", "plot_maps": "plots", "plot_angles": "plots", "plot_norms": "plots", "plot_spectra": "plots",
-    "plot_path": "plots", "plot_sheet": "plots",
-    "use_style": "style",
-    "origin_slider": "widgets", "picture_slider": "widgets",
+    "Recipe": "lab.training.recipe", "SAM": "lab.training.sam", "build_model": "lab.training.models", "load_data": "lab.training.images", "train": "lab.training.loop", "read_log": "lab.training.loop",
+    "load_study": "lab.studies.run", "run_studies": "lab.studies.run", "STUDIES": "lab.studies.catalogue",
+    "group_kernels": "lab.studies.pictures", "plot_measure": "lab.studies.pictures", "plot_hallmarks": "lab.studies.pictures", "plot_points": "lab.studies.pictures",
+    "paired_difference": "lab.studies.statistics", "kendall": "lab.studies.statistics", "stratified_kendall": "lab.studies.statistics", "regression": "lab.studies.statistics",
+    "sharpness": "lab.training.hessian", "WidthRecipe": "lab.training.width", "train_width": "lab.training.width", "LanguageRecipe": "lab.training.language", "train_language": "lab.training.language",
+    "departure": "lab.theory.width", "slope": "lab.theory.width", "local_slopes": "lab.theory.width", "predicted_omega": "lab.theory.width",
+    "gpt_neox_groups": "lab.pythia.suite", "by_block": "lab.pythia.suite", "by_depth": "lab.pythia.suite", "by_layer": "lab.pythia.suite", "by_type": "lab.pythia.suite", "layer_of": "lab.pythia.suite", "part_of": "lab.pythia.suite", "pythia_kernels": "lab.pythia.suite", "pythia_suite": "lab.pythia.suite",
+    "audit": "auditing.audit", "settling": "lab.pythia.settle", "layer_table": "lab.pythia.settle", "cosine_to_end": "lab.pythia.settle", "plot_depth": "lab.pythia.pictures", "plot_layer_maps": "lab.pythia.pictures", "layer_picker": "lab.pythia.pictures",
+    "live_training": "lab.training.live", "map_slider": "plots.widgets", "scorecard": "lab.claims.claims", "show_scorecard": "lab.claims.claims",
+    "plot_map": "plots.kernels", "plot_maps": "plots.kernels", "plot_angles": "plots.kernels", "plot_norms": "plots.kernels", "plot_spectra": "plots.kernels",
+    "plot_path": "plots.kernels", "plot_sheet": "plots.kernels",
+    "use_style": "plots.style",
+    "origin_slider": "plots.widgets", "picture_slider": "plots.widgets",
 }
 
 __all__ = [

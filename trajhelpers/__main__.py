@@ -78,7 +78,7 @@ def _is_wanted(trajectory, yes, arguments):
 
 def _groups(trajectory):
     """Query, key and value apart, where it is known how they are stored."""
-    from .pythia import gpt_neox_groups, is_gpt_neox
+    from .lab.pythia.suite import gpt_neox_groups, is_gpt_neox
     if not is_gpt_neox(trajectory):
         return None
     if "num_attention_heads" not in trajectory.config:
@@ -88,7 +88,7 @@ def _groups(trajectory):
 
 
 def _audit(options):
-    from .auditing import audit
+    from .auditing.audit import audit
     found = audit(_source(options), revisions=_revisions(options.revisions), every=options.every, skip=_steps(options.skip), format=options.format,
                   deep=load_kernel(options.deep) if options.deep else None)
     print(found.to_json() if options.json else found)
@@ -145,16 +145,16 @@ def _hallmarks(options):
 def _plot(options):
     import matplotlib
     matplotlib.use("agg")
-    from .plots import plot_sheet
+    from .plots.kernels import plot_sheet
     figure = plot_sheet(load_kernel(options.kernel))
     figure.savefig(options.output)
     print(options.output)
 
 
 def _train(options):
-    from .paper import PAPER, paper_recipe
-    from .recipe import Recipe
-    from .training import train
+    from .lab.studies.paper import PAPER, paper_recipe
+    from .lab.training.recipe import Recipe
+    from .lab.training.loop import train
     if options.list:
         for name, run in PAPER.items():
             print(f"{name:62} {run.source:16} ours: {', '.join(run.ours)}")
@@ -168,8 +168,8 @@ def _train(options):
 
 
 def _study(options):
-    from .lab import run_studies
-    from .studies import STUDIES
+    from .lab.studies.run import run_studies
+    from .lab.studies.catalogue import STUDIES
     if options.list:
         for study in STUDIES.values():
             print(f"{study.name:22} {sum(map(len, study.arms.values())):3} recipes   {study.asks} ({study.source})")

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from ._files import RAW, OpenFiles, from_state_dict, read_checkpoint, read_config
-from ._folders import find_checkpoints
-from ._layout import check_layout, in_one_order, parameter_names, patterns, unwrapped, warn_of_mixed_types, without_ties
-from ._steps import every_but
+from .reading.files import RAW, OpenFiles, from_state_dict, read_checkpoint, read_config
+from .reading.folders import find_checkpoints
+from .reading.layout import check_layout, in_one_order, parameter_names, patterns, unwrapped, warn_of_mixed_types, without_ties
+from .reading.steps import every_but
 from .errors import StepError, TrajectoryError
-from .hub import is_hub
+from .sources.hub import is_hub
 
 
 def open_trajectory(source, include=None, exclude=None, nonfinite="raise", revisions=None, every=1, skip=(), format=None, cache=False, accept=False):
@@ -83,7 +83,7 @@ def open_trajectory(source, include=None, exclude=None, nonfinite="raise", revis
         raise ValueError("source: a repository on the hub stands alone, hf://OWNER/NAME, not in a list")
     left_out, about = [], {}
     if is_hub(source):
-        from ._from_hub import open_revisions
+        from .sources.from_hub import open_revisions
         found = open_revisions(source, revisions, every, skip, format, cache, accept)
         steps, runs, sources, stored, left_out = found.steps, [""] * len(found.steps), found.sources, found.stored, found.left_out
         about = {"config": found.config, "commits": found.commits, "formats": found.formats, "repository": found.repository, "files": found.files}

@@ -19,11 +19,11 @@ from contextlib import closing, contextmanager
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from ._devices import choose_device
-from ._fetching import Block, cut, in_turn, requests
-from ._partial import Partial, State, conditions
-from ._progress import progress_bar
-from ._segments import blocks_of, columns_of
+from .streaming.devices import choose_device
+from .streaming.blocks import Block, cut, in_turn, requests
+from .streaming.resuming import Partial, State, conditions
+from .streaming.progress import progress_bar
+from .streaming.segments import blocks_of, columns_of
 from .errors import NonFiniteError, TrajectoryWarning
 from .kernel import TrajectoryKernel
 

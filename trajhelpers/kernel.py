@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ._atomic import atomic_path
+from .atomic import atomic_path
 from .errors import TrajectoryError, TrajectoryWarning
 
 _FORMAT = 1

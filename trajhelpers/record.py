@@ -5,7 +5,7 @@ import queue
 import threading
 from pathlib import Path
 
-from ._atomic import atomic_path
+from .atomic import atomic_path
 from .errors import ExistingRunError, TrajectoryError
 
 _WAITING_CHECKPOINTS = 2

@@ -1,0 +1,1 @@
+"""Is each checkpoint what it says it is?"""

@@ -1,0 +1,1 @@
+"""Every finding of the paper against our runs."""

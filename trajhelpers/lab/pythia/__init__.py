@@ -1,0 +1,1 @@
+"""The Pythia suite, and the parts of a GPT-NeoX network."""

@@ -1,0 +1,1 @@
+"""The studies: their recipes, how they are run, read, compared and drawn."""

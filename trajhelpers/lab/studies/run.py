@@ -1,0 +1,199 @@
+"""Run studies, and read what was run: each recipe is trained once, kept as a kernel and a log, and put in every study that has it."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from ...atomic import atomic_path
+from ...checkpoints import open_trajectory
+from ..training.images import DATA_FOLDER
+from ...errors import NonFiniteError
+from ...gram import gram
+from ...hallmarks import mds
+from ..training.hessian import measure_sharpness
+from ...kernel import load_kernel
+from ..training.language import HEAD, LanguageRecipe, train_language
+from ..pythia.suite import gpt_neox_groups
+from ..training.recipe import Recipe
+from .catalogue import STUDIES
+from ..training.loop import read_log, train
+from ..training.width import WidthRecipe, train_width
+
+_TRAINERS = {Recipe: train, WidthRecipe: train_width, LanguageRecipe: train_language}
+_RESULTS = ("train_accuracy", "test_accuracy", "validation_loss", "validation_bits", "seconds")    # of a log's last row
+
+
+class LoadedStudy(NamedTuple):
+    """What `load_study` returns."""
+
+    table: pd.DataFrame
+    kernels: dict
+    log: pd.DataFrame
+
+
+def load_study(name, folder=None):
+    """The runs of a study: a tidy table, the kernels and the logs.
+
+    Parameters
+    ----------
+    name : str
+        E.g. ``"momentum-decay-vgg"``; `trajhelpers study --list` lists them.
+    folder : path, optional
+        Where you ran ``trajhelpers study NAME --out FOLDER``. By default the runs that come with the book, from any working directory.
+
+    Returns
+    -------
+    LoadedStudy
+        ``table``: one row a run and arm, indexed by ``run``, with the recipe's fields by their names, ``arm``, ``mds`` (ω), ``relative_mds`` (ω_0), ``train_accuracy``,
+        ``test_accuracy`` (after training, over all images) or, of language models, ``validation_loss``, ``validation_bits`` and ``decay_exposure`` (Σηλ),
+        ``seconds``, and ``diverged`` (why a run ended early; its numbers are missing then).
+        ``kernels``: dict from run to TrajectoryKernel. ``log``: one row an epoch, as :func:`trajhelpers.train` returns it, with a column ``run``;
+        of a study that measures it, also ``sharpness`` and ``full_loss`` at every checkpoint.
+
+    Raises
+    ------
+    ValueError
+        For a name that is no study.
+    FileNotFoundError
+        Where the study was not run.
+
+    >>> import trajhelpers as th
+    >>> study = th.load_study("momentum-decay-vgg")
+    >>> sorted(set(study.table.momentum)), study.table.seed.nunique(), study.kernels[study.table.index[0]].n
+    ([0.0, 0.9], 3, 31)
+    """
+    _study(name)
+    place = (DATA_FOLDER if folder is None else Path(folder)) / "studies" / name
+    if not (place / "runs.csv").is_file():
+        remedy = "the book's runs come with its repository, and are not part of the installed package" if folder is None else f"trajhelpers study {name} --out {folder}"
+        raise FileNotFoundError(f"{place / 'runs.csv'}: no such study there; {remedy}")
+    table = pd.read_csv(place / "runs.csv", index_col="run", dtype={"run": "str", "diverged": "str"})       # some ids are digits all through
+    table["diverged"] = table.diverged.fillna("")
+    kernels = {run: load_kernel(place / f"{run}.npz") for run in table.index[table.diverged == ""].unique()}
+    return LoadedStudy(table, kernels, pd.read_csv(place / "log.csv", dtype={"run": "str"}))
+
+
+def run_studies(names, out, seeds=3, jobs=2, device="auto", progress=True):
+    """Train what the studies need and is not there yet, then write their tables to ``out/studies/NAME``.
+
+    Parameters
+    ----------
+    names : sequence of str
+    out : path
+        ``out/trained/RUN`` keeps each recipe's log and kernel: a study that is run again, or another that shares recipes, goes on from there.
+    seeds : int
+        Each recipe is trained with seeds 0 … seeds − 1.
+    jobs : int
+        Processes, of one thread each.
+    device : str
+        As in :func:`trajhelpers.train`.
+    """
+    studies, out = [_study(name) for name in names], Path(out)
+    for option, value in (("seeds", seeds), ("jobs", jobs)):
+        if value < 1:
+            raise ValueError(f"{option}: expected a whole number from 1 on, got {value}")
+    recipes = list(dict.fromkeys(recipe for study in studies for _, recipe in study.recipes(seeds)))
+    missing = [recipe for recipe in recipes if not _is_done(_folder(out, recipe))]
+    sharp = {recipe for study in studies if study.sharpness for _, recipe in study.recipes(seeds)}
+    with tqdm(total=len(recipes), initial=len(recipes) - len(missing), desc="runs", unit="run", disable=not progress) as bar:
+        for _ in _in_processes([(recipe, str(_folder(out, recipe)), device, recipe in sharp) for recipe in missing], jobs):
+            bar.update()
+    for study in studies:
+        _collect(study, out, seeds)
+
+
+def _in_processes(tasks, jobs):
+    """One thread a process: for networks this small two processes get far more done than two threads."""
+    quiet = os.environ.get("TQDM_DISABLE")
+    before = set(multiprocessing.active_children())
+    os.environ["TQDM_DISABLE"] = "1"           # of the workers, which read it when they start: one display is enough
+    try:
+        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+            waiting = [pool.submit(_train_one, *task) for task in tasks]
+            try:
+                for done in as_completed(waiting):
+                    yield done.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for worker in set(multiprocessing.active_children()) - before:
+                    worker.terminate()         # what it had reached is on disk, and the next call goes on from there
+                raise
+    finally:
+        os.environ.pop("TQDM_DISABLE")
+        if quiet is not None:
+            os.environ["TQDM_DISABLE"] = quiet
+
+
+def _train_one(recipe, folder, device, sharp):
+    import torch
+    torch.set_num_threads(1)
+    folder = Path(folder)
+    try:
+        _TRAINERS[type(recipe)](recipe, folder, device, resume=True, progress=False)
+        if sharp:
+            measure_sharpness(folder, device)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")     # a study's kernel has nothing that a reader would have to be told beside it
+            trajectory = open_trajectory(folder)
+            groups = gpt_neox_groups(trajectory, recipe.width // HEAD) if isinstance(recipe, LanguageRecipe) else None
+            gram(trajectory, device="cpu", groups=groups).save(folder / "kernel.npz")
+    except NonFiniteError as error:            # of the loss, or of the weights after the last one
+        with atomic_path(folder / "diverged.json") as temporary:
+            temporary.write_text(json.dumps(str(error).removeprefix(f"{folder}: ").replace(f"{folder}/", "")))
+        return
+    for checkpoint in folder.glob("step_*.safetensors"):
+        checkpoint.unlink()
+    for checkpoint in folder.glob("step*/"):
+        shutil.rmtree(checkpoint)
+
+
+def _collect(study, out, seeds):
+    place = out / "studies" / study.name
+    place.mkdir(parents=True, exist_ok=True)
+    rows, logs = [], {}
+    for arm, recipe in study.recipes(seeds):
+        folder = _folder(out, recipe)
+        row = {"run": recipe.id, "arm": arm, **asdict(recipe), "mds": None, "relative_mds": None, "diverged": ""}
+        if isinstance(recipe, LanguageRecipe):
+            row["decay_exposure"] = recipe.decay_exposure
+        if (folder / "diverged.json").exists():
+            row["diverged"] = json.loads((folder / "diverged.json").read_text())
+        else:
+            kernel, log = load_kernel(folder / "kernel.npz").group_by(study.groups or (lambda name: "all")), read_log(folder)
+            last = log.iloc[-1]
+            row |= {"mds": mds(kernel), "relative_mds": mds(kernel, 0), **last[last.index.intersection(_RESULTS)]}
+            kernel.save(place / f"{recipe.id}.npz")
+            if study.sharpness:
+                log = log.merge(pd.read_csv(folder / "sharpness.csv"), on="step", how="outer")
+            logs[recipe.id] = log.assign(run=recipe.id)
+        rows.append(row)
+    kept = {f"{row['run']}.npz" for row in rows}
+    for stale in place.glob("*.npz"):
+        if stale.name not in kept:
+            stale.unlink()
+    for name, table in (("runs.csv", pd.DataFrame(rows)), ("log.csv", pd.concat(logs.values()) if logs else pd.DataFrame({"run": []}))):
+        with atomic_path(place / name) as temporary:
+            table.to_csv(temporary, index=False)
+
+
+def _study(name):
+    if name not in STUDIES:
+        raise ValueError(f"study: expected one of {', '.join(STUDIES)}; got {name!r}")
+    return STUDIES[name]
+
+
+def _folder(out, recipe):
+    return Path(out) / "trained" / recipe.id
+
+
+def _is_done(folder):
+    return (folder / "kernel.npz").exists() or (folder / "diverged.json").exists()

@@ -1,0 +1,1 @@
+"""What can be said without training: quadratics, and the law of width."""

@@ -1,0 +1,1 @@
+"""Recipes, and the training runs that they determine."""

@@ -1,0 +1,1 @@
+"""Pictures and widgets of kernels, in one style."""

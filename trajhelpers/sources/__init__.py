@@ -1,0 +1,1 @@
+"""Where bytes come from: memory, disk, the hub."""

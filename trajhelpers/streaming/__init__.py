@@ -1,0 +1,1 @@
+"""From blocks of parameters to sums of products: the only room that touches p numbers."""

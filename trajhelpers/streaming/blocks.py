@@ -1,0 +1,81 @@
+"""Blocks: what is fetched together, ranges of columns of all checkpoints, as large as memory allows; one is multiplied while the next is on its way.
+
+Two blocks are in memory at a time. On this machine's own files nothing has to be fetched, and one block holds everything.
+"""
+
+import bisect
+from typing import NamedTuple
+
+from .segments import united
+
+_LONGEST_READ = 64 << 20
+
+
+class Block(NamedTuple):
+    """``pieces``: (name, start, stop), no column twice. ``segments``: for each group that has columns in them, by its index, its own ranges."""
+
+    pieces: list
+    segments: dict
+
+
+def cut(trajectory, segments, memory):
+    """All columns of the segments, in the order of the first checkpoint's files, in blocks of half the memory at most, of 64 MiB a checkpoint at most."""
+    blocks, places = [], {}
+    room, room_in_file = 0, 0
+    for name, ranges in sorted(united(segments).items(), key=lambda item: trajectory.order(item[0])):
+        size, size_in_file = trajectory.bytes_of(name), trajectory.largest_bytes_of(name)
+        places[name] = starts, stops, numbers = [], [], []
+        for start, stop in ranges:
+            while start < stop:
+                if room < size or room_in_file < size_in_file:
+                    blocks.append(Block([], {}))
+                    room, room_in_file = max(memory // 2, size), _LONGEST_READ
+                end = min(stop, start + min(room // size, room_in_file // size_in_file))
+                blocks[-1].pieces.append((name, start, end))
+                starts.append(start)
+                stops.append(end)
+                numbers.append(len(blocks) - 1)
+                room, room_in_file = room - (end - start) * size, room_in_file - (end - start) * size_in_file
+                start = end
+    for group, segment in enumerate(segments):
+        for name, start, stop in segment:
+            starts, stops, numbers = places[name]
+            at = bisect.bisect_right(starts, start) - 1
+            while start < stop:
+                end = min(stop, stops[at])
+                blocks[numbers[at]].segments.setdefault(group, []).append((name, start, end))
+                start, at = end, at + 1
+    return blocks
+
+
+def in_turn(trajectory, blocks, progress):
+    """Each block in turn, at hand while it is yielded. Close this generator, so that what is on its way is called off."""
+    if trajectory.remote is None:
+        yield from blocks
+        return
+    fetches, done = [], 0
+    progress.fetched = lambda: done + sum(fetch.received for fetch in fetches)
+    try:
+        for block, following in zip(blocks, [*blocks[1:], None]):
+            if not fetches:
+                fetches.append(trajectory.remote.fetch(trajectory.ranges(block.pieces)))
+            while not fetches[0].wait(0.1):
+                progress.show()
+            if following:
+                fetches.append(trajectory.remote.fetch(trajectory.ranges(following.pieces)))
+            with fetches[0]:
+                yield block
+            done += fetches.pop(0).received
+    finally:
+        for fetch in fetches:
+            fetch.cancel()
+        for fetch in fetches:
+            fetch.drain()
+
+
+def requests(trajectory, blocks):
+    """The byte ranges that are asked for, block by block, as ``(requests, bytes)``."""
+    if trajectory.remote is None:
+        return [(0, 0)] * len(blocks)
+    ranges = [trajectory.remote.join(trajectory.ranges(block.pieces)) for block in blocks]
+    return [(len(parts), sum(end - begin for _, begin, end in parts)) for parts in ranges]

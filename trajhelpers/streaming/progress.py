@@ -1,0 +1,38 @@
+"""The progress bar of a pass."""
+
+import threading
+from contextlib import contextmanager
+
+from tqdm.auto import tqdm
+
+from .blocks import requests
+from ..reading.files import RAW
+
+
+class Progress:
+    """Counts bytes: those fetched, or, of files on this machine, those multiplied. Threads add, the main thread shows: a notebook's bar must be drawn from there."""
+
+    def __init__(self, trajectory, bar):
+        self._bytes = {} if trajectory.remote else {name: trajectory.n * RAW[dtype].itemsize for name, dtype in trajectory.dtypes.items()}
+        self._bar, self._done, self._lock, self._before = bar, 0, threading.Lock(), bar.n
+        self.fetched = lambda: 0
+
+    def bytes(self, segment):
+        return sum((stop - start) * self._bytes.get(name, 0) for name, start, stop in segment)
+
+    def add(self, block):
+        with self._lock:
+            self._done += self.bytes(block)
+
+    def show(self):
+        self._bar.update(self._before + self._done + self.fetched() - self._bar.n)
+
+
+@contextmanager
+def progress_bar(trajectory, segments, blocks, done):
+    sizes = [size for _, size in requests(trajectory, blocks)]
+    with tqdm(unit="B", unit_scale=True, desc="kernel", delay=1, initial=sum(sizes[:done])) as bar:
+        progress = Progress(trajectory, bar)
+        bar.total = sum(sizes) if trajectory.remote else sum(map(progress.bytes, segments))
+        yield progress
+        progress.show()
