@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 import trajhelpers as th
 from standin_hub import StandInHub
-from trajhelpers.auditing.audit import audit, audit_revisions
+from trajhelpers.auditing.checks import audit, audit_revisions
 from trajhelpers.sources.hub import HubFile, Revision
 
 SCHEDULE = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512] + [1000 * k for k in range(1, 144)]

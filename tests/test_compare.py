@@ -20,7 +20,7 @@ def no_figures_left():
 
 def test_lines_are_means_and_bands_are_ranges():
     kernels = [th.random_walk(12, start=start) for start in (1, 2, 4)]
-    ax = th.plot_measure({"walks": kernels}, "apex_origin", null=False)
+    ax = th.studies.plot_measure({"walks": kernels}, "apex_origin", null=False)
     angles = np.stack([th.angles(kernel)["apex_origin"] for kernel in kernels])
     x, y = ax.lines[0].get_data()
     assert np.allclose(y, angles.mean(0)) and list(x) == list(range(12))
@@ -30,38 +30,38 @@ def test_lines_are_means_and_bands_are_ranges():
 
 @pytest.mark.parametrize("measure, levels", [("consecutive", [90, 120]), ("update_position", [90])])
 def test_null_levels_of_update_angles(measure, levels):
-    ax = th.plot_measure({"walk": [th.random_walk(12)]}, measure)
+    ax = th.studies.plot_measure({"walk": [th.random_walk(12)]}, measure)
     assert [line.get_ydata()[0] for line in ax.lines[1:]] == levels
 
 
 def test_null_line_is_the_walk_with_the_runs_lengths():
     kernel = th.circular_orbit(12, distance=2)
-    ax = th.plot_measure({"orbit": [kernel]}, "from_initialization")
+    ax = th.studies.plot_measure({"orbit": [kernel]}, "from_initialization")
     assert np.allclose(ax.lines[1].get_ydata(), th.norms(th.random_walk_like(kernel))["from_initialization"])
 
 
 def test_spectra_are_shares():
-    ax = th.plot_measure({"walk": [th.random_walk(12)]}, "C", null=False)
+    ax = th.studies.plot_measure({"walk": [th.random_walk(12)]}, "C", null=False)
     assert np.nansum(ax.lines[0].get_ydata()) == pytest.approx(1)
 
 
 def test_points_are_all_there_and_lines_go_through_means():
     table = pd.DataFrame({"rho": [0.0, 0.0, 0.5, 0.5], "mds": [0.8, 0.9, 0.7, 0.8]})
-    ax = th.plot_points(table, "rho", "mds", labels={"mds": "ω"})
+    ax = th.studies.plot_points(table, "rho", "mds", labels={"mds": "ω"})
     line, points = ax.lines
     assert line.get_ydata() == pytest.approx([0.85, 0.75]) and list(points.get_ydata()) == list(table.mds)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "0.5"] and ax.get_ylabel() == "ω"
 
 
 def test_groups_hold_the_runs_they_name():
-    study = th.load_study("batch-size")
-    groups = th.group_kernels(study, "batch_size", arm="fixed η, equal steps")
+    study = th.studies.load_study("batch-size")
+    groups = th.studies.group_kernels(study, "batch_size", arm="fixed η, equal steps")
     assert list(groups) == [16, 32, 64, 128]
     for batch, kernels in groups.items():
         part = study.table[(study.table.arm == "fixed η, equal steps") & (study.table.batch_size == batch)].sort_values("seed")
         assert [th.mds(kernel) for kernel in kernels] == pytest.approx(list(part.mds))
     with pytest.raises(ValueError, match="no run of this study has"):
-        th.group_kernels(study, "batch_size", momentum=0.123)
+        th.studies.group_kernels(study, "batch_size", momentum=0.123)
 
 
 def test_map_slider_shows_each_run():
@@ -73,12 +73,12 @@ def test_map_slider_shows_each_run():
 
 # ---- live training: the callbacks, without a browser ----
 
-RECIPE = th.Recipe(model="mlp", width=8, data="digits", learning_rate=0.1, momentum=0.9, weight_decay=0.01, batch_size=64, epochs=3, checkpoints=6)
+RECIPE = th.training.Recipe(model="mlp", width=8, data="digits", learning_rate=0.1, momentum=0.9, weight_decay=0.01, batch_size=64, epochs=3, checkpoints=6)
 
 
 @pytest.fixture
 def live(tmp_path):
-    sliders, buttons, said, picture = th.live_training(RECIPE, tmp_path / "live").children
+    sliders, buttons, said, picture = th.training.live_training(RECIPE, tmp_path / "live").children
     return sliders.children, buttons.children, said, picture, tmp_path / "live"
 
 
@@ -97,7 +97,7 @@ def test_training_runs_with_the_chosen_settings_and_draws(live):
     start.click()
     assert start.disabled and not stop.disabled
     until_ended(start)
-    assert th.Recipe.from_json((folder / "recipe.json").read_text()) == RECIPE.replace(learning_rate=0.03, momentum=0.5, weight_decay=0.0)
+    assert th.training.Recipe.from_json((folder / "recipe.json").read_text()) == RECIPE.replace(learning_rate=0.03, momentum=0.5, weight_decay=0.0)
     assert bar.value == 6 and Image.open(io.BytesIO(picture.value)).format == "PNG" and picture.value != blank
     assert f"ω = {th.mds(th.gram(th.open_trajectory(folder))):.3f}" in said.value and "test accuracy" in said.value
 

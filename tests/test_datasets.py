@@ -34,7 +34,7 @@ def no_network(monkeypatch):
 @pytest.mark.parametrize("name, channels, pixels, classes, train, test", [
     ("digits", 1, 8, 10, 1280, 517), ("fashion-mnist", 1, 14, 10, 4096, 10_000), ("fake-cifar10", 3, 32, 10, 8, 8), ("fake-imagenet", 3, 224, 1000, 8, 8)])
 def test_shapes(name, channels, pixels, classes, train, test):
-    data = th.load_data(name)
+    data = th.training.load_data(name)
     assert (data.channels, data.pixels, data.classes, data.size) == (channels, pixels, classes, {"train": train, "test": test})
     for split in ("train", "test"):
         images, labels = whole(data, split)
@@ -51,7 +51,7 @@ def test_shapes(name, channels, pixels, classes, train, test):
 def test_digits_are_scikit_learns():
     """All 1,797, each once, in either split; 0 … 16 became 0 … 1."""
     from sklearn.datasets import load_digits
-    data = th.load_data("digits")
+    data = th.training.load_data("digits")
     found = sorted((*(16 * image).flatten().tolist(), label) for split in ("train", "test") for image, label in zip(*(part.double().numpy() for part in whole(data, split))))
     pixels, labels = load_digits(return_X_y=True)
     assert found == sorted((*image.tolist(), label) for image, label in zip(pixels, labels))
@@ -75,7 +75,7 @@ def test_stored_fashion_mnist_is_pooled(split, stem, count):
 
 
 def test_fashion_mnist_is_normalized_by_its_training_images():
-    data = th.load_data("fashion-mnist")
+    data = th.training.load_data("fashion-mnist")
     train, test = (whole(data, split)[0].double() for split in ("train", "test"))
     assert abs(train.mean()) < 1e-5 and abs(train.std(correction=0) - 1) < 1e-5
     with np.load(DATA_FOLDER / "fashion-mnist.npz") as stored:
@@ -86,20 +86,20 @@ def test_fashion_mnist_is_normalized_by_its_training_images():
 
 def test_label_noise():
     """A share of the training labels is drawn anew, the same at every call and whatever the user's random numbers are; test labels are untouched."""
-    clean = th.load_data("digits")
+    clean = th.training.load_data("digits")
     torch.manual_seed(1), np.random.seed(1)
-    noisy = th.load_data("digits", label_noise=0.2)
+    noisy = th.training.load_data("digits", label_noise=0.2)
     torch.manual_seed(2), np.random.seed(2)
-    again = th.load_data("digits", label_noise=0.2)
+    again = th.training.load_data("digits", label_noise=0.2)
     (images, labels), (_, before) = whole(noisy, "train"), whole(clean, "train")
     assert torch.equal(labels, whole(again, "train")[1]) and torch.equal(images, whole(clean, "train")[0])
     assert torch.equal(whole(noisy, "test")[1], whole(clean, "test")[1])
     changed = (labels != before).sum().item()      # of 256, each with probability .9: 230 ± 5
     assert 210 < changed < 250
-    everything = whole(th.load_data("digits", label_noise=1.0), "train")[1]
+    everything = whole(th.training.load_data("digits", label_noise=1.0), "train")[1]
     assert abs((everything != before).float().mean() - 0.9) < 0.03
     assert np.abs(np.bincount(everything, minlength=10) - 128).max() < 45      # 4 standard deviations of a uniform draw
-    fake, noise = th.load_data("fake-cifar10"), th.load_data("fake-cifar10", label_noise=1.0)
+    fake, noise = th.training.load_data("fake-cifar10"), th.training.load_data("fake-cifar10", label_noise=1.0)
     assert not torch.equal(whole(fake, "train")[1], whole(noise, "train")[1]) and torch.equal(whole(fake, "test")[1], whole(noise, "test")[1])
 
 
@@ -108,7 +108,7 @@ def test_label_noise():
 @pytest.mark.parametrize("name", ["fake-cifar10", "fake-imagenet"])
 def test_augmentation_depends_on_epoch_and_index_alone(name):
     def images(*pairs, workers=0):
-        data = th.load_data(name)
+        data = th.training.load_data(name)
         data._workers = workers
         torch.manual_seed(len(pairs))
         return [batch for batch, _ in data.batches("train", pairs, augment=True)]
@@ -128,7 +128,7 @@ def raw_images(split):
 
 
 def test_evaluation_sees_images_as_they_are():
-    data = th.load_data("fake-cifar10")
+    data = th.training.load_data("fake-cifar10")
     for split in ("train", "test"):
         expected = (np.stack(raw_images(split)) - MEAN[:, None, None]) / DEVIATION[:, None, None]
         np.testing.assert_allclose(whole(data, split)[0], expected, atol=1e-5)
@@ -137,7 +137,7 @@ def test_evaluation_sees_images_as_they_are():
 
 def test_augmented_images_are_shifted_and_mirrored():
     """Each is one of the 2 · 81 cuts of 32 × 32 from the image with a black border of 4, and over the images all kinds of cuts occur."""
-    images = torch.cat([batch for batch, _ in th.load_data("fake-cifar10").batches("train", [(0, range(8)), (1, range(8))], augment=True)])
+    images = torch.cat([batch for batch, _ in th.training.load_data("fake-cifar10").batches("train", [(0, range(8)), (1, range(8))], augment=True)])
     raw, found = np.pad(raw_images("train"), ((0, 0), (0, 0), (4, 4), (4, 4))), []
     for i, image in enumerate(images.double().numpy() * DEVIATION[:, None, None] + MEAN[:, None, None]):
         for mirrored, one in ((False, image), (True, image[:, :, ::-1])):
@@ -151,7 +151,7 @@ def test_augmented_images_are_shifted_and_mirrored():
 @pytest.mark.parametrize("name", ["cifar10", "imagenet"])
 def test_a_folder_must_be_named(name):
     with pytest.raises(ValueError, match=rf"{name}.*data_folder.*--data-folder.*never downloaded"):
-        th.load_data(name)
+        th.training.load_data(name)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "imagenet"])
@@ -166,7 +166,7 @@ def test_a_folder_that_does_not_hold_them(tmp_path, name, kind):
         (folder / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"junk")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(th.TrajectoryError, match=rf"images: holds no {name}"):
-        th.load_data(name, folder)
+        th.training.load_data(name, folder)
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -183,7 +183,7 @@ def test_cifar10_from_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(CIFAR10, "train_list", [[name, digests[name]] for name in ("data_batch_1", "data_batch_2")])
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", digests["test_batch"]]])
     monkeypatch.setattr(CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": digests["batches.meta"]})
-    data = th.load_data("cifar10", tmp_path)
+    data = th.training.load_data("cifar10", tmp_path)
     assert data.size == {"train": 10, "test": 5}
     for split, names in (("train", ("data_batch_1", "data_batch_2")), ("test", ("test_batch",))):
         images, labels = whole(data, split)
@@ -195,4 +195,4 @@ def test_cifar10_from_a_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["mnist", "fake-digits", ""])
 def test_unknown_images(name):
     with pytest.raises(ValueError, match="digits, fashion-mnist, cifar10"):
-        th.load_data(name)
+        th.training.load_data(name)

@@ -23,7 +23,7 @@ from trajhelpers.lab.studies import run
 from trajhelpers.lab.studies.catalogue import STUDIES, Study, matched_decay
 
 IMAGES = {"digits": 1280, "fashion-mnist": 4096}
-SOUND = th.Recipe(model="mlp", data="digits", width=4, learning_rate=0.1, batch_size=128, epochs=2, checkpoints=5)
+SOUND = th.training.Recipe(model="mlp", data="digits", width=4, learning_rate=0.1, batch_size=128, epochs=2, checkpoints=5)
 DIVERGES = SOUND.replace(learning_rate=1e30)
 AT_THE_END = SOUND.replace(learning_rate=1e20, weight_decay=1e20, epochs=None, steps=1, checkpoints=1)      # its only loss is that of the initialization
 NUMERIC = [recipe for recipe in (SOUND.replace(weight_decay=i / 1000) for i in range(2000)) if recipe.id.isdigit()][:2]
@@ -111,8 +111,8 @@ def ran(tmp_path_factory):
         patch.setitem(STUDIES, "second", Study("second", "?", "", {"main": (SOUND.replace(momentum=0.9), SOUND)}))
         patch.setitem(STUDIES, "numbers", Study("numbers", "?", "", {"main": tuple(NUMERIC)}))
         patch.setitem(STUDIES, "last", Study("last", "?", "", {"main": (SOUND, AT_THE_END)}))
-        th.run_studies(["tiny", "second", "numbers", "last"], out, seeds=2, jobs=2, progress=False)
-        th.run_studies(["numbers"], out, seeds=1, progress=False)
+        th.studies.run_studies(["tiny", "second", "numbers", "last"], out, seeds=2, jobs=2, progress=False)
+        th.studies.run_studies(["numbers"], out, seeds=1, progress=False)
         yield out
 
 
@@ -125,24 +125,24 @@ def test_each_recipe_is_trained_once(ran):
     recipes = [recipe.replace(seed=seed) for recipe in (SOUND, SOUND.replace(momentum=0.9), DIVERGES, AT_THE_END, *NUMERIC) for seed in (0, 1)]
     assert {path.name for path in (ran / "trained").iterdir()} == {recipe.id for recipe in recipes}
     before = files(ran / "trained")
-    th.run_studies(["tiny"], ran, seeds=2, jobs=2, progress=False)
+    th.studies.run_studies(["tiny"], ran, seeds=2, jobs=2, progress=False)
     assert files(ran / "trained") == before
     kept = {path.parent.name for path in ran.rglob("step_*")}      # else the kernel is kept instead
     assert kept == {recipe.replace(seed=seed).id for recipe in (DIVERGES, AT_THE_END) for seed in (0, 1)}
 
 
 def test_table(ran):
-    table = th.load_study("tiny", ran).table
+    table = th.studies.load_study("tiny", ran).table
     expected = [(arm, recipe) for arm, recipe in STUDIES["tiny"].recipes(2)]
     assert list(zip(table.arm, table.index)) == [(arm, recipe.id) for arm, recipe in expected] and len(table) == 8
     for (_, row), (_, recipe) in zip(table.iterrows(), expected):
         fields = {name: row[name] for name in vars(recipe)}
         fields["decay_at"], fields["steps"] = ast.literal_eval(fields["decay_at"]), None
-        assert th.Recipe(**{name: value.item() if hasattr(value, "item") else value for name, value in fields.items()}) == recipe
+        assert th.training.Recipe(**{name: value.item() if hasattr(value, "item") else value for name, value in fields.items()}) == recipe
 
 
 def test_a_run_that_diverged_is_a_row(ran):
-    study = th.load_study("tiny", ran)
+    study = th.studies.load_study("tiny", ran)
     lost = study.table[study.table.learning_rate > 1]
     assert len(lost) == 2 and lost.diverged.str.fullmatch(r"the loss became (nan|inf) at step 2 of 20.*").all(), list(lost.diverged)
     assert lost[["mds", "relative_mds", "train_accuracy", "test_accuracy", "seconds"]].isna().all().all()
@@ -152,7 +152,7 @@ def test_a_run_that_diverged_is_a_row(ran):
 
 def test_a_run_whose_last_step_diverges_is_a_row(ran):
     """No loss tells, but the last checkpoint does."""
-    study = th.load_study("last", ran)
+    study = th.studies.load_study("last", ran)
     row = study.table.loc[AT_THE_END.id]
     assert "step_1.safetensors" in row.diverged and str(ran) not in row.diverged and np.isnan(row.mds)
     assert set(study.kernels) == {SOUND.id, SOUND.replace(seed=1).id}
@@ -160,10 +160,10 @@ def test_a_run_whose_last_step_diverges_is_a_row(ran):
 
 def test_numbers_are_those_of_the_checkpoints(ran, tmp_path):
     """A run of the study is trained again here, and its checkpoints are taken apart by the oracle."""
-    study, threads = th.load_study("tiny", ran), torch.get_num_threads()
+    study, threads = th.studies.load_study("tiny", ran), torch.get_num_threads()
     torch.set_num_threads(1)
     for recipe in (SOUND.replace(seed=1), SOUND.replace(momentum=0.9)):
-        log = th.train(recipe, tmp_path / recipe.id, device="cpu", progress=False)
+        log = th.training.train(recipe, tmp_path / recipe.id, device="cpu", progress=False)
         theta = oracle.flat([load_file(tmp_path / recipe.id / f"step_{step}.safetensors") for step in (0, 4, 8, 12, 16, 20)])
         rows = study.table.loc[[recipe.id]]
         np.testing.assert_allclose(rows.mds, oracle.mds(theta), atol=1e-9)
@@ -178,12 +178,12 @@ def test_numbers_are_those_of_the_checkpoints(ran, tmp_path):
 
 
 def test_runs_with_a_number_for_a_name(ran):
-    study = th.load_study("numbers", ran)
+    study = th.studies.load_study("numbers", ran)
     assert list(study.table.index) == [recipe.id for recipe in NUMERIC] == list(study.kernels) and set(study.log.run) == set(study.kernels)
 
 
 def test_fewer_seeds_leave_no_kernel_of_the_others(ran):
-    th.run_studies(["second"], ran, seeds=1, jobs=1, progress=False)
+    th.studies.run_studies(["second"], ran, seeds=1, jobs=1, progress=False)
     assert {path.name for path in (ran / "studies" / "second").iterdir()} == {"runs.csv", "log.csv", f"{SOUND.id}.npz", f"{SOUND.replace(momentum=0.9).id}.npz"}
 
 
@@ -191,15 +191,15 @@ def test_from_another_working_directory(ran, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run.DATA_FOLDER.is_absolute() and run.DATA_FOLDER == Path(__file__).parents[1] / "data"
     monkeypatch.setattr(run, "DATA_FOLDER", ran)
-    assert len(th.load_study("tiny").table) == len(th.load_study("tiny", os.path.relpath(ran)).table) == 8
+    assert len(th.studies.load_study("tiny").table) == len(th.studies.load_study("tiny", os.path.relpath(ran)).table) == 8
 
 
 def test_studies_that_are_not_there(ran, tmp_path):
-    for call in (lambda: th.load_study("tinny"), lambda: th.run_studies(["tinny"], tmp_path)):
+    for call in (lambda: th.studies.load_study("tinny"), lambda: th.studies.run_studies(["tinny"], tmp_path)):
         with pytest.raises(ValueError, match="momentum-decay-vgg.*clean-labels.*'tinny'"):
             call()
     with pytest.raises(FileNotFoundError, match=re.escape(f"trajhelpers study sam --out {tmp_path}")):
-        th.load_study("sam", tmp_path)
+        th.studies.load_study("sam", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -220,8 +220,8 @@ def test_command_line(ran, capsys, tmp_path):
 LONG = textwrap.dedent("""
     import signal
     import sys
-    from trajhelpers import Recipe
-    from trajhelpers import run_studies
+    from trajhelpers.lab.training import Recipe
+    from trajhelpers.lab.studies import run_studies
     from trajhelpers.lab.studies.catalogue import STUDIES, Study
     if __name__ == "__main__":
         signal.signal(signal.SIGINT, signal.default_int_handler)     # who was started in the background inherits that it is ignored

@@ -52,8 +52,8 @@ def test_sizes():
 
 def test_studies_are_whole():
     """All of them, each with three seeds of every recipe, and a kernel for each run that did not diverge; and no file besides."""
-    assert {name.split("/")[1] for name in stored() if name.startswith("studies/")} == set(th.STUDIES)
-    for name, study in th.STUDIES.items():
+    assert {name.split("/")[1] for name in stored() if name.startswith("studies/")} == set(th.studies.STUDIES)
+    for name, study in th.studies.STUDIES.items():
         table = pd.read_csv(DATA / "studies" / name / "runs.csv", dtype={"run": "str"})
         assert list(zip(table.arm, table.run)) == [(arm, recipe.id) for arm, recipe in study.recipes(3)], name
         sound = set(table.run[table.diverged.isna()])
@@ -64,7 +64,7 @@ def test_studies_are_whole():
 def recipe_of(row):
     """The recipe of a row of runs.csv. A table has no whole numbers in a column with gaps, and a tuple is text."""
     fields = {}
-    for name in th.Recipe.__dataclass_fields__:
+    for name in th.training.Recipe.__dataclass_fields__:
         value = row[name]
         if name in ("decay_at", "checkpoints") and isinstance(value, str):
             value = ast.literal_eval(value)
@@ -75,7 +75,7 @@ def recipe_of(row):
         else:
             value = value.item() if hasattr(value, "item") else value
         fields[name] = value
-    return th.Recipe(**fields)
+    return th.training.Recipe(**fields)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def train_again(digits, folder, **options):
     assert recipe.id == row.run
     torch.set_num_threads(1)       # as it was stored
     try:
-        log = th.train(recipe, folder, device="cpu", progress=False, **options)
+        log = th.training.train(recipe, folder, device="cpu", progress=False, **options)
     finally:
         torch.set_num_threads(threads)
     return row, log, th.gram(th.open_trajectory(folder), device="cpu").gram()

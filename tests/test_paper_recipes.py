@@ -58,7 +58,7 @@ def unused(recipe):
 def test_a_field_is_the_papers_or_marked_as_ours(name):
     run = PAPER[name]
     stated = STATED[run.source]
-    fields = {field.name for field in dataclasses.fields(th.Recipe)}
+    fields = {field.name for field in dataclasses.fields(th.training.Recipe)}
     assert stated.keys() | run.ours.keys() == fields - unused(run.recipe)
     assert not stated.keys() & run.ours.keys()
     assert all(getattr(run.recipe, field) in values for field, values in stated.items())
@@ -112,13 +112,13 @@ def test_dropout_is_the_same_in_a_resumed_run(tmp_path, monkeypatch):
     """VGG16's draws random numbers in each step; whatever was drawn before must not matter."""
     monkeypatch.setattr(training, "build_model", lambda name, width, channels, pixels, classes: torch.nn.Sequential(
         torch.nn.Flatten(), torch.nn.Dropout(), torch.nn.Linear(pixels**2, classes)))
-    recipe = th.Recipe(model="mlp", width=2, data="digits", learning_rate=0.1, batch_size=64, steps=4, checkpoints=(2, 4))
+    recipe = th.training.Recipe(model="mlp", width=2, data="digits", learning_rate=0.1, batch_size=64, steps=4, checkpoints=(2, 4))
     before = torch.get_rng_state()
-    th.train(recipe, tmp_path / "whole", device="cpu", progress=False)
+    th.training.train(recipe, tmp_path / "whole", device="cpu", progress=False)
     assert torch.equal(torch.get_rng_state(), before)
-    th.train(recipe, tmp_path / "halves", device="cpu", progress=False, on_checkpoint=lambda step, log: step == 2)
+    th.training.train(recipe, tmp_path / "halves", device="cpu", progress=False, on_checkpoint=lambda step, log: step == 2)
     torch.rand(100)
-    th.train(recipe, tmp_path / "halves", device="cpu", progress=False, resume=True)
+    th.training.train(recipe, tmp_path / "halves", device="cpu", progress=False, resume=True)
     for step in (2, 4):
         assert recorded(tmp_path / "whole", step) == recorded(tmp_path / "halves", step)
     assert recorded(tmp_path / "whole", 2) != recorded(tmp_path / "whole", 4)
@@ -188,7 +188,7 @@ def test_networks_with_batchnorm(big, recipe):
     one, = drive(big / "one", recipe, 1)
     assert one["steps"] == {str(step): recorded(big / "one", step) for step in (1, 2)}
     for folder in ("one", "two"):
-        log = th.read_log(big / folder)
+        log = th.training.read_log(big / folder)
         assert log.step.tolist() == [2] and np.isfinite(log.to_numpy()).all()
 
 
@@ -213,7 +213,7 @@ def test_vit_on_one_process_is_vit_on_two(big):
     assert moved > 0.9 * parameters
 
 
-SMALL = th.Recipe(model="vgg", width=4, data="fake-cifar10", learning_rate=0.1, momentum=0.9, batch_size=4, steps=3, checkpoints=3)
+SMALL = th.training.Recipe(model="vgg", width=4, data="fake-cifar10", learning_rate=0.1, momentum=0.9, batch_size=4, steps=3, checkpoints=3)
 
 
 @pytest.mark.slow
@@ -231,17 +231,17 @@ def test_a_run_on_two_processes_resumes(tmp_path):
     equal_in_both(tmp_path / "parts", SMALL, [1], stop=1)
     equal_in_both(tmp_path / "parts", SMALL, [2, 3])
     assert recorded(tmp_path / "whole", 3) == recorded(tmp_path / "parts", 3)
-    whole, parts = (th.read_log(tmp_path / folder).drop(columns="seconds") for folder in ("whole", "parts"))
+    whole, parts = (th.training.read_log(tmp_path / folder).drop(columns="seconds") for folder in ("whole", "parts"))
     assert whole.equals(parts)
 
 
 @pytest.mark.slow
 def test_the_command_line_on_two_processes(tmp_path):
-    recipe = th.Recipe(model="mlp", width=16, data="digits", learning_rate=0.1, momentum=0.9, batch_size=64, epochs=1, checkpoints=4)
+    recipe = th.training.Recipe(model="mlp", width=16, data="digits", learning_rate=0.1, momentum=0.9, batch_size=64, epochs=1, checkpoints=4)
     printed = launch(tmp_path / "two", recipe, 2, "-m", "trajhelpers", "train", tmp_path / "two.json", "--out", tmp_path / "two", "--device", "cpu")
     assert len(re.findall("test accuracy", printed)) == 1
-    log = th.train(recipe, tmp_path / "one", device="cpu", progress=False)
-    two = th.read_log(tmp_path / "two")
+    log = th.training.train(recipe, tmp_path / "one", device="cpu", progress=False)
+    two = th.training.read_log(tmp_path / "two")
     assert list(two) == list(log)
     np.testing.assert_allclose(two.drop(columns="seconds"), log.drop(columns="seconds"), rtol=1e-5)
     for step in (0, 5, 10, 15, 20):

@@ -18,7 +18,7 @@ BASE = {"model": "mlp", "data": "digits", "width": 8, "learning_rate": 0.1, "bat
 
 
 def recipe(**changes):
-    return th.Recipe(**{**BASE, **changes})
+    return th.training.Recipe(**{**BASE, **changes})
 
 
 positive = st.floats(0, 1e3, exclude_min=True)
@@ -44,31 +44,31 @@ def recipes(draw):
     else:
         fields["momentum"] = draw(below_one)
         fields["nesterov"] = bool(fields["momentum"]) and draw(st.booleans())
-    return th.Recipe(**fields)
+    return th.training.Recipe(**fields)
 
 
 @fast
 @given(recipes(), st.randoms())
 def test_json_brings_back_the_recipe_and_its_id(one, random):
-    again = th.Recipe.from_json(one.to_json())
+    again = th.training.Recipe.from_json(one.to_json())
     assert again == one and again.id == one.id and hash(again) == hash(one)
     assert all(type(getattr(again, name)) is type(value) for name, value in vars(one).items())
     fields = list(json.loads(one.to_json()).items())
     random.shuffle(fields)
-    assert th.Recipe.from_json(json.dumps(dict(fields))).id == one.id
+    assert th.training.Recipe.from_json(json.dumps(dict(fields))).id == one.id
 
 
 def test_files(tmp_path):
     recipe().save(tmp_path / "recipe.json")
-    assert th.Recipe.load(tmp_path / "recipe.json") == recipe()
+    assert th.training.Recipe.load(tmp_path / "recipe.json") == recipe()
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
     (tmp_path / "recipe.json").write_text('{"model": "mlp", "data": "digits", "moment": 0.9}')
     with pytest.raises(th.TrajectoryError, match=r"recipe\.json: moment: .*did you mean 'momentum'"):
-        th.Recipe.load(tmp_path / "recipe.json")
+        th.training.Recipe.load(tmp_path / "recipe.json")
 
 
 def test_defaults_may_be_missing_and_whole_numbers_may_stand_for_decimals():
-    assert th.Recipe.from_json('{"model": "mlp", "data": "digits", "width": 8, "learning_rate": 1, "batch_size": 32, "epochs": 2, "checkpoints": 4, "momentum": 0}') == recipe(learning_rate=1.0)
+    assert th.training.Recipe.from_json('{"model": "mlp", "data": "digits", "width": 8, "learning_rate": 1, "batch_size": 32, "epochs": 2, "checkpoints": 4, "momentum": 0}') == recipe(learning_rate=1.0)
     assert recipe(learning_rate=1).id == recipe(learning_rate=1.0).id
 
 
@@ -78,7 +78,7 @@ def test_defaults_may_be_missing_and_whole_numbers_may_stand_for_decimals():
     ('{"modle": "mlp"}', ["modle", "'model'"]), ('{"zzz": 1}', ["zzz", "learning_rate"])], ids=str)
 def test_texts_that_are_no_recipe(text, words):
     with pytest.raises(ValueError) as caught:
-        th.Recipe.from_json(text)
+        th.training.Recipe.from_json(text)
     assert all(word in str(caught.value) for word in words)
 
 
@@ -117,7 +117,7 @@ OTHER = {"model": "vgg", "data": "fashion-mnist", "width": 16, "optimizer": "ada
 
 def test_the_id_is_made_of_every_field():
     """Each field alone changes it; the list must grow with the recipe."""
-    assert set(OTHER) == {field.name for field in dataclasses.fields(th.Recipe)}
+    assert set(OTHER) == {field.name for field in dataclasses.fields(th.training.Recipe)}
     base = recipe(momentum=0.9)
     changes = [{name: value} for name, value in OTHER.items() if name not in ("optimizer", "steps")]
     changes += [{"optimizer": "adamw", "momentum": 0.0}, {"momentum": 0.0}, {"epochs": None, "steps": 2}]

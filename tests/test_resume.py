@@ -19,7 +19,7 @@ import trajhelpers as th
 from standin_hub import StandInHub
 from trajhelpers import __main__ as command_line
 from trajhelpers.sources import ranges as _ranges
-from trajhelpers.record import pythia_steps
+from trajhelpers.reading.steps import pythia_steps
 
 REPO, SOURCE = "EleutherAI/pythia-14m", "hf://EleutherAI/pythia-14m"
 MEMORY = 60_000

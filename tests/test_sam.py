@@ -71,7 +71,7 @@ def test_against_the_definition(name, rho):
     """The ascent follows the gradient of the loss alone, without weight decay; the descent starts from θ; the loss returned is at θ."""
     quadratic = Quadratic()
     quadratic.optimizer = WRAPPED[name][0](quadratic.parts)
-    sam, step, theta = th.SAM(quadratic.optimizer, rho), WRAPPED[name][1](), START
+    sam, step, theta = th.training.SAM(quadratic.optimizer, rho), WRAPPED[name][1](), START
     for _ in range(12):
         gradient = A @ theta - B
         there = theta + rho * gradient / np.sqrt((gradient**2).sum())
@@ -89,7 +89,7 @@ def test_a_small_rho_is_the_wrapped_optimizer(name):
         quadratic = Quadratic()
         quadratic.optimizer = WRAPPED[name][0](quadratic.parts)
         for _ in range(5):
-            (th.SAM(quadratic.optimizer, rho) if rho else quadratic.optimizer).step(quadratic.closure)
+            (th.training.SAM(quadratic.optimizer, rho) if rho else quadratic.optimizer).step(quadratic.closure)
         ends.append(quadratic.theta)
     far, near = np.linalg.norm(ends[1] - ends[0]), np.linalg.norm(ends[2] - ends[0])
     assert 0 < near < 1e-4 and 9 < far / near < 11
@@ -97,7 +97,7 @@ def test_a_small_rho_is_the_wrapped_optimizer(name):
 
 def test_a_gradient_of_zero_moves_nothing():
     weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
-    sam = th.SAM(torch.optim.SGD([weight], lr=0.1), 0.5)
+    sam = th.training.SAM(torch.optim.SGD([weight], lr=0.1), 0.5)
     seen = []
 
     def closure():
@@ -115,7 +115,7 @@ def test_parameters_without_gradient_are_left_alone():
     """They neither move nor count in the norm, be they frozen or unused; and several groups keep their own rates."""
     used, unused, frozen = (torch.nn.Parameter(torch.tensor([3.0, 4.0])) for _ in range(3))
     frozen.requires_grad_(False)
-    sam = th.SAM(torch.optim.SGD([{"params": [unused, used], "lr": 0.1}, {"params": [frozen], "lr": 5.0}], lr=1), 1.0)
+    sam = th.training.SAM(torch.optim.SGD([{"params": [unused, used], "lr": 0.1}, {"params": [frozen], "lr": 5.0}], lr=1), 1.0)
 
     def closure():
         sam.optimizer.zero_grad()
@@ -136,7 +136,7 @@ def test_weights_come_back_to_the_bit(dtype):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.ReLU(), torch.nn.Linear(30, 5)).to(dtype)
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    sam = th.SAM(torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9), 37.0)
+    sam = th.training.SAM(torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9), 37.0)
     images = torch.randn(16, 20).to(dtype)
     seen = []
 

@@ -35,7 +35,7 @@ def test_one_pair_out_of_order_breaks_a_chain():
 
 def test_a_claim_without_runs_says_so(monkeypatch):
     monkeypatch.setattr(claims, "CLAIMS", (replace(made_up(), conditions=None), made_up(vgg=FALLS)))
-    table = th.scorecard()
+    table = th.claims.scorecard()
     assert table.verdict.tolist() == ["not run here", "reproduced"]
     assert table.ours[0] == "" and table.seeds[1] == "3"
     assert table.ours[1] == "vgg: a 3 > b 2 > c 1: +2 [+2, +2]" and table.holds[1] == "1 of 1"
@@ -43,7 +43,7 @@ def test_a_claim_without_runs_says_so(monkeypatch):
 
 def test_the_page_shows_every_condition(monkeypatch):
     monkeypatch.setattr(claims, "CLAIMS", (made_up(**{"η < 1": FALLS, "bad": NOISY}),))
-    page = th.show_scorecard().data
+    page = th.claims.show_scorecard().data
     assert "<td>under a condition</td><td>1 of 2</td>" in page and "<summary>a &gt; b</summary>" in page
     assert "<td>η &lt; 1</td><td>a 3 &gt; b 2 &gt; c 1</td><td>+2 [+2, +2]</td><td>yes</td>" in page
     assert "<td>bad</td>" in page and "<td>no</td>" in page and "chance." in page
@@ -51,7 +51,7 @@ def test_the_page_shows_every_condition(monkeypatch):
 
 @pytest.fixture(scope="module")
 def table():
-    return th.scorecard()
+    return th.claims.scorecard()
 
 
 def test_every_claim_is_put_to_the_test(table):
@@ -67,12 +67,12 @@ def test_rows_name_their_source_and_a_chapter_that_exists(table):
     assert all((book / f"{chapter}.ipynb").is_file() for chapter in table.chapter)
     assert "".join(table.paper) != ""
     for chapter in table.chapter.unique():
-        assert th.scorecard(chapter).equals(table[table.chapter == chapter].reset_index(drop=True))
+        assert th.claims.scorecard(chapter).equals(table[table.chapter == chapter].reset_index(drop=True))
 
 
 def test_four_cells_by_hand(table):
     """The first row's numbers, from the stored kernels by the definition."""
-    study = th.load_study("momentum-decay-vgg")
+    study = th.studies.load_study("momentum-decay-vgg")
     means = {}
     for (momentum, decay), part in study.table.groupby(["momentum", "weight_decay"]):
         omegas = []
@@ -86,5 +86,5 @@ def test_four_cells_by_hand(table):
 
 
 def test_the_function_stays_a_function_when_its_module_is_loaded():
-    th.show_scorecard("08-sam")
-    assert callable(th.scorecard) and len(th.scorecard("08-sam")) == 1
+    th.claims.show_scorecard("08-sam")
+    assert callable(th.claims.scorecard) and len(th.claims.scorecard("08-sam")) == 1

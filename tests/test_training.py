@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import trajhelpers as th
 
-MLP = th.Recipe(model="mlp", data="digits", width=8, learning_rate=0.1, momentum=0.9, weight_decay=0.01, batch_size=64, epochs=3, checkpoints=6)
+MLP = th.training.Recipe(model="mlp", data="digits", width=8, learning_rate=0.1, momentum=0.9, weight_decay=0.01, batch_size=64, epochs=3, checkpoints=6)
 RECIPES = {
     "sgd": MLP,
     "nesterov": MLP.replace(nesterov=True, label_noise=0.2, seed=3, schedule="cosine", warmup=0.2),
@@ -36,7 +36,7 @@ def one_thread():
 
 
 def train(recipe, folder, **options):
-    return th.train(recipe, folder, device="cpu", progress=False, **options)
+    return th.training.train(recipe, folder, device="cpu", progress=False, **options)
 
 
 def checkpoints(folder):
@@ -58,11 +58,11 @@ def same_log(found, expected):
 
 def plain_loop(recipe, steps, at, rate):
     """Checkpoints at steps `at`, (loss, number right) of each batch, and the model, by torch alone; `rate(step)` is the learning rate."""
-    data = th.load_data("digits", label_noise=recipe.label_noise)
+    data = th.training.load_data("digits", label_noise=recipe.label_noise)
     dtype = getattr(torch, recipe.dtype)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        model = th.build_model(recipe.model, recipe.width, 1, 8, 10).to(dtype).to(memory_format=torch.channels_last)
+        model = th.training.build_model(recipe.model, recipe.width, 1, 8, 10).to(dtype).to(memory_format=torch.channels_last)
     if recipe.optimizer == "sgd":
         optimizer = torch.optim.SGD(model.parameters(), 1, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov)
     else:
@@ -130,7 +130,7 @@ def test_against_a_plain_loop(tmp_path, name):
         assert row.running_accuracy == sum(right) / recipe.batch_size / (end - start)
         assert abs(row.running_loss - sum(losses) / (end - start)) < 1e-12
     with torch.no_grad():          # with BatchNorm's averages
-        images, labels = next(th.load_data("digits").batches("test", [(0, range(517))]))
+        images, labels = next(th.training.load_data("digits").batches("test", [(0, range(517))]))
         outputs = model.eval()(images.to(getattr(torch, recipe.dtype)))
     assert abs(log.test_accuracy.iloc[-1] - (outputs.argmax(1) == labels).double().mean()) < 1.1 / 517
     assert abs(log.test_loss.iloc[-1] - torch.nn.functional.cross_entropy(outputs, labels)) < 1e-4
@@ -173,7 +173,7 @@ def loss_and_accuracy(tensors, images, labels):
 def test_accuracies_are_those_of_the_checkpoints(tmp_path, recipe):
     """Recomputed from the files: each epoch over the first 2,000 test images, at the end over all, the training labels being the noisy ones."""
     log = train(recipe, tmp_path / "run")
-    data = th.load_data(recipe.data, label_noise=recipe.label_noise)
+    data = th.training.load_data(recipe.data, label_noise=recipe.label_noise)
     images = {split: next(data.batches(split, [(0, range(data.size[split]))])) for split in ("train", "test")}
     columns = ["epoch", "step", "learning_rate", "running_loss", "running_accuracy", "test_accuracy_first_2000", "seconds", "train_loss", "train_accuracy", "test_loss", "test_accuracy"]
     assert list(log) == columns and (np.diff(log.seconds) > 0).all() and len(log) == recipe.epochs
@@ -186,7 +186,7 @@ def test_accuracies_are_those_of_the_checkpoints(tmp_path, recipe):
         loss, accuracy = loss_and_accuracy(tensors, *images[split])
         assert abs(row[f"{split}_loss"] - loss) < 1e-5 * loss and abs(row[f"{split}_accuracy"] - accuracy) < 1.1 / data.size[split]
     np.testing.assert_allclose(log.learning_rate, [0.1, 0.01, 0.001] if recipe.epochs == 3 else [0.001], rtol=1e-12)
-    read = th.read_log(tmp_path / "run")
+    read = th.training.read_log(tmp_path / "run")
     pd.testing.assert_frame_equal(read, log, check_exact=True)
 
 
@@ -228,7 +228,7 @@ KILLED = """
 import sys, torch, trajhelpers as th
 torch.set_num_threads(1)
 if __name__ == "__main__":
-    th.train(th.Recipe.load(sys.argv[1]), sys.argv[2], device="cpu", resume=True, progress=False, on_checkpoint=lambda step, log: print(step, flush=True))
+    th.training.train(th.training.Recipe.load(sys.argv[1]), sys.argv[2], device="cpu", resume=True, progress=False, on_checkpoint=lambda step, log: print(step, flush=True))
 """
 
 
@@ -252,7 +252,7 @@ def test_killed_five_times_and_the_same_bits(tmp_path, changes):
     assert reached == sorted(set(reached)) and (tmp_path / "run" / ".training_state.pt").exists(), "killed too late to test anything"
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     same(tmp_path / "run", checkpoints(tmp_path / "whole"))
-    same_log(th.read_log(tmp_path / "run"), whole)
+    same_log(th.training.read_log(tmp_path / "run"), whole)
 
 
 # What is refused
@@ -276,7 +276,7 @@ def test_overwriting_leaves_nothing_of_the_first_run(tmp_path):
     log = train(other, tmp_path / "run", overwrite=True)
     same_log(log, train(other, tmp_path / "fresh"))
     same(tmp_path / "run", checkpoints(tmp_path / "fresh"))
-    assert th.Recipe.load(tmp_path / "run" / "recipe.json") == other and (tmp_path / "run" / "notes.txt").read_text() == "mine"
+    assert th.training.Recipe.load(tmp_path / "run" / "recipe.json") == other and (tmp_path / "run" / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -317,10 +317,10 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, changes, epochs):
     if len(kept) > 1:
         assert th.gram(th.open_trajectory(tmp_path / "run"), device="cpu").n == len(kept)
     if epochs:
-        assert list(th.read_log(tmp_path / "run").step) == [10]
+        assert list(th.training.read_log(tmp_path / "run").step) == [10]
     else:
         with pytest.raises(FileNotFoundError, match="log"):
-            th.read_log(tmp_path / "run")
+            th.training.read_log(tmp_path / "run")
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"junk" * 100, lambda data: data[:2000] + bytes(100) + data[2100:]],

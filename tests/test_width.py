@@ -54,7 +54,7 @@ def exponent(recipes, value, tmp_path):
     for recipe in recipes:
         folder = tmp_path / recipe.id
         kernel = kernel_of(recipe, folder)
-        values.append(value(th.read_log(folder), kernel))
+        values.append(value(th.training.read_log(folder), kernel))
     return [slope([recipe.width for recipe in recipes], column).slope for column in np.transpose(values)]
 
 
@@ -100,7 +100,7 @@ def test_sgd_is_the_oracles_in_another_form(tmp_path, form, width):
     names = ["input.weight", "hidden.0.weight", "hidden.1.weight", "output.weight"]
     multipliers = [scales(recipe)[name.split(".")[0]].multiplier for name in names]
     first, last = ([checkpoint(tmp_path, step)[name] * m for name, m in zip(names, multipliers)] for step in (0, 6))
-    data = th.load_data("digits")
+    data = th.training.load_data("digits")
     order = torch.randperm(1280, generator=torch.Generator().manual_seed(2_000_006)).tolist()       # as in trajhelpers.train
     batches = [(images.flatten(1).double().numpy(), labels.numpy()) for images, labels in data.batches("train", [(0, order[i * 64:(i + 1) * 64]) for i in range(6)])]
     for ours, start, expected in zip(last, first, oracle(recipe, first, batches)):
@@ -198,10 +198,10 @@ def test_columns_and_their_last_values(tmp_path):
                                  "train_loss", "train_accuracy", "test_loss", "test_accuracy"]
     assert log.step.tolist() == [12, 25, 38, 50] and th.open_trajectory(tmp_path).steps == (0, 12, 25, 38, 50)
     assert log.train_loss.isna().tolist() == [True, True, True, False]
-    pd.testing.assert_frame_equal(th.read_log(tmp_path), log)
+    pd.testing.assert_frame_equal(th.training.read_log(tmp_path), log)
     assert WidthRecipe.load(tmp_path / "recipe.json") == recipe
 
-    data, networks = th.load_data("digits"), {}
+    data, networks = th.training.load_data("digits"), {}
     for step in (0, 38, 50):
         networks[step] = WidthNetwork(recipe)
         networks[step].load_state_dict(load_file(tmp_path / f"step_{step}.safetensors"))
@@ -302,7 +302,7 @@ def test_a_full_disk_leaves_no_finished_log(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "save_file", save_file)
     with pytest.raises(th.TrajectoryError, match="no space left"):
         train(BASE.replace(width=16), tmp_path)
-    assert "test_accuracy" not in th.read_log(tmp_path)
+    assert "test_accuracy" not in th.training.read_log(tmp_path)
     monkeypatch.undo()
     assert "test_accuracy" in train(BASE.replace(width=16), tmp_path, resume=True)
 

@@ -88,7 +88,7 @@ def _groups(trajectory):
 
 
 def _audit(options):
-    from .auditing.audit import audit
+    from .auditing.checks import audit
     found = audit(_source(options), revisions=_revisions(options.revisions), every=options.every, skip=_steps(options.skip), format=options.format,
                   deep=load_kernel(options.deep) if options.deep else None)
     print(found.to_json() if options.json else found)

@@ -135,16 +135,5 @@ class Recorder:
             raise TrajectoryError(f"{self._folder}: a checkpoint could not be written ({self._error})") from self._error
 
 
-def pythia_steps(last, every=1000):
-    """The Pythia suite's schedule: 0, the powers of two up to 512, then every ``every`` steps to ``last``.
-
-    >>> pythia_steps(2000)
-    [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 2000]
-    >>> len(pythia_steps(143_000))
-    154
-    """
-    return sorted({0} | {2**i for i in range(10) if 2**i <= min(last, every)} | set(range(every, last + 1, every)))
-
-
 def _plain(name):
     return name.replace("_orig_mod.", "").replace("_fsdp_wrapped_module.", "").removeprefix("module.")

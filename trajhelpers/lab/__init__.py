@@ -1,1 +1,5 @@
-"""What the book's chapters run: training, studies, theory, the Pythia suite, the claims. Nothing outside of the lab imports it."""
+"""What the book's chapters run. Nothing outside of the lab imports it."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

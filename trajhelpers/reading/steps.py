@@ -53,6 +53,17 @@ def every_but(steps, every, skip):
     return [index for index in range(0, len(steps), every) if steps[index] not in skip]
 
 
+def pythia_steps(last, every=1000):
+    """The Pythia suite's schedule: 0, the powers of two up to 512, then every ``every`` steps to ``last``.
+
+    >>> pythia_steps(2000)
+    [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 2000]
+    >>> len(pythia_steps(143_000))
+    154
+    """
+    return sorted({0} | {2**i for i in range(10) if 2**i <= min(last, every)} | set(range(every, last + 1, every)))
+
+
 def _numbers(name):
     """All whole numbers in a name, each with the text before it, in which earlier numbers are masked."""
     return [(_NUMBER.sub("#", name[:match.start()]), int(match["whole"]) * (1000 if match["thousand"] else 1)) for match in _NUMBER.finditer(name) if match["whole"]]

@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 from ..reading.files import read_checkpoint, read_config
 from .ranges import RemoteFiles
 from .remote import remote_file
-from ..auditing.audit import audit_revisions
+from ..auditing.checks import audit_revisions
 from ..errors import CheckpointError
 from .hub import _content, choose_format, find_revisions, repository, weight_files
 

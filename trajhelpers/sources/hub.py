@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from ..reading.folders import _SHARD, _SIDE, _USUAL
 from ..reading.steps import every_but, steps_from_names
 from ..errors import CheckpointError, StepError
-from ..record import pythia_steps
+from ..reading.steps import pythia_steps
 
 FORMATS = {"safetensors": (".safetensors",), "bin": (".bin", ".pt", ".pth", ".ckpt")}
 _STEP = re.compile(r"(?<![a-z])step[_-]?(\d+)", re.IGNORECASE)

@@ -1,1 +1,5 @@
 """Every finding of the paper against our runs."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -41,7 +41,7 @@ def group_kernels(study, *fields, arm=None, **fixed):
     dict of tuple of the fields' values (or of the one value) → list of TrajectoryKernel, by seed
 
     >>> import trajhelpers as th
-    >>> study = th.load_study("momentum-decay-vgg")
+    >>> study = th.studies.load_study("momentum-decay-vgg")
     >>> {momentum: len(kernels) for momentum, kernels in group_kernels(study, "momentum", weight_decay=0.0).items()}
     {0.9: 3, 0.0: 3}
     """
@@ -115,7 +115,7 @@ def plot_hallmarks(groups, measures=("consecutive", "update_position", "apex_ini
     array of Axes
 
     >>> import trajhelpers as th
-    >>> axes = th.plot_hallmarks({"walk": [th.random_walk(20)], "noise": [th.ar1(20, correlation=0.5, distance=2)]}, ["apex_origin", "C"])
+    >>> axes = th.studies.plot_hallmarks({"walk": [th.random_walk(20)], "noise": [th.ar1(20, correlation=0.5, distance=2)]}, ["apex_origin", "C"])
     >>> [ax.get_ylabel() for ax in axes]
     ['apex at O (degrees)', 'spectrum of $C$ (share)']
     """

@@ -56,7 +56,7 @@ def load_study(name, folder=None):
         ``table``: one row a run and arm, indexed by ``run``, with the recipe's fields by their names, ``arm``, ``mds`` (ω), ``relative_mds`` (ω_0), ``train_accuracy``,
         ``test_accuracy`` (after training, over all images) or, of language models, ``validation_loss``, ``validation_bits`` and ``decay_exposure`` (Σηλ),
         ``seconds``, and ``diverged`` (why a run ended early; its numbers are missing then).
-        ``kernels``: dict from run to TrajectoryKernel. ``log``: one row an epoch, as :func:`trajhelpers.train` returns it, with a column ``run``;
+        ``kernels``: dict from run to TrajectoryKernel. ``log``: one row an epoch, as :func:`trajhelpers.training.train` returns it, with a column ``run``;
         of a study that measures it, also ``sharpness`` and ``full_loss`` at every checkpoint.
 
     Raises
@@ -67,7 +67,7 @@ def load_study(name, folder=None):
         Where the study was not run.
 
     >>> import trajhelpers as th
-    >>> study = th.load_study("momentum-decay-vgg")
+    >>> study = th.studies.load_study("momentum-decay-vgg")
     >>> sorted(set(study.table.momentum)), study.table.seed.nunique(), study.kernels[study.table.index[0]].n
     ([0.0, 0.9], 3, 31)
     """
@@ -95,7 +95,7 @@ def run_studies(names, out, seeds=3, jobs=2, device="auto", progress=True):
     jobs : int
         Processes, of one thread each.
     device : str
-        As in :func:`trajhelpers.train`.
+        As in :func:`trajhelpers.training.train`.
     """
     studies, out = [_study(name) for name in names], Path(out)
     for option, value in (("seeds", seeds), ("jobs", jobs)):

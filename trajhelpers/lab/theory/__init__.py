@@ -1,1 +1,5 @@
-"""What can be said without training: quadratics, and the law of width."""
+"""What can be said without training: quadratics, and the laws of width."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -25,7 +25,7 @@ from ...streaming.devices import choose_device
 from .images import data_file
 from ...errors import missing_extra
 from .recipe import JsonRecipe
-from ...record import pythia_steps
+from ...reading.steps import pythia_steps
 from .loop import _claim_folder, _diverged, _look_at_folder, _OneProcess
 
 HEAD = 16                     # dimensions of an attention head, at every width
@@ -204,7 +204,7 @@ def train_language(recipe, folder, device="cpu", resume=False, overwrite=False, 
         Gets ``recipe.json``, ``log.csv`` and one folder a checkpoint, ``step<N>/`` with ``model.safetensors`` (float16, under the names of the hub's files) and
         ``config.json``: what a revision of Pythia holds.
     device : str
-        As in :func:`trajhelpers.train`. The numbers that are drawn do not depend on it.
+        As in :func:`trajhelpers.training.train`. The numbers that are drawn do not depend on it.
     resume : bool
         Return a finished run as it is; one that is not finished starts again, since it is short.
     overwrite : bool

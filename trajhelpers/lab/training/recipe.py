@@ -134,8 +134,8 @@ class Recipe(JsonRecipe):
     Chapter "Switching off momentum and weight decay".
 
     >>> import trajhelpers as th
-    >>> recipe = th.Recipe(model="vgg", data="digits", width=16, learning_rate=0.1, momentum=0.9, batch_size=32, epochs=60, checkpoints=60)
-    >>> recipe == th.Recipe.from_json(recipe.to_json())
+    >>> recipe = th.training.Recipe(model="vgg", data="digits", width=16, learning_rate=0.1, momentum=0.9, batch_size=32, epochs=60, checkpoints=60)
+    >>> recipe == th.training.Recipe.from_json(recipe.to_json())
     True
     >>> recipe.replace(momentum=1.5)
     Traceback (most recent call last):

@@ -209,7 +209,7 @@ def train_width(recipe, folder, device="cpu", resume=False, overwrite=False, pro
     folder : path
         Gets ``recipe.json``, ``log.csv`` and one ``step_<N>.safetensors`` a checkpoint, the initialization among them.
     device : str
-        As in :func:`trajhelpers.train`. The numbers that are drawn do not depend on it.
+        As in :func:`trajhelpers.training.train`. The numbers that are drawn do not depend on it.
     resume : bool
         Return a finished run as it is; one that is not finished starts again, since it is short.
     overwrite : bool

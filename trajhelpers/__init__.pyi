@@ -1,0 +1,56 @@
+from .auditing import audit as audit
+from .checkpoints import Trajectory as Trajectory, open_trajectory as open_trajectory
+from .errors import (
+    CheckpointError as CheckpointError,
+    ExistingRunError as ExistingRunError,
+    LayoutError as LayoutError,
+    NonFiniteError as NonFiniteError,
+    StepError as StepError,
+    TrajectoryError as TrajectoryError,
+    TrajectoryWarning as TrajectoryWarning,
+)
+from .gram import gram as gram
+from .hallmarks import (
+    angles as angles,
+    effective_rank as effective_rank,
+    hallmarks as hallmarks,
+    mds as mds,
+    norms as norms,
+    path_ratio as path_ratio,
+    principal_components as principal_components,
+    spectra as spectra,
+)
+from .kernel import TrajectoryKernel as TrajectoryKernel, load_kernel as load_kernel
+from .lab import (
+    claims as claims,
+    pythia as pythia,
+    studies as studies,
+    theory as theory,
+    training as training,
+)
+from .nulls import (
+    ar1 as ar1,
+    circular_orbit as circular_orbit,
+    independent_initializations as independent_initializations,
+    initialization_cosine as initialization_cosine,
+    random_walk as random_walk,
+    random_walk_like as random_walk_like,
+    straight_line as straight_line,
+)
+from .plots import (
+    map_slider as map_slider,
+    origin_slider as origin_slider,
+    picture_slider as picture_slider,
+    plot_angles as plot_angles,
+    plot_map as plot_map,
+    plot_maps as plot_maps,
+    plot_norms as plot_norms,
+    plot_path as plot_path,
+    plot_sheet as plot_sheet,
+    plot_spectra as plot_spectra,
+    use_style as use_style,
+)
+from .reading.steps import pythia_steps as pythia_steps
+from .record import Recorder as Recorder
+
+__version__: str

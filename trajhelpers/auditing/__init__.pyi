@@ -1,0 +1,5 @@
+from .checks import (
+    Audit as Audit,
+    Finding as Finding,
+    audit as audit,
+)

@@ -1,0 +1,4 @@
+from .claims import (
+    scorecard as scorecard,
+    show_scorecard as show_scorecard,
+)
