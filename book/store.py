@@ -1,7 +1,8 @@
-"""Execute notebooks in place and store what reads well where repositories are browsed: python book/store.py A.ipynb …
+"""Execute notebooks in place and store what reads well where repositories are browsed: python
+book/store.py A.ipynb …
 
-Widgets need their state, which is megabytes, or a kernel; without either their output is an error message.
-So their state is not stored, and a line stands where they were."""
+Widgets need their state, which is megabytes, or a kernel; without either their output is an error
+message. So their state is not stored, and a line stands where they were."""
 
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 def execute(path):
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=120, record_timing=False, resources={"metadata": {"path": path.parent}}).execute()
+    NotebookClient(
+        notebook, timeout=120, record_timing=False, resources={"metadata": {"path": path.parent}}
+    ).execute()
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "code":

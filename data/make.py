@@ -1,4 +1,6 @@
-"""Make what `data/` holds: python data/make.py images | text | studies RUNS | manifest. `make data` calls all four."""
+"""Make what `data/` holds: python data/make.py images | text | studies RUNS | manifest. `make data`
+calls all four.
+"""
 
 import gzip
 import hashlib
@@ -26,27 +28,44 @@ def images():
         sys.exit(f"{DEBIAN} is missing: apt-get install dataset-fashion-mnist")
     arrays = {}
     for split, stem, count in (("train", "train", TRAIN), ("test", "t10k", 10_000)):
-        raw = np.frombuffer(gzip.open(DEBIAN / f"{stem}-images-idx3-ubyte.gz").read(), np.uint8, offset=16).reshape(-1, 14, 2, 14, 2)
-        labels = np.frombuffer(gzip.open(DEBIAN / f"{stem}-labels-idx1-ubyte.gz").read(), np.uint8, offset=8)
+        raw = np.frombuffer(
+            gzip.open(DEBIAN / f"{stem}-images-idx3-ubyte.gz").read(), np.uint8, offset=16
+        ).reshape(-1, 14, 2, 14, 2)
+        labels = np.frombuffer(
+            gzip.open(DEBIAN / f"{stem}-labels-idx1-ubyte.gz").read(), np.uint8, offset=8
+        )
         arrays[f"{split}_images"] = raw[:count].mean(axis=(2, 4)).round().astype(np.uint8)
         arrays[f"{split}_labels"] = labels[:count]
     np.savez_compressed(HERE / "fashion-mnist.npz", **arrays)
 
 
 def text():
-    """The King James Bible without the verses' numbers, a verse a line, and a byte-pair encoding of its training part."""
+    """The King James Bible without the verses' numbers, a verse a line, and a byte-pair encoding of
+    its training part.
+    """
     if not shutil.which("bible"):
         sys.exit("the command `bible` is missing: apt-get install bible-kjv bible-kjv-text")
-    verses = subprocess.run(["bible", "-f", "gen1:1-rev22:21"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
+    verses = subprocess.run(
+        ["bible", "-f", "gen1:1-rev22:21"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     characters = re.sub(r"^\w+:\d+ ", "", verses, flags=re.MULTILINE)
-    (HERE / "bible-kjv.txt.xz").write_bytes(lzma.compress(characters.encode("ascii"), preset=9 | lzma.PRESET_EXTREME))
+    (HERE / "bible-kjv.txt.xz").write_bytes(
+        lzma.compress(characters.encode("ascii"), preset=9 | lzma.PRESET_EXTREME)
+    )
 
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(vocab_size=2048, show_progress=False)
-    pieces = [characters[at:at + 2000] for at in range(0, len(characters), 2000)]
-    tokenizer.train_from_iterator(["".join(piece for i, piece in enumerate(pieces) if (i + 1) % 20)], trainer)
+    pieces = [characters[at : at + 2000] for at in range(0, len(characters), 2000)]
+    tokenizer.train_from_iterator(
+        ["".join(piece for i, piece in enumerate(pieces) if (i + 1) % 20)], trainer
+    )
     (HERE / "bible-kjv-bpe-2048.json").write_text(tokenizer.to_str(pretty=False))
 
 
@@ -60,15 +79,31 @@ def studies(runs):
 
 ORIGINS = {
     "fashion-mnist.npz": {
-        "command": "python data/make.py images", "licence": "MIT, Copyright 2017 Zalando SE",
-        "origin": "Fashion-MNIST (https://github.com/zalandoresearch/fashion-mnist), from Debian's package dataset-fashion-mnist 0.0~git20200523.55506a9-1",
-        "versions": ["numpy"]},
+        "command": "python data/make.py images",
+        "licence": "MIT, Copyright 2017 Zalando SE",
+        "origin": (
+            "Fashion-MNIST (https://github.com/zalandoresearch/fashion-mnist), from Debian's"
+            " package dataset-fashion-mnist 0.0~git20200523.55506a9-1"
+        ),
+        "versions": ["numpy"],
+    },
     "bible-kjv": {
-        "command": "python data/make.py text", "licence": "public domain (in the United Kingdom printing is reserved to the Crown's patentees)",
-        "origin": "King James Bible, from Debian's package bible-kjv-text 4.38", "versions": ["tokenizers"]},
+        "command": "python data/make.py text",
+        "licence": (
+            "public domain (in the United Kingdom printing is reserved to the Crown's patentees)"
+        ),
+        "origin": "King James Bible, from Debian's package bible-kjv-text 4.38",
+        "versions": ["tokenizers"],
+    },
     "studies/": {
-        "command": "trajhelpers study --all --seeds 3 --jobs 2 --out runs && python data/make.py studies runs", "licence": "MIT, as the book",
-        "origin": "computed by this repository", "versions": ["torch", "numpy"]},
+        "command": (
+            "trajhelpers study --all --seeds 3 --jobs 2 --out runs && python data/make.py studies"
+            " runs"
+        ),
+        "licence": "MIT, as the book",
+        "origin": "computed by this repository",
+        "versions": ["torch", "numpy"],
+    },
 }
 
 
@@ -79,17 +114,31 @@ def manifest():
     files = {}
     for file in sorted(HERE.rglob("*")):
         name = file.relative_to(HERE).as_posix()
-        if not file.is_file() or name in ("manifest.json", "make.py") or name.startswith(".") or "__pycache__" in name:
+        if (
+            not file.is_file()
+            or name in ("manifest.json", "make.py")
+            or name.startswith(".")
+            or "__pycache__" in name
+        ):
             continue
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         if before.get(name, {}).get("sha256") == digest:
             files[name] = before[name]
             continue
         origin = ORIGINS[next(prefix for prefix in ORIGINS if name.startswith(prefix))]
-        made_with = {"python": platform.python_version()} | {package: version(package) for package in origin["versions"]}
-        files[name] = {"sha256": digest, "date": date.today().isoformat(), **origin, "versions": made_with}
+        made_with = {"python": platform.python_version()} | {
+            package: version(package) for package in origin["versions"]
+        }
+        files[name] = {
+            "sha256": digest,
+            "date": date.today().isoformat(),
+            **origin,
+            "versions": made_with,
+        }
     path.write_text(json.dumps({"files": files}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    {"images": images, "text": text, "studies": studies, "manifest": manifest}[sys.argv[1]](*sys.argv[2:])
+    {"images": images, "text": text, "studies": studies, "manifest": manifest}[sys.argv[1]](
+        *sys.argv[2:]
+    )

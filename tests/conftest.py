@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 # Chromium must neither look for updates nor open its sandbox, which root in a container cannot.
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(scope="session")
@@ -17,9 +23,14 @@ def browser():
 
     with sync_playwright() as playwright:
         own = Path(playwright.chromium.executable_path)
-        path = str(own) if own.exists() else shutil.which("chromium") or shutil.which("google-chrome")
+        path = (
+            str(own) if own.exists() else shutil.which("chromium") or shutil.which("google-chrome")
+        )
         if path is None:
-            message = "no browser: `.venv/bin/playwright install chromium`, or install your system's chromium package"
+            message = (
+                "no browser: `.venv/bin/playwright install chromium`, or install your system's"
+                " chromium package"
+            )
             # a machine of one's own may lack a browser; CI may not
             (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
         chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
@@ -29,7 +40,9 @@ def browser():
 
 @pytest.fixture
 def page(browser):
-    """A page on which nothing but this machine answers; `page.trouble` collects what a reader's console would show."""
+    """A page on which nothing but this machine answers; `page.trouble` collects what a reader's
+    console would show.
+    """
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     page = context.new_page()
     page.trouble = []
@@ -42,7 +55,12 @@ def page(browser):
 
     context.route("**/*", route)
     page.on("pageerror", lambda error: page.trouble.append(f"error: {error}"))
-    page.on("console", lambda m: m.type == "error" and page.trouble.append(f"console: {m.text} {m.location.get('url')}"))
+    page.on(
+        "console",
+        lambda m: (
+            m.type == "error" and page.trouble.append(f"console: {m.text} {m.location.get('url')}")
+        ),
+    )
     page.on("response", lambda r: r.status >= 400 and page.trouble.append(f"{r.status}: {r.url}"))
     yield page
     context.close()

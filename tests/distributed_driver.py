@@ -1,8 +1,10 @@
-"""Train by a recipe as `train` does, in each process of torchrun's, and write down hashes of this process's network.
+"""Train by a recipe as `train` does, in each process of torchrun's, and write down hashes of this
+process's network.
 
-Called as ``distributed_driver.py RECIPE.json FOLDER STEP``: goes on with what the folder holds, and stops at the checkpoint of that step (0: nowhere). Writes ``hashes_of_<rank>.json``
-into the folder: ``steps``, of the parameters after each step, and ``evaluated``, of parameters and buffers as they were evaluated.
-"""
+Called as ``distributed_driver.py RECIPE.json FOLDER STEP``: goes on with what the folder holds, and
+stops at the checkpoint of that step (0: nowhere). Writes ``hashes_of_<rank>.json`` into the folder:
+``steps``, of the parameters after each step, and ``evaluated``, of parameters and buffers as they
+were evaluated."""
 
 import hashlib
 import json
@@ -38,5 +40,12 @@ def evaluate_and_hash(run, *arguments):
 if __name__ == "__main__":
     training._Run.take_step, training._Run._evaluate = take_and_hash, evaluate_and_hash
     recipe, folder, stop = Recipe.load(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    training.train(recipe, folder, device="cpu", resume=True, progress=False, on_checkpoint=lambda step, log: step == stop)
+    training.train(
+        recipe,
+        folder,
+        device="cpu",
+        resume=True,
+        progress=False,
+        on_checkpoint=lambda step, log: step == stop,
+    )
     (folder / f"hashes_of_{os.environ.get('RANK', 0)}.json").write_text(json.dumps(hashes))

@@ -1,4 +1,6 @@
-"""Checkpoints as the hub has them: in either format, whole or in shards, as today's torch writes them and as that of 2023 did."""
+"""Checkpoints as the hub has them: in either format, whole or in shards, as today's torch writes
+them and as that of 2023 did.
+"""
 
 import io
 import json
@@ -12,7 +14,9 @@ STEM = {"safetensors": "model", "bin": "pytorch_model"}
 
 
 def whole_numbers(seed, layers=3, hidden=24, vocabulary=50):
-    """A GPT-NeoX-like state dict in float16 whose values are whole and small: all sums of products are exact, in any order."""
+    """A GPT-NeoX-like state dict in float16 whose values are whole and small: all sums of products
+    are exact, in any order.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def some(*shape):
@@ -21,16 +25,28 @@ def whole_numbers(seed, layers=3, hidden=24, vocabulary=50):
     state = {"gpt_neox.embed_in.weight": some(vocabulary, hidden)}
     for layer in range(layers):
         at = f"gpt_neox.layers.{layer}."
-        state |= {at + "attention.bias": torch.ones(1, 1, 64, 64, dtype=torch.uint8), at + "attention.masked_bias": torch.tensor(-1e4).half(),
-                  at + "attention.rotary_emb.inv_freq": torch.ones(3).half()}
-        for name, shape in {"input_layernorm": (hidden,), "attention.query_key_value": (3 * hidden, hidden), "attention.dense": (hidden, hidden),
-                            "mlp.dense_h_to_4h": (4 * hidden, hidden), "mlp.dense_4h_to_h": (hidden, 4 * hidden)}.items():
+        state |= {
+            at + "attention.bias": torch.ones(1, 1, 64, 64, dtype=torch.uint8),
+            at + "attention.masked_bias": torch.tensor(-1e4).half(),
+            at + "attention.rotary_emb.inv_freq": torch.ones(3).half(),
+        }
+        for name, shape in {
+            "input_layernorm": (hidden,),
+            "attention.query_key_value": (3 * hidden, hidden),
+            "attention.dense": (hidden, hidden),
+            "mlp.dense_h_to_4h": (4 * hidden, hidden),
+            "mlp.dense_4h_to_h": (hidden, 4 * hidden),
+        }.items():
             state |= {f"{at}{name}.weight": some(*shape), f"{at}{name}.bias": some(shape[0])}
     return state | {"embed_out.weight": some(vocabulary, hidden)}
 
 
 def parameters(state):
-    return {name: tensor for name, tensor in state.items() if not name.endswith(("attention.bias", "masked_bias", "inv_freq"))}
+    return {
+        name: tensor
+        for name, tensor in state.items()
+        if not name.endswith(("attention.bias", "masked_bias", "inv_freq"))
+    }
 
 
 def save(tensors, path, old=False):
@@ -62,15 +78,23 @@ def saved(tensors, **options):
 
 
 def checkpoint(state, folder, kind="safetensors", shards=1, old=False, config=None):
-    """The files of one revision, by path; with more than one shard, tensor i goes to shard i mod shards."""
+    """The files of one revision, by path; with more than one shard, tensor i goes to shard i mod
+    shards.
+    """
     files, place = {}, {}
     for shard in range(shards):
-        name = f"{STEM[kind]}.{kind}" if shards == 1 else f"{STEM[kind]}-{shard + 1:05d}-of-{shards:05d}.{kind}"
+        name = (
+            f"{STEM[kind]}.{kind}"
+            if shards == 1
+            else f"{STEM[kind]}-{shard + 1:05d}-of-{shards:05d}.{kind}"
+        )
         part = dict(list(state.items())[shard::shards])
         files[name] = save(part, folder / name, old)
-        place |= {tensor: name for tensor in part}
+        place |= dict.fromkeys(part, name)
     if shards > 1:
-        files[f"{STEM[kind]}.{kind}.index.json"] = json.dumps({"metadata": {}, "weight_map": place}).encode()
+        files[f"{STEM[kind]}.{kind}.index.json"] = json.dumps(
+            {"metadata": {}, "weight_map": place}
+        ).encode()
     return files | ({"config.json": json.dumps(config).encode()} if config else {})
 
 
@@ -89,8 +113,12 @@ def products(states, names=None):
     """The oracle: by tensor, K = Θ Θᵀ in whole numbers."""
     found = {}
     for name in names or parameters(states[0]):
-        theta = np.stack([state[name].double().numpy().reshape(-1) for state in states]).astype(np.int64)
-        assert (theta == np.stack([state[name].double().numpy().reshape(-1) for state in states])).all()
+        theta = np.stack([state[name].double().numpy().reshape(-1) for state in states]).astype(
+            np.int64
+        )
+        assert (
+            theta == np.stack([state[name].double().numpy().reshape(-1) for state in states])
+        ).all()
         found[name] = theta @ theta.T
     return found
 

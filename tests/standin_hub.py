@@ -1,8 +1,9 @@
-"""A stand-in for the hub on loopback, for the real client: what the hub answers, in the shapes and with the headers that it answers in.
+"""A stand-in for the hub on loopback, for the real client: what the hub answers, in the shapes and
+with the headers that it answers in.
 
-Files that git-lfs would keep are served from addresses on another host name (`localhost` against `127.0.0.1`), which are signed, can
-expire, and must never see a token. Every request is recorded, and any of them can be made to fail.
-"""
+Files that git-lfs would keep are served from addresses on another host name (`localhost` against
+`127.0.0.1`), which are signed, can expire, and must never see a token. Every request is recorded,
+and any of them can be made to fail."""
 
 import hashlib
 import json
@@ -19,11 +20,23 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 LFS = (".bin", ".safetensors", ".pt", ".h5", ".msgpack", ".ckpt")
-FAULTS = ("503", "429", "short", "elsewhere", "ignore-range", "truncated", "reset", "expired", "html")
+FAULTS = (
+    "503",
+    "429",
+    "short",
+    "elsewhere",
+    "ignore-range",
+    "truncated",
+    "reset",
+    "expired",
+    "html",
+)
 
 
 class Request(NamedTuple):
-    """`kind`: "refs", "info", "tree", "paths", "resolve" (of a file's name on the hub) or "file" (its content, from where resolve points)."""
+    """`kind`: "refs", "info", "tree", "paths", "resolve" (of a file's name on the hub) or "file"
+    (its content, from where resolve points).
+    """
 
     kind: str
     method: str
@@ -43,19 +56,22 @@ class StoredFile(NamedTuple):
     blob: str
 
     def read(self, start, stop):
-        with BytesIO(self.source) if isinstance(self.source, bytes) else open(self.source, "rb") as file:
+        with (
+            BytesIO(self.source) if isinstance(self.source, bytes) else open(self.source, "rb")
+        ) as file:
             file.seek(start)
             return file.read(stop - start)
 
 
 class StandInHub:
-    """`with StandInHub() as hub: hub.add("EleutherAI/pythia-14m", "step0", {"model.safetensors": path})`.
+    """`with StandInHub() as hub: hub.add("EleutherAI/pythia-14m", "step0", {"model.safetensors":
+    path})`.
 
-    `faults(request)` names a fault of FAULTS, or None; it is asked before each answer. Of the hub's own answers, "503", "429" and
-    "reset" can be had, of files' contents all: "short" sends half the bytes and calls them all, "elsewhere" sends bytes of another place and says so,
-    "ignore-range" sends the whole file as 200, "truncated" stops in the middle of the body, "reset" before the answer, "expired" makes an address
-    invalid for good, "html" sends a page.
-    """
+    `faults(request)` names a fault of FAULTS, or None; it is asked before each answer. Of the hub's
+    own answers, "503", "429" and "reset" can be had, of files' contents all: "short" sends half the
+    bytes and calls them all, "elsewhere" sends bytes of another place and says so, "ignore-range"
+    sends the whole file as 200, "truncated" stops in the middle of the body, "reset" before the
+    answer, "expired" makes an address invalid for good, "html" sends a page."""
 
     def __init__(self):
         self.requests, self.faults, self.denied = [], lambda request: None, {}
@@ -68,20 +84,32 @@ class StandInHub:
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.port = self._server.server_address[1]
         self.endpoint = f"http://127.0.0.1:{self.port}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
         return self
 
     def __exit__(self, *_):
         if self._connected:
             from huggingface_hub import close_session
+
             close_session()
         self._server.shutdown()
         self._server.server_close()
 
     def add(self, repo, branch, files, commit=None):
-        """Makes a commit of `files` (path -> bytes or Path) and points the branch at it; earlier commits stay. Returns the commit."""
+        """Makes a commit of `files` (path -> bytes or Path) and points the branch at it; earlier
+        commits stay. Returns the commit.
+        """
         stored = {path: _stored(path, source) for path, source in files.items()}
-        commit = commit or hashlib.sha1(json.dumps([repo, branch, {path: file.sha256 for path, file in stored.items()}]).encode()).hexdigest()
+        commit = (
+            commit
+            or hashlib.sha1(
+                json.dumps(
+                    [repo, branch, {path: file.sha256 for path, file in stored.items()}]
+                ).encode()
+            ).hexdigest()
+        )
         self._branches.setdefault(repo, {})[branch] = commit
         self._commits.setdefault(repo, {})[commit] = stored
         self._blobs.update({file.sha256: file for file in stored.values()})
@@ -100,23 +128,50 @@ class StandInHub:
     @property
     def bytes_sent(self):
         """Of files' contents, web pages and other faults included."""
-        return sum(request.bytes_sent for request in self.requests if request.kind in ("file", "resolve") and request.method == "GET")
+        return sum(
+            request.bytes_sent
+            for request in self.requests
+            if request.kind in ("file", "resolve") and request.method == "GET"
+        )
 
     def environment(self, folder):
         """For a process that is to use this hub."""
-        return {"HF_ENDPOINT": self.endpoint, "HF_HOME": str(folder), "NO_PROXY": "127.0.0.1,localhost", "HF_HUB_DISABLE_TELEMETRY": "1"}
+        return {
+            "HF_ENDPOINT": self.endpoint,
+            "HF_HOME": str(folder),
+            "NO_PROXY": "127.0.0.1,localhost",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+        }
 
     def connect(self, monkeypatch, folder, token=None):
-        """Point this process's client here, whose constants were read at import; its waits are counted in `hub.waits`, not waited."""
+        """Point this process's client here, whose constants were read at import; its waits are
+        counted in `hub.waits`, not waited.
+        """
         from huggingface_hub import close_session, constants
         from huggingface_hub.utils import _http
+
         close_session()
-        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        for name in (
+            "HF_TOKEN",
+            "HUGGING_FACE_HUB_TOKEN",
+            "HF_OIDC_RESOURCE",
+            "HTTP_PROXY",
+            "http_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+        ):
             monkeypatch.delenv(name, raising=False)
         if token:
             monkeypatch.setenv("HF_TOKEN", token)
-        for name, value in {"ENDPOINT": self.endpoint, "HUGGINGFACE_CO_URL_TEMPLATE": self.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
-                            "HF_HUB_CACHE": str(folder / "hub"), "HF_TOKEN_PATH": str(folder / "token"), "HF_HUB_OFFLINE": False}.items():
+        for name, value in {
+            "ENDPOINT": self.endpoint,
+            "HUGGINGFACE_CO_URL_TEMPLATE": (
+                self.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+            ),
+            "HF_HUB_CACHE": str(folder / "hub"),
+            "HF_TOKEN_PATH": str(folder / "token"),
+            "HF_HUB_OFFLINE": False,
+        }.items():
             monkeypatch.setattr(constants, name, value)
         self.waits, self._connected = [], True
         monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=self.waits.append))
@@ -125,14 +180,24 @@ class StandInHub:
 def _stored(path, source):
     content = source if isinstance(source, bytes) else Path(source).read_bytes()
     sha256, lfs = hashlib.sha256(content).hexdigest(), path.endswith(LFS)
-    in_git = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {len(content)}\n".encode() if lfs else content
-    return StoredFile(source, len(content), lfs, sha256, hashlib.sha1(b"blob %d\0" % len(in_git) + in_git).hexdigest())
+    in_git = (
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {len(content)}\n".encode()
+        if lfs
+        else content
+    )
+    return StoredFile(
+        source,
+        len(content),
+        lfs,
+        sha256,
+        hashlib.sha1(b"blob %d\0" % len(in_git) + in_git).hexdigest(),
+    )
 
 
 def _dtypes(file):
     """Parameters by dtype, as the hub counts them in a safetensors file's header."""
     try:
-        length, = struct.unpack("<Q", file.read(0, 8))
+        (length,) = struct.unpack("<Q", file.read(0, 8))
         header = json.loads(file.read(8, 8 + length))
         counts = {}
         for name, tensor in header.items():
@@ -142,7 +207,15 @@ def _dtypes(file):
                     size *= side
                 counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + size
         return counts
-    except (ValueError, struct.error, KeyError, TypeError, AttributeError, OverflowError, MemoryError):
+    except (
+        ValueError,
+        struct.error,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+    ):
         return {}
 
 
@@ -168,16 +241,47 @@ class _Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         path, query = unquote(address.path), parse_qs(address.query)
         sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        routes = [(r"/api/models/(?P<repo>[^/]+/[^/]+)/refs", "refs", self._refs),
-                  (r"/api/models/(?P<repo>[^/]+/[^/]+)/tree/(?P<revision>[^/]+)/?(?P<under>.*)", "tree", self._tree),
-                  (r"/api/models/(?P<repo>[^/]+/[^/]+)/paths-info/(?P<revision>[^/]+)", "paths", self._paths),
-                  (r"/api/models/(?P<repo>[^/]+/[^/]+)(/revision/(?P<revision>.+))?", "info", self._info),
-                  (r"/api/resolve-cache/models/(?P<repo>[^/]+/[^/]+)/(?P<revision>[^/]+)/(?P<file>.+)", "resolve", self._cached),
-                  (r"/files/(?P<sha256>[0-9a-f]{64})", "file", self._file),
-                  (r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)", "resolve", self._resolve)]
-        kind, answer, parts = next(((kind, answer, match.groupdict()) for pattern, kind, answer in routes if (match := re.fullmatch(pattern, path))),
-                                   ("other", lambda query, sent: self._error(404, "NotFound"), {}))
-        self.request_ = Request(kind, self.command, self.path, self.headers.get("Range"), self.headers.get("Host", "").split(":")[0], "Authorization" in self.headers)
+        routes = [
+            (r"/api/models/(?P<repo>[^/]+/[^/]+)/refs", "refs", self._refs),
+            (
+                r"/api/models/(?P<repo>[^/]+/[^/]+)/tree/(?P<revision>[^/]+)/?(?P<under>.*)",
+                "tree",
+                self._tree,
+            ),
+            (
+                r"/api/models/(?P<repo>[^/]+/[^/]+)/paths-info/(?P<revision>[^/]+)",
+                "paths",
+                self._paths,
+            ),
+            (r"/api/models/(?P<repo>[^/]+/[^/]+)(/revision/(?P<revision>.+))?", "info", self._info),
+            (
+                r"/api/resolve-cache/models/(?P<repo>[^/]+/[^/]+)/(?P<revision>[^/]+)/(?P<file>.+)",
+                "resolve",
+                self._cached,
+            ),
+            (r"/files/(?P<sha256>[0-9a-f]{64})", "file", self._file),
+            (
+                r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)",
+                "resolve",
+                self._resolve,
+            ),
+        ]
+        kind, answer, parts = next(
+            (
+                (kind, answer, match.groupdict())
+                for pattern, kind, answer in routes
+                if (match := re.fullmatch(pattern, path))
+            ),
+            ("other", lambda query, sent: self._error(404, "NotFound"), {}),
+        )
+        self.request_ = Request(
+            kind,
+            self.command,
+            self.path,
+            self.headers.get("Range"),
+            self.headers.get("Host", "").split(":")[0],
+            "Authorization" in self.headers,
+        )
         self.status = self.written = 0
         self.fault = self.hub.faults(self.request_)
         assert self.fault is None or self.fault in FAULTS, self.fault
@@ -185,7 +289,9 @@ class _Handler(BaseHTTPRequestHandler):
             if self.fault == "reset":
                 raise _Gone
             if self.fault in ("503", "429"):
-                return self._send(int(self.fault), b"try again", {"Retry-After": self.hub.retry_after})
+                return self._send(
+                    int(self.fault), b"try again", {"Retry-After": self.hub.retry_after}
+                )
             if "repo" in parts and (problem := self._problem(parts["repo"], parts.get("revision"))):
                 return self._error(*problem)
             answer(query=query, sent=sent, **parts)
@@ -203,7 +309,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Before the answer goes out: a client that has it finds it counted."""
         if self.request_:
             with self.hub._lock:
-                self.hub.requests.append(self.request_._replace(status=self.status, bytes_sent=self.written))
+                self.hub.requests.append(
+                    self.request_._replace(status=self.status, bytes_sent=self.written)
+                )
             self.request_ = None
 
     do_HEAD = do_POST = do_GET
@@ -225,39 +333,111 @@ class _Handler(BaseHTTPRequestHandler):
         return self.hub._commits[repo].get(self._commit(repo, revision), {})
 
     def _refs(self, repo, query, sent):
-        branches = [{"name": name, "ref": f"refs/heads/{name}", "targetCommit": commit} for name, commit in self.hub._branches[repo].items()]
+        branches = [
+            {"name": name, "ref": f"refs/heads/{name}", "targetCommit": commit}
+            for name, commit in self.hub._branches[repo].items()
+        ]
         self._json({"branches": branches, "converts": [], "tags": []})
 
     def _info(self, repo, revision, query, sent):
         files = self._files(repo, revision)
-        siblings = [{"rfilename": path} | ({"size": file.size, "blobId": file.blob} if "blobs" in query else {})
-                    | ({"lfs": {"sha256": file.sha256, "size": file.size, "pointerSize": 130}} if "blobs" in query and file.lfs else {}) for path, file in files.items()]
+        siblings = [
+            {"rfilename": path}
+            | ({"size": file.size, "blobId": file.blob} if "blobs" in query else {})
+            | (
+                {"lfs": {"sha256": file.sha256, "size": file.size, "pointerSize": 130}}
+                if "blobs" in query and file.lfs
+                else {}
+            )
+            for path, file in files.items()
+        ]
         counts = _dtypes(files["model.safetensors"]) if "model.safetensors" in files else {}
-        self._json({"_id": "0", "id": repo, "modelId": repo, "sha": self._commit(repo, revision), "private": False, "gated": False, "disabled": False, "tags": [], "siblings": siblings}
-                   | ({"safetensors": {"parameters": counts, "total": sum(counts.values())}} if counts else {}))
+        self._json(
+            {
+                "_id": "0",
+                "id": repo,
+                "modelId": repo,
+                "sha": self._commit(repo, revision),
+                "private": False,
+                "gated": False,
+                "disabled": False,
+                "tags": [],
+                "siblings": siblings,
+            }
+            | (
+                {"safetensors": {"parameters": counts, "total": sum(counts.values())}}
+                if counts
+                else {}
+            )
+        )
 
     def _tree(self, repo, revision, under, query, sent):
-        self._json([_entry(path, file) for path, file in self._files(repo, revision).items() if path.startswith(under)])
+        self._json(
+            [
+                _entry(path, file)
+                for path, file in self._files(repo, revision).items()
+                if path.startswith(under)
+            ]
+        )
 
     def _paths(self, repo, revision, query, sent):
-        wanted = json.loads(sent)["paths"] if self.headers.get("Content-Type", "").startswith("application/json") else parse_qs(sent.decode()).get("paths", [])
-        self._json([_entry(path, file) for path, file in self._files(repo, revision).items() if path in wanted])
+        wanted = (
+            json.loads(sent)["paths"]
+            if self.headers.get("Content-Type", "").startswith("application/json")
+            else parse_qs(sent.decode()).get("paths", [])
+        )
+        self._json(
+            [
+                _entry(path, file)
+                for path, file in self._files(repo, revision).items()
+                if path in wanted
+            ]
+        )
 
     def _resolve(self, repo, revision, file, query, sent):
         stored = self._files(repo, revision).get(file)
         if stored is None:
-            return self._error(404, "EntryNotFound", {"X-Repo-Commit": self._commit(repo, revision)})
+            return self._error(
+                404, "EntryNotFound", {"X-Repo-Commit": self._commit(repo, revision)}
+            )
         commit = self._commit(repo, revision)
         if not stored.lfs:
-            return self._send(307, b"", {"X-Repo-Commit": commit, "Location": f"/api/resolve-cache/models/{repo}/{commit}/{quote(file, safe='')}"})
+            return self._send(
+                307,
+                b"",
+                {
+                    "X-Repo-Commit": commit,
+                    "Location": f"/api/resolve-cache/models/{repo}/{commit}/{quote(file, safe='')}",
+                },
+            )
         with self.hub._lock:
-            signature = hashlib.sha1(f"{len(self.hub.requests)} {len(self.hub._signatures)} {file} {commit}".encode()).hexdigest()
+            signature = hashlib.sha1(
+                f"{len(self.hub.requests)} {len(self.hub._signatures)} {file} {commit}".encode()
+            ).hexdigest()
             self.hub._signatures.add(signature)
-        self._send(302, b"", {"X-Repo-Commit": commit, "ETag": f'"{stored.blob}"', "X-Linked-Size": str(stored.size), "X-Linked-ETag": f'"{stored.sha256}"', "Accept-Ranges": "bytes",
-                              "Location": f"http://localhost:{self.hub.port}/files/{stored.sha256}?Expires=3600&Signature={signature}"})
+        self._send(
+            302,
+            b"",
+            {
+                "X-Repo-Commit": commit,
+                "ETag": f'"{stored.blob}"',
+                "X-Linked-Size": str(stored.size),
+                "X-Linked-ETag": f'"{stored.sha256}"',
+                "Accept-Ranges": "bytes",
+                "Location": (
+                    f"http://localhost:{self.hub.port}/files/{stored.sha256}?Expires=3600&Signature={signature}"
+                ),
+            },
+        )
 
     def _cached(self, repo, revision, file, query, sent):
-        self._content(self._files(repo, revision)[unquote(file)], {"X-Repo-Commit": revision, "ETag": f'"{self._files(repo, revision)[unquote(file)].blob}"'})
+        self._content(
+            self._files(repo, revision)[unquote(file)],
+            {
+                "X-Repo-Commit": revision,
+                "ETag": f'"{self._files(repo, revision)[unquote(file)].blob}"',
+            },
+        )
 
     # ---- files' contents ----
 
@@ -266,25 +446,37 @@ class _Handler(BaseHTTPRequestHandler):
         if self.fault == "expired":
             self.hub._signatures.discard(signature)
         if signature not in self.hub._signatures:
-            return self._send(403, b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>", {"Content-Type": "application/xml"})
+            return self._send(
+                403,
+                b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>",
+                {"Content-Type": "application/xml"},
+            )
         self._content(self.hub._blobs[sha256], {"ETag": f'"{sha256}"'})
 
     def _content(self, file, headers):
         if self.fault == "html":
-            return self._send(200, b"<!DOCTYPE html><html><body>Sign in to the network</body></html>", {"Content-Type": "text/html"})
+            return self._send(
+                200,
+                b"<!DOCTYPE html><html><body>Sign in to the network</body></html>",
+                {"Content-Type": "text/html"},
+            )
         match = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range") or "")
         headers |= {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
         if not match or self.fault == "ignore-range":
             return self._send(200, file.read(0, file.size), headers)
         first, last = match.groups()
-        start, stop = (max(file.size - int(last), 0), file.size) if not first else (int(first), min(int(last or file.size) + 1, file.size))
+        start, stop = (
+            (max(file.size - int(last), 0), file.size)
+            if not first
+            else (int(first), min(int(last or file.size) + 1, file.size))
+        )
         if start >= stop:
             return self._send(416, b"", {"Content-Range": f"bytes */{file.size}"})
         if self.fault == "elsewhere":
             start, stop = (start - 1, stop - 1) if start else (start + 1, stop + 1)
         body = file.read(start, stop)
         if self.fault == "short":
-            body = body[:len(body) // 2]
+            body = body[: len(body) // 2]
         self._send(206, body, headers | {"Content-Range": f"bytes {start}-{stop - 1}/{file.size}"})
 
     # ---- answers ----
@@ -293,10 +485,21 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
     def _error(self, status, code, headers=None, **_):
-        self._send(status, json.dumps({"error": code}).encode(), {"X-Error-Code": code, "X-Error-Message": code, "Content-Type": "application/json"} | (headers or {}))
+        self._send(
+            status,
+            json.dumps({"error": code}).encode(),
+            {"X-Error-Code": code, "X-Error-Message": code, "Content-Type": "application/json"}
+            | (headers or {}),
+        )
 
     def _send(self, status, body, headers):
-        goes_out = b"" if self.command == "HEAD" else body[:len(body) // 2] if self.fault == "truncated" else body
+        goes_out = (
+            b""
+            if self.command == "HEAD"
+            else body[: len(body) // 2]
+            if self.fault == "truncated"
+            else body
+        )
         self.status, self.written = status, len(goes_out)
         self._record()
         self.send_response(status)
@@ -309,4 +512,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _entry(path, file):
-    return {"type": "file", "path": path, "size": file.size, "oid": file.blob} | ({"lfs": {"oid": file.sha256, "size": file.size, "pointerSize": 130}} if file.lfs else {})
+    return {"type": "file", "path": path, "size": file.size, "oid": file.blob} | (
+        {"lfs": {"oid": file.sha256, "size": file.size, "pointerSize": 130}} if file.lfs else {}
+    )

@@ -1,11 +1,14 @@
-"""The accuracy table: largest absolute error of a cosine against the dense oracle, for every origin on every hard trajectory.
+"""The accuracy table: largest absolute error of a cosine against the dense oracle, for every origin
+on every hard trajectory.
 
-Where the tolerances come from, with eps = 1.1e-16 and entries of U wrong by about sqrt(p) * eps relative to ||d_s|| ||d_t||:
+Where the tolerances come from, with eps = 1.1e-16 and entries of U wrong by about sqrt(p) * eps
+relative to ||d_s|| ||d_t||:
 
-* A cosine of C_tau divides sums of up to n^2 = 3,600 entries of U by two lengths. As long as the path is a few times the distances,
-  nothing cancels: some 1e-14. Asked: 1e-12.
-* On the orbit the nearest pairs are 1e-3 radii apart while the sums run over entries of size 1 to 4: n * few eps / 1e-6, that is
-  1e-9 or so for the worst pair. Asked: 1e-7. With products in float32 (6e-8) the same quotient is of order one.
+* A cosine of C_tau divides sums of up to n^2 = 3,600 entries of U by two lengths. As long as the
+  path is a few times the distances, nothing cancels: some 1e-14. Asked: 1e-12.
+* On the orbit the nearest pairs are 1e-3 radii apart while the sums run over entries of size 1 to
+  4: n * few eps / 1e-6, that is 1e-9 or so for the worst pair. Asked: 1e-7. With products in
+  float32 (6e-8) the same quotient is of order one.
 * In float32 each entry of U is wrong by less than 6e-8 relative to its two lengths. Asked: 1e-6.
 """
 
@@ -14,12 +17,12 @@ import sys
 import warnings
 
 import numpy as np
+import oracle
 import pytest
 from threadpoolctl import threadpool_limits
-
-import oracle
-import trajhelpers as th
 from trajectories import ACCURACY_TABLE, N, orbit, random_walk, shrinking_float32
+
+import trajhelpers as th
 
 P = 100_000
 EASY = [name for name in ACCURACY_TABLE if name != "orbit"]
@@ -29,14 +32,18 @@ EASY = [name for name in ACCURACY_TABLE if name != "orbit"]
 def truth(name):
     states = ACCURACY_TABLE[name](P)
     theta = oracle.flat(states)
-    with threadpool_limits(1):  # two threads of BLAS that wait for each other on a busy machine take a hundred times as long
+    # two threads of BLAS that wait for each other on a busy machine take a hundred times as long
+    with threadpool_limits(1):
         maps = {origin: oracle.cosine(theta, origin) for origin in [None, *range(N)]}
     return states, theta, maps, oracle.angle_cosines(theta)
 
 
 def worst_map_error(kernel, maps):
     """Largest error over C and all C_tau, with the origin where it happens."""
-    errors = {origin: np.max(np.abs(kernel.cosine(origin=origin) - expected)) for origin, expected in maps.items()}
+    errors = {
+        origin: np.max(np.abs(kernel.cosine(origin=origin) - expected))
+        for origin, expected in maps.items()
+    }
     assert all(np.isfinite(error) for error in errors.values()), "NaN in a map"
     return max((error, str(origin)) for origin, error in errors.items())
 
@@ -62,7 +69,11 @@ def by_torch(states, precision):
     module = sys.modules["trajhelpers.gram"]
     trajectory = th.open_trajectory(states)
     segments = list(module._segments(trajectory, None).values())
-    return th.TrajectoryKernel(module._on_accelerator(trajectory, segments, precision, Silent(), "cpu"), names=trajectory.names, precision=precision)
+    return th.TrajectoryKernel(
+        module._on_accelerator(trajectory, segments, precision, Silent(), "cpu"),
+        names=trajectory.names,
+        precision=precision,
+    )
 
 
 def run(name, precision):
@@ -107,7 +118,9 @@ def test_float32_warns_on_the_orbit_and_is_wrong_there():
 
 
 def test_short_updates_are_not_lost_in_long_ones():
-    """What the kernel is for: K in float64 and differences afterwards has no digit left of the last updates."""
+    """What the kernel is for: K in float64 and differences afterwards has no digit left of the last
+    updates.
+    """
     theta = oracle.flat(shrinking_float32(P))
     K = theta @ theta.T
     lengths_from_K = K[-1, -1] - 2 * K[-1, -2] + K[-2, -2]
@@ -120,7 +133,9 @@ def test_the_torch_backend(name):
     states = ACCURACY_TABLE[name](20_000)
     theta = oracle.flat(states)
     maps = {origin: oracle.cosine(theta, origin) for origin in (None, 0, 1, 30, N - 1)}
-    assert worst_map_error(by_torch(states, "float64"), maps)[0] <= (1e-7 if name == "orbit" else 1e-12)
+    assert worst_map_error(by_torch(states, "float64"), maps)[0] <= (
+        1e-7 if name == "orbit" else 1e-12
+    )
     if name != "orbit":
         assert worst_map_error(by_torch(states, "float32"), maps)[0] <= 1e-6
 

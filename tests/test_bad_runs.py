@@ -1,17 +1,19 @@
-"""Checkpoints that are sound files but no trajectory: not finite, not of one network, too few, repeated."""
+"""Checkpoints that are sound files but no trajectory: not finite, not of one network, too few,
+repeated.
+"""
 
 import re
 
 import numpy as np
+import oracle
 import pytest
 import torch
-
-import oracle
-import trajhelpers as th
 from test_hostile_files import compute, refused, run_of, state, write
 
+import trajhelpers as th
 
 # NaN and inf
+
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
@@ -31,7 +33,9 @@ def test_skipping_what_is_not_finite(tmp_path, steps, dtype):
     for step in (10, 20, 30, 40):
         tensors = {name: tensor.to(dtype) for name, tensor in state(step).items()}
         if step in steps:
-            tensors["b.bias" if step < 30 else "a.weight"].view(-1)[-1] = float("nan") if step % 20 else float("inf")
+            tensors["b.bias" if step < 30 else "a.weight"].view(-1)[-1] = (
+                float("nan") if step % 20 else float("inf")
+            )
         else:
             states[step] = tensors
         write(tmp_path / f"epoch_{step}.safetensors", tensors)
@@ -56,7 +60,10 @@ def test_skipping_leaves_at_least_two(tmp_path):
 
 def test_nan_in_what_is_left_out_does_not_matter(tmp_path):
     for step in (1, 2):
-        write(tmp_path / f"epoch_{step}.pt", state(step, **{"bn.running_mean": torch.tensor([float("nan")])}))
+        write(
+            tmp_path / f"epoch_{step}.pt",
+            state(step, **{"bn.running_mean": torch.tensor([float("nan")])}),
+        )
     assert compute(tmp_path).n == 2
 
 
@@ -68,10 +75,18 @@ def test_nonfinite_takes_two_values(tmp_path):
 
 # Checkpoints that do not fit together
 
+
 def test_a_shape_that_differs(tmp_path):
     paths = run_of(tmp_path)
     write(paths[2], {**state(3), "a.weight": torch.ones(40, 31)})
-    refused(tmp_path, th.LayoutError, r"epoch_3\.pt", r"a\.weight", r"40,? ?[x×]?,? ?30", r"40,? ?[x×]?,? ?31")
+    refused(
+        tmp_path,
+        th.LayoutError,
+        r"epoch_3\.pt",
+        r"a\.weight",
+        r"40,? ?[x×]?,? ?30",
+        r"40,? ?[x×]?,? ?31",
+    )
 
 
 def test_a_transposed_tensor_differs_although_its_size_does_not(tmp_path):
@@ -108,11 +123,17 @@ def test_a_name_that_differs_between_runs(tmp_path):
 
 def test_nothing_but_buffers(tmp_path):
     for step in (1, 2):
-        write(tmp_path / f"epoch_{step}.pt", {"bn.num_batches_tracked": torch.tensor(step), "bn.running_mean": torch.ones(3)})
+        write(
+            tmp_path / f"epoch_{step}.pt",
+            {"bn.num_batches_tracked": torch.tensor(step), "bn.running_mean": torch.ones(3)},
+        )
     refused(tmp_path, th.LayoutError)
 
 
-@pytest.mark.parametrize("content", [torch.ones(3), [torch.ones(3)], {"lr": 0.1}, {}, {"epoch": 3, "optimizer": {"state": {}}}])
+@pytest.mark.parametrize(
+    "content",
+    [torch.ones(3), [torch.ones(3)], {"lr": 0.1}, {}, {"epoch": 3, "optimizer": {"state": {}}}],
+)
 def test_a_file_without_a_state_dict(tmp_path, content):
     for step in (1, 2):
         torch.save(content, tmp_path / f"epoch_{step}.pt")
@@ -128,6 +149,7 @@ def test_finite_but_too_large_for_the_products():
 
 
 # Too few, too many
+
 
 def test_an_empty_folder(tmp_path):
     refused(tmp_path, th.StepError, re.escape(tmp_path.name))
@@ -178,6 +200,7 @@ def test_distributed_checkpoints_name_the_converter(tmp_path):
 
 # Checkpoints that repeat
 
+
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
 def test_identical_neighbours_warn_and_name_the_steps(tmp_path, suffix):
     run_of(tmp_path, suffix, steps=(10, 20, 30))
@@ -185,7 +208,9 @@ def test_identical_neighbours_warn_and_name_the_steps(tmp_path, suffix):
     with pytest.warns(th.TrajectoryWarning) as caught:
         kernel = compute(tmp_path)
     text = " ".join(str(w.message) for w in caught)
-    assert re.search(r"\b20\b", text) and re.search(r"\b25\b", text) and not re.search(r"\b30\b", text)
+    assert (
+        re.search(r"\b20\b", text) and re.search(r"\b25\b", text) and not re.search(r"\b30\b", text)
+    )
     assert list(kernel.steps) == [10, 20, 25, 30]
 
 
@@ -196,4 +221,6 @@ def test_identical_checkpoints_far_apart_warn_too(tmp_path):
     with pytest.warns(th.TrajectoryWarning) as caught:
         compute(tmp_path)
     text = " ".join(str(w.message) for w in caught)
-    assert re.search(r"\b10\b", text) and re.search(r"\b40\b", text) and not re.search(r"\b30\b", text)
+    assert (
+        re.search(r"\b10\b", text) and re.search(r"\b40\b", text) and not re.search(r"\b30\b", text)
+    )

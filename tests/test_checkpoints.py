@@ -3,18 +3,22 @@
 import json
 
 import numpy as np
+import oracle
 import pytest
 import torch
 from safetensors.torch import save_file
 
-import oracle
 import trajhelpers as th
 from trajhelpers.__main__ import main
 
 
 def state(value, **more):
     """A state dict that tells its checkpoint: every entry is near `value`."""
-    return {"a.weight": torch.full((2, 3), float(value)) + torch.arange(6.0).reshape(2, 3), "a.bias": torch.full((2,), float(value) ** 2), **more}
+    return {
+        "a.weight": torch.full((2, 3), float(value)) + torch.arange(6.0).reshape(2, 3),
+        "a.bias": torch.full((2,), float(value) ** 2),
+        **more,
+    }
 
 
 def write(path, tensors, legacy=False):
@@ -33,14 +37,27 @@ def check(source, states, **options):
     """The kernel of what was opened is the oracle's on the states that were written."""
     kernel = kernel_of(source, **options)
     expected = oracle.gram(oracle.flat(states))
-    np.testing.assert_allclose(kernel.gram(), expected, rtol=0, atol=1e-12 * np.max(np.abs(expected)))
+    np.testing.assert_allclose(
+        kernel.gram(), expected, rtol=0, atol=1e-12 * np.max(np.abs(expected))
+    )
     return kernel
 
 
 # Formats and content
 
-@pytest.mark.parametrize("suffix, legacy", [
-    ("pt", False), ("pth", False), ("ckpt", False), ("bin", False), ("pt", True), ("bin", True), ("safetensors", False)])
+
+@pytest.mark.parametrize(
+    "suffix, legacy",
+    [
+        ("pt", False),
+        ("pth", False),
+        ("ckpt", False),
+        ("bin", False),
+        ("pt", True),
+        ("bin", True),
+        ("safetensors", False),
+    ],
+)
 def test_formats(tmp_path, suffix, legacy):
     for step in (1, 2, 3):
         write(tmp_path / f"epoch_{step}.{suffix}", state(step), legacy)
@@ -48,15 +65,31 @@ def test_formats(tmp_path, suffix, legacy):
 
 
 def test_formats_mixed_in_one_run(tmp_path):
-    for step, (suffix, legacy) in enumerate([("pt", False), ("bin", True), ("safetensors", False), ("ckpt", False)]):
+    for step, (suffix, legacy) in enumerate(
+        [("pt", False), ("bin", True), ("safetensors", False), ("ckpt", False)]
+    ):
         write(tmp_path / f"epoch_{step}.{suffix}", state(step), legacy)
     check(tmp_path, [state(step) for step in range(4)])
 
 
-@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "module", "net", "model_state", "params", "backbone"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "state_dict",
+        "model_state_dict",
+        "model",
+        "module",
+        "net",
+        "model_state",
+        "params",
+        "backbone",
+    ],
+)
 @pytest.mark.parametrize("legacy", [False, True])
 def test_nested_in_a_training_checkpoint(tmp_path, key, legacy):
-    """Real optimizer states: Adam's moments have the parameters' shapes and must not be mistaken for them."""
+    """Real optimizer states: Adam's moments have the parameters' shapes and must not be mistaken
+    for them.
+    """
     states = []
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
     optimizer = torch.optim.AdamW(model.parameters())
@@ -64,17 +97,34 @@ def test_nested_in_a_training_checkpoint(tmp_path, key, legacy):
         optimizer.zero_grad()
         model(torch.randn(5, 3)).square().sum().backward()
         optimizer.step()
-        states.append({name: tensor.detach().clone() for name, tensor in model.state_dict().items()})
-        write(tmp_path / f"epoch_{epoch}.ckpt", {
-            "epoch": epoch, key: model.state_dict(), "optimizer_state_dict": optimizer.state_dict(), "loss": 0.5,
-            "rng": torch.get_rng_state(), "best": torch.tensor(0.25), "history": [1.0, 2.0], "args": {"lr": 0.1}}, legacy)
+        states.append(
+            {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        )
+        write(
+            tmp_path / f"epoch_{epoch}.ckpt",
+            {
+                "epoch": epoch,
+                key: model.state_dict(),
+                "optimizer_state_dict": optimizer.state_dict(),
+                "loss": 0.5,
+                "rng": torch.get_rng_state(),
+                "best": torch.tensor(0.25),
+                "history": [1.0, 2.0],
+                "args": {"lr": 0.1},
+            },
+            legacy,
+        )
     kernel = check(tmp_path, states)
     assert kernel.p == 3 * 4 + 4 + 4 * 2 + 2
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."])
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."]
+)
 def test_prefixes_fall_away(tmp_path, prefix):
-    """Also when only some of the checkpoints were written under DistributedDataParallel or torch.compile."""
+    """Also when only some of the checkpoints were written under DistributedDataParallel or
+    torch.compile.
+    """
     write(tmp_path / "epoch_1.pt", state(1))
     write(tmp_path / "epoch_2.pt", {prefix + name: tensor for name, tensor in state(2).items()})
     trajectory = th.open_trajectory(tmp_path)
@@ -83,19 +133,27 @@ def test_prefixes_fall_away(tmp_path, prefix):
 
 
 BUFFERS = {
-    "bn.running_mean": torch.ones(2), "bn.running_var": torch.ones(2), "bn.num_batches_tracked": torch.tensor(7),
-    "position_ids": torch.arange(4), "mask": torch.ones(3, dtype=torch.bool)}
+    "bn.running_mean": torch.ones(2),
+    "bn.running_var": torch.ones(2),
+    "bn.num_batches_tracked": torch.tensor(7),
+    "position_ids": torch.arange(4),
+    "mask": torch.ones(3, dtype=torch.bool),
+}
 NEOX_BUFFERS = {
     "gpt_neox.layers.0.attention.bias": torch.ones(1, 1, 4, 4, dtype=torch.bool),
     "gpt_neox.layers.1.attention.bias": torch.ones(1, 1, 4, 4),  # as a float: by name
     "gpt_neox.layers.0.attention.masked_bias": torch.tensor(-1e9),
-    "gpt_neox.layers.0.attention.rotary_emb.inv_freq": torch.ones(2)}
+    "gpt_neox.layers.0.attention.rotary_emb.inv_freq": torch.ones(2),
+}
 
 
 @pytest.mark.parametrize("buffers", [BUFFERS, NEOX_BUFFERS], ids=["batch norm", "gpt-neox"])
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
 def test_buffers_are_left_out_and_named(tmp_path, buffers, suffix):
-    kept = {"gpt_neox.layers.0.attention.dense.bias": torch.ones(2), "gpt_neox.layers.0.attention.query_key_value.bias": torch.ones(3)}
+    kept = {
+        "gpt_neox.layers.0.attention.dense.bias": torch.ones(2),
+        "gpt_neox.layers.0.attention.query_key_value.bias": torch.ones(3),
+    }
     for step in (1, 2):
         write(tmp_path / f"epoch_{step}.{suffix}", state(step, **kept, **buffers))
     trajectory = th.open_trajectory(tmp_path)
@@ -132,7 +190,10 @@ def test_integer_tensors_of_a_quantized_network_do_not_count(tmp_path):
 def test_tied_tensors_count_once(tmp_path):
     for step in (1, 2):
         embedding = torch.full((4, 2), float(step))
-        write(tmp_path / f"epoch_{step}.pt", {"embed.weight": embedding, "head.weight": embedding, "out.bias": torch.ones(1)})
+        write(
+            tmp_path / f"epoch_{step}.pt",
+            {"embed.weight": embedding, "head.weight": embedding, "out.bias": torch.ones(1)},
+        )
     trajectory = th.open_trajectory(tmp_path)
     assert trajectory.p == 9
     states = [torch.load(tmp_path / f"epoch_{step}.pt", weights_only=True) for step in (1, 2)]
@@ -159,9 +220,16 @@ def strided(step):
     """Tensors whose memory is not in their order of elements: the flat order is the logical one."""
     base = torch.arange(24.0).reshape(2, 3, 4) * step + 1
     return {
-        "channels_last": torch.arange(48.0).reshape(2, 2, 3, 4).mul(step).to(memory_format=torch.channels_last),
-        "transposed": base.permute(2, 0, 1), "every_other": base[:, :, ::2], "expanded": torch.tensor([float(step)]).expand(5),
-        "offset": torch.arange(9.0)[4:] + step, "scalar": torch.tensor(float(step)), "empty": torch.empty(0, 3)}
+        "channels_last": (
+            torch.arange(48.0).reshape(2, 2, 3, 4).mul(step).to(memory_format=torch.channels_last)
+        ),
+        "transposed": base.permute(2, 0, 1),
+        "every_other": base[:, :, ::2],
+        "expanded": torch.tensor([float(step)]).expand(5),
+        "offset": torch.arange(9.0)[4:] + step,
+        "scalar": torch.tensor(float(step)),
+        "empty": torch.empty(0, 3),
+    }
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -173,7 +241,10 @@ def test_views_and_memory_formats(tmp_path, legacy):
     check([strided(step) for step in (1, 2, 3)], [strided(step) for step in (1, 2, 3)])
     # in the logical order of elements, so that contiguous and strided checkpoints of one run agree
     (tmp_path / "epoch_2.pt").unlink()
-    write(tmp_path / "epoch_2.safetensors", {name: tensor.contiguous() for name, tensor in strided(2).items()})
+    write(
+        tmp_path / "epoch_2.safetensors",
+        {name: tensor.contiguous() for name, tensor in strided(2).items()},
+    )
     check(tmp_path, [strided(step) for step in (1, 2, 3)])
 
 
@@ -181,18 +252,37 @@ def test_views_and_memory_formats(tmp_path, legacy):
 def test_a_precision_for_each_tensor(tmp_path, suffix):
     """Mixed within a checkpoint, the same in all: nothing to warn of (warnings are errors here)."""
     generator = torch.Generator().manual_seed(0)
-    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "fp64": torch.float64}
-    states = [{name: torch.randn(5, generator=generator, dtype=torch.float64).to(kind) for name, kind in kinds.items()} for _ in range(3)]
+    kinds = {
+        "bf16": torch.bfloat16,
+        "fp16": torch.float16,
+        "fp32": torch.float32,
+        "fp64": torch.float64,
+    }
+    states = [
+        {
+            name: torch.randn(5, generator=generator, dtype=torch.float64).to(kind)
+            for name, kind in kinds.items()
+        }
+        for _ in range(3)
+    ]
     for step, tensors in enumerate(states):
         write(tmp_path / f"epoch_{step}.{suffix}", tensors)
     trajectory = th.open_trajectory(tmp_path)
-    assert trajectory.dtypes == {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64"}
+    assert trajectory.dtypes == {
+        "bf16": "bfloat16",
+        "fp16": "float16",
+        "fp32": "float32",
+        "fp64": "float64",
+    }
     check(tmp_path, states)
 
 
 def test_a_precision_that_changes_warns_once_and_is_exact(tmp_path):
     kinds = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
-    states = [{name: (tensor / 3).to(kind) for name, tensor in state(step).items()} for step, kind in enumerate(kinds)]
+    states = [
+        {name: (tensor / 3).to(kind) for name, tensor in state(step).items()}
+        for step, kind in enumerate(kinds)
+    ]
     for step, tensors in enumerate(states):
         write(tmp_path / f"epoch_{step}.pt", tensors)
     with pytest.warns(th.TrajectoryWarning) as caught:
@@ -201,7 +291,10 @@ def test_a_precision_that_changes_warns_once_and_is_exact(tmp_path):
 
 
 def test_large_float16_values_do_not_overflow(tmp_path):
-    states = [{"w": torch.full((3,), value, dtype=torch.float16)} for value in (65504.0, -65504.0, 60000.0)]
+    states = [
+        {"w": torch.full((3,), value, dtype=torch.float16)}
+        for value in (65504.0, -65504.0, 60000.0)
+    ]
     for step, tensors in enumerate(states):
         write(tmp_path / f"epoch_{step}.safetensors", tensors)
     check(tmp_path, states)
@@ -210,13 +303,17 @@ def test_large_float16_values_do_not_overflow(tmp_path):
 def test_two_networks_in_one_file_are_not_guessed_between(tmp_path):
     """With a loss beside them, which is a tensor but no parameter."""
     for epoch in (1, 2):
-        write(tmp_path / f"epoch_{epoch}.pt", {"generator": state(epoch), "discriminator": state(9), "loss": torch.tensor(0.5)})
+        write(
+            tmp_path / f"epoch_{epoch}.pt",
+            {"generator": state(epoch), "discriminator": state(9), "loss": torch.tensor(0.5)},
+        )
     with pytest.raises(th.TrajectoryError) as caught:
         th.open_trajectory(tmp_path)
     assert "generator" in str(caught.value) and "discriminator" in str(caught.value)
 
 
 # State dicts and modules in memory
+
 
 class Net(torch.nn.Module):
     def __init__(self, seed):
@@ -265,7 +362,10 @@ def test_read_gives_segments_of_all_checkpoints(tmp_path):
         write(tmp_path / f"epoch_{step}.pt", tensors)
     trajectory = th.open_trajectory(tmp_path)
     found = np.asarray(trajectory.read([("a.weight", 1, 4), ("a.bias", 0, 2), ("a.weight", 5, 6)]))
-    expected = [np.r_[s["a.weight"].reshape(-1)[1:4], s["a.bias"], s["a.weight"].reshape(-1)[5:]] for s in states]
+    expected = [
+        np.r_[s["a.weight"].reshape(-1)[1:4], s["a.bias"], s["a.weight"].reshape(-1)[5:]]
+        for s in states
+    ]
     assert found.shape == (3, 6) and found.dtype == np.float64
     np.testing.assert_array_equal(found, expected)
     assert trajectory.shapes == {"a.weight": (2, 3), "a.bias": (2,)}
@@ -273,14 +373,25 @@ def test_read_gives_segments_of_all_checkpoints(tmp_path):
 
 # The whole way, through the command line
 
+
 @pytest.mark.parametrize("first", ["epoch_init.pt", None])
 def test_a_folder_of_epochs_through_the_command_line(tmp_path, first, capsys):
-    """250 epochs of tiny files and their initialization, or the epochs alone: no flag, and the oracle's numbers."""
+    """250 epochs of tiny files and their initialization, or the epochs alone: no flag, and the
+    oracle's numbers.
+    """
     rng = np.random.default_rng(0)
-    theta = np.cumsum(rng.standard_normal((251, 42)) * np.linspace(1, 0.01, 251)[:, None], axis=0).astype(np.float32)
+    theta = np.cumsum(
+        rng.standard_normal((251, 42)) * np.linspace(1, 0.01, 251)[:, None], axis=0
+    ).astype(np.float32)
     names = ["epoch_init.pt"] + [f"epoch_{epoch}.pt" for epoch in range(1, 251)]
-    states = [{"fc.weight": torch.from_numpy(row[:36].reshape(6, 6)), "fc.bias": torch.from_numpy(row[36:])} for row in theta]
-    pairs = list(zip(names, states))[0 if first else 1:]
+    states = [
+        {
+            "fc.weight": torch.from_numpy(row[:36].reshape(6, 6)),
+            "fc.bias": torch.from_numpy(row[36:]),
+        }
+        for row in theta
+    ]
+    pairs = list(zip(names, states))[0 if first else 1 :]
     folder, out = tmp_path / "run", tmp_path / "run.npz"
     for name, tensors in reversed(pairs):
         write(folder / name, tensors)
@@ -294,16 +405,24 @@ def test_a_folder_of_epochs_through_the_command_line(tmp_path, first, capsys):
     assert abs(found["mds"] - oracle.mds(expected)) < 1e-12
     assert abs(found["relative_mds"] - oracle.mds(expected, 0)) < 1e-12
     for series, cosines in oracle.angle_cosines(expected).items():
-        np.testing.assert_allclose(np.cos(np.radians(found["angles"][series])), cosines, rtol=0, atol=1e-12, err_msg=series)
+        np.testing.assert_allclose(
+            np.cos(np.radians(found["angles"][series])), cosines, rtol=0, atol=1e-12, err_msg=series
+        )
     for series, values in oracle.norms(expected).items():
         np.testing.assert_allclose(found["norms"][series], values, rtol=1e-12, err_msg=series)
     for name, values in oracle.spectra(expected).items():
-        np.testing.assert_allclose(found["spectra"][name], values, rtol=0, atol=1e-12 * values[0], err_msg=name)
+        np.testing.assert_allclose(
+            found["spectra"][name], values, rtol=0, atol=1e-12 * values[0], err_msg=name
+        )
 
 
 def test_a_part_of_a_permuted_tensor_is_refused(tmp_path):
-    """Elements 0:9 of a channels_last file are not those of the flattened tensor: whole is fine, a part would be silently wrong."""
-    states = [{"w": torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last)} for _ in range(3)]
+    """Elements 0:9 of a channels_last file are not those of the flattened tensor: whole is fine, a
+    part would be silently wrong.
+    """
+    states = [
+        {"w": torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last)} for _ in range(3)
+    ]
     for step, state in enumerate(states):
         torch.save(state, tmp_path / f"step_{step}.pt")
     trajectory = th.open_trajectory(tmp_path)
@@ -316,6 +435,9 @@ def test_a_part_of_a_permuted_tensor_is_refused(tmp_path):
 @pytest.mark.filterwarnings("ignore:Validating sparse")
 def test_sparse_tensors_in_a_file_are_refused_by_name(tmp_path):
     for step in (1, 2):
-        torch.save({"w": torch.ones(3), "embedding": torch.eye(3).to_sparse()}, tmp_path / f"step_{step}.pt")
+        torch.save(
+            {"w": torch.ones(3), "embedding": torch.eye(3).to_sparse()},
+            tmp_path / f"step_{step}.pt",
+        )
     with pytest.raises(th.CheckpointError, match="(?s)step_1.*'embedding'.*sparse"):
         th.open_trajectory(tmp_path)

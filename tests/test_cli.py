@@ -1,4 +1,6 @@
-"""The command line: what it takes, what it prints, and that bad input ends in exit code 2 and one clear line."""
+"""The command line: what it takes, what it prints, and that bad input ends in exit code 2 and one
+clear line.
+"""
 
 import json
 import os
@@ -6,10 +8,10 @@ import subprocess
 import sys
 
 import numpy as np
+import oracle
 import pytest
 import torch
 
-import oracle
 import trajhelpers as th
 from trajhelpers.__main__ import main
 
@@ -19,7 +21,12 @@ def write_run(folder, steps=range(1, 10), seed=0):
     generator = torch.Generator().manual_seed(seed)
     states = []
     for step in steps:
-        states.append({"fc.weight": torch.randn(3, 4, generator=generator), "fc.bias": torch.randn(3, generator=generator)})
+        states.append(
+            {
+                "fc.weight": torch.randn(3, 4, generator=generator),
+                "fc.bias": torch.randn(3, generator=generator),
+            }
+        )
         torch.save(states[-1], folder / f"epoch_{step}.pt")
     return states
 
@@ -47,23 +54,32 @@ def run(tmp_path):
 
 
 def same(path, states):
-    np.testing.assert_allclose(th.load_kernel(path).gram(), oracle.gram(oracle.flat(states)), rtol=0, atol=1e-11)
+    np.testing.assert_allclose(
+        th.load_kernel(path).gram(), oracle.gram(oracle.flat(states)), rtol=0, atol=1e-11
+    )
 
 
 def test_gram(run):
     _, out, states = run
     same(out, states)
     kernel = th.load_kernel(out)
-    assert list(kernel.steps) == list(range(1, 10)) and sorted(kernel.names) == ["fc.bias", "fc.weight"]
+    assert list(kernel.steps) == list(range(1, 10)) and sorted(kernel.names) == [
+        "fc.bias",
+        "fc.weight",
+    ]
 
 
-@pytest.mark.parametrize("options, change", [
-    (["--every", "2"], lambda states: states[::2]),
-    (["--every", "4"], lambda states: states[::4]),
-    (["--include", "*.weight"], lambda states: [{"w": s["fc.weight"]} for s in states]),
-    (["--exclude", "*.weight"], lambda states: [{"b": s["fc.bias"]} for s in states]),
-    (["--device", "cpu", "--precision", "float64"], lambda states: states),
-], ids=["every 2", "every 4", "include", "exclude", "device"])
+@pytest.mark.parametrize(
+    "options, change",
+    [
+        (["--every", "2"], lambda states: states[::2]),
+        (["--every", "4"], lambda states: states[::4]),
+        (["--include", "*.weight"], lambda states: [{"w": s["fc.weight"]} for s in states]),
+        (["--exclude", "*.weight"], lambda states: [{"b": s["fc.bias"]} for s in states]),
+        (["--device", "cpu", "--precision", "float64"], lambda states: states),
+    ],
+    ids=["every 2", "every 4", "include", "exclude", "device"],
+)
 def test_options_of_gram(run, options, change):
     folder, _, states = run
     out = folder / "other.npz"
@@ -73,7 +89,19 @@ def test_options_of_gram(run, options, change):
 
 def test_patterns_may_be_repeated(run):
     folder, _, states = run
-    assert call("gram", folder / "run", "-o", folder / "other.npz", "--include", "*.weight", "--include", "*.bias") == 0
+    assert (
+        call(
+            "gram",
+            folder / "run",
+            "-o",
+            folder / "other.npz",
+            "--include",
+            "*.weight",
+            "--include",
+            "*.bias",
+        )
+        == 0
+    )
     same(folder / "other.npz", states)
 
 
@@ -100,7 +128,10 @@ def test_several_sources(run):
 
 def test_skipping_a_broken_checkpoint(run, capfd):
     folder, out, states = run
-    torch.save({"fc.weight": torch.full((3, 4), float("nan")), "fc.bias": torch.zeros(3)}, folder / "run" / "epoch_10.pt")
+    torch.save(
+        {"fc.weight": torch.full((3, 4), float("nan")), "fc.bias": torch.zeros(3)},
+        folder / "run" / "epoch_10.pt",
+    )
     out.unlink()
     assert call("gram", folder / "run", "-o", out) == 2
     assert not out.exists()
@@ -125,7 +156,10 @@ def test_hallmarks_of_another_origin(run, capsys):
     _, out, states = run
     theta = oracle.flat(states)
     for origin in (0, 4, 8):
-        assert abs(result(capsys, out, "--origin", origin)["relative_mds"] - oracle.mds(theta, origin)) < 1e-13
+        assert (
+            abs(result(capsys, out, "--origin", origin)["relative_mds"] - oracle.mds(theta, origin))
+            < 1e-13
+        )
 
 
 def test_plot(run):
@@ -139,8 +173,11 @@ def test_help(capsys):
     assert call("--help") == 0
     text = capsys.readouterr().out
     assert all(word in text for word in ("gram", "hallmarks", "plot"))
-    for command, words in {"gram": ["--device", "--precision", "--include", "--exclude", "--every", "--nonfinite"],
-                           "hallmarks": ["--json", "--origin"], "plot": ["-o"]}.items():
+    for command, words in {
+        "gram": ["--device", "--precision", "--include", "--exclude", "--every", "--nonfinite"],
+        "hallmarks": ["--json", "--origin"],
+        "plot": ["-o"],
+    }.items():
         assert call(command, "--help") == 0
         text = capsys.readouterr().out
         assert all(word in text for word in words), command
@@ -174,7 +211,8 @@ def bad_calls(folder):
         "origin past the end": ["hallmarks", kernel, "--json", "--origin", "9"],
         "origin is no number": ["hallmarks", kernel, "--origin", "first"],
         "plot of nothing": ["plot", folder / "nowhere.npz", "-o", folder / "x.png"],
-        "plot to an unknown format": ["plot", kernel, "-o", folder / "x.abc"]}
+        "plot to an unknown format": ["plot", kernel, "-o", folder / "x.abc"],
+    }
 
 
 def test_bad_input(run, capfd):
@@ -192,7 +230,9 @@ def test_bad_input(run, capfd):
     assert not (folder / "out.npz").exists()
 
 
-@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="has a GPU")
+@pytest.mark.skipif(
+    torch.cuda.is_available() or torch.backends.mps.is_available(), reason="has a GPU"
+)
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "mps"])
 def test_a_device_that_is_not_there(run, capfd, device):
     assert call("gram", run[0] / "run", "-o", run[1], "--device", device) == 2
@@ -201,15 +241,25 @@ def test_a_device_that_is_not_there(run, capfd, device):
 
 def test_an_existing_kernel_survives_a_failure(run):
     folder, out, states = run
-    torch.save({"fc.weight": torch.full((3, 4), float("nan")), "fc.bias": torch.zeros(3)}, folder / "run" / "epoch_10.pt")
+    torch.save(
+        {"fc.weight": torch.full((3, 4), float("nan")), "fc.bias": torch.zeros(3)},
+        folder / "run" / "epoch_10.pt",
+    )
     assert call("gram", folder / "run", "-o", out) == 2
     same(out, states)
 
 
 # In a process of its own
 
+
 def python(*arguments, **options):
-    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
 
 
 def test_as_a_module(run):
@@ -223,8 +273,11 @@ def test_as_a_module(run):
 
 
 def test_hallmarks_need_no_torch(run):
-    code = "import sys; from trajhelpers.__main__ import main; main(['hallmarks', sys.argv[1], '--json']); " \
-           "print([m for m in ('torch', 'matplotlib', 'pandas', 'ipywidgets') if m in sys.modules], file=sys.stderr)"
+    code = (
+        "import sys; from trajhelpers.__main__ import main; main(['hallmarks', sys.argv[1],"
+        " '--json']); print([m for m in ('torch', 'matplotlib', 'pandas', 'ipywidgets') if m in"
+        " sys.modules], file=sys.stderr)"
+    )
     done = python("-c", code, run[1])
     assert done.returncode == 0 and json.loads(done.stdout)["n"] == 9
     assert done.stderr.strip() == "[]"
@@ -233,6 +286,12 @@ def test_hallmarks_need_no_torch(run):
 def test_a_pipe_that_closes_early(run):
     """`trajhelpers hallmarks ... | head -1` ends without a traceback."""
     command = f'"{sys.executable}" -m trajhelpers hallmarks "{run[1]}" --json | head -c 5'
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    done = subprocess.run(
+        command,
+        shell=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
     assert done.stdout == '{"n":' or done.stdout.startswith("{")
     assert "Traceback" not in done.stderr

@@ -25,7 +25,9 @@ def test_lines_are_means_and_bands_are_ranges():
     x, y = ax.lines[0].get_data()
     assert np.allclose(y, angles.mean(0)) and list(x) == list(range(12))
     band = ax.collections[0].get_paths()[0].vertices
-    assert band[:, 1].max() == pytest.approx(angles.max()) and band[:, 1].min() == pytest.approx(angles.min())
+    assert band[:, 1].max() == pytest.approx(angles.max()) and band[:, 1].min() == pytest.approx(
+        angles.min()
+    )
 
 
 @pytest.mark.parametrize("measure, levels", [("consecutive", [90, 120]), ("update_position", [90])])
@@ -37,7 +39,9 @@ def test_null_levels_of_update_angles(measure, levels):
 def test_null_line_is_the_walk_with_the_runs_lengths():
     kernel = th.circular_orbit(12, distance=2)
     ax = th.studies.plot_measure({"orbit": [kernel]}, "from_initialization")
-    assert np.allclose(ax.lines[1].get_ydata(), th.norms(th.random_walk_like(kernel))["from_initialization"])
+    assert np.allclose(
+        ax.lines[1].get_ydata(), th.norms(th.random_walk_like(kernel))["from_initialization"]
+    )
 
 
 def test_spectra_are_shares():
@@ -49,8 +53,13 @@ def test_points_are_all_there_and_lines_go_through_means():
     table = pd.DataFrame({"rho": [0.0, 0.0, 0.5, 0.5], "mds": [0.8, 0.9, 0.7, 0.8]})
     ax = th.studies.plot_points(table, "rho", "mds", labels={"mds": "ω"})
     line, points = ax.lines
-    assert line.get_ydata() == pytest.approx([0.85, 0.75]) and list(points.get_ydata()) == list(table.mds)
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "0.5"] and ax.get_ylabel() == "ω"
+    assert line.get_ydata() == pytest.approx([0.85, 0.75]) and list(points.get_ydata()) == list(
+        table.mds
+    )
+    assert [label.get_text() for label in ax.get_xticklabels()] == [
+        "0",
+        "0.5",
+    ] and ax.get_ylabel() == "ω"
 
 
 def test_groups_hold_the_runs_they_name():
@@ -58,22 +67,39 @@ def test_groups_hold_the_runs_they_name():
     groups = th.studies.group_kernels(study, "batch_size", arm="fixed η, equal steps")
     assert list(groups) == [16, 32, 64, 128]
     for batch, kernels in groups.items():
-        part = study.table[(study.table.arm == "fixed η, equal steps") & (study.table.batch_size == batch)].sort_values("seed")
+        part = study.table[
+            (study.table.arm == "fixed η, equal steps") & (study.table.batch_size == batch)
+        ].sort_values("seed")
         assert [th.mds(kernel) for kernel in kernels] == pytest.approx(list(part.mds))
     with pytest.raises(ValueError, match="no run of this study has"):
         th.studies.group_kernels(study, "batch_size", momentum=0.123)
 
 
 def test_map_slider_shows_each_run():
-    slider, stack = th.map_slider({"near": th.random_walk(8), "far": th.random_walk(8, start=20)}, "start").children
+    slider, stack = th.map_slider(
+        {"near": th.random_walk(8), "far": th.random_walk(8, start=20)}, "start"
+    ).children
     pictures = [Image.open(io.BytesIO(child.value)) for child in stack.children]
-    assert slider.options == ("near", "far") and [picture.format for picture in pictures] == ["WEBP", "WEBP"]
+    assert slider.options == ("near", "far") and [picture.format for picture in pictures] == [
+        "WEBP",
+        "WEBP",
+    ]
     assert np.asarray(pictures[0]).tobytes() != np.asarray(pictures[1]).tobytes()
 
 
 # ---- live training: the callbacks, without a browser ----
 
-RECIPE = th.training.Recipe(model="mlp", width=8, data="digits", learning_rate=0.1, momentum=0.9, weight_decay=0.01, batch_size=64, epochs=3, checkpoints=6)
+RECIPE = th.training.Recipe(
+    model="mlp",
+    width=8,
+    data="digits",
+    learning_rate=0.1,
+    momentum=0.9,
+    weight_decay=0.01,
+    batch_size=64,
+    epochs=3,
+    checkpoints=6,
+)
 
 
 @pytest.fixture
@@ -97,9 +123,18 @@ def test_training_runs_with_the_chosen_settings_and_draws(live):
     start.click()
     assert start.disabled and not stop.disabled
     until_ended(start)
-    assert th.training.Recipe.from_json((folder / "recipe.json").read_text()) == RECIPE.replace(learning_rate=0.03, momentum=0.5, weight_decay=0.0)
-    assert bar.value == 6 and Image.open(io.BytesIO(picture.value)).format == "PNG" and picture.value != blank
-    assert f"ω = {th.mds(th.gram(th.open_trajectory(folder))):.3f}" in said.value and "test accuracy" in said.value
+    assert th.training.Recipe.from_json((folder / "recipe.json").read_text()) == RECIPE.replace(
+        learning_rate=0.03, momentum=0.5, weight_decay=0.0
+    )
+    assert (
+        bar.value == 6
+        and Image.open(io.BytesIO(picture.value)).format == "PNG"
+        and picture.value != blank
+    )
+    assert (
+        f"ω = {th.mds(th.gram(th.open_trajectory(folder))):.3f}" in said.value
+        and "test accuracy" in said.value
+    )
 
 
 def test_stop_is_heard(live):

@@ -1,4 +1,6 @@
-"""The accelerator's code on machines without one: on the CPU against the oracle, and on cuda under fake tensors."""
+"""The accelerator's code on machines without one: on the CPU against the oracle, and on cuda under
+fake tensors.
+"""
 
 import sys
 
@@ -16,7 +18,9 @@ module = sys.modules["trajhelpers.gram"]
 def trajectory():
     rng = np.random.default_rng(0)
     walk = np.cumsum(rng.standard_normal((7, 40_000)), axis=0).astype(np.float32)
-    return th.open_trajectory([{"a": row[:30_000].reshape(100, 300), "b": row[30_000:]} for row in walk])
+    return th.open_trajectory(
+        [{"a": row[:30_000].reshape(100, 300), "b": row[30_000:]} for row in walk]
+    )
 
 
 class _Silent:
@@ -28,12 +32,16 @@ class _Silent:
 
 
 def products(trajectory, precision, device):
-    return module._accelerator_products(trajectory, list(module._segments(trajectory, None).values()), precision, _Silent(), device)
+    return module._accelerator_products(
+        trajectory, list(module._segments(trajectory, None).values()), precision, _Silent(), device
+    )
 
 
 @pytest.mark.parametrize("precision, tolerance", [("float64", 1e-12), ("float32", 1e-5)])
 @pytest.mark.parametrize("block_bytes", [64 << 20, 100_000])
-def test_torch_agrees_with_direct_products(trajectory, precision, tolerance, block_bytes, monkeypatch):
+def test_torch_agrees_with_direct_products(
+    trajectory, precision, tolerance, block_bytes, monkeypatch
+):
     monkeypatch.setattr(module, "_ACCELERATOR_BYTES", block_bytes)
     found = products(trajectory, precision, "cpu").numpy()
     for index, name in enumerate(trajectory.names):
@@ -47,11 +55,23 @@ def test_torch_agrees_with_direct_products(trajectory, precision, tolerance, blo
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_every_tensor_of_the_cuda_loop_is_on_the_device(precision, dtype, monkeypatch):
-    """Fake tensors refuse an operation between two devices, as a GPU would. Pinned buffers and streams need a driver, file reading needs memory: both are replaced."""
-    trajectory = th.open_trajectory([{"w": torch.randn(50, 40, generator=torch.Generator().manual_seed(t)).to(getattr(torch, dtype))} for t in range(5)])
+    """Fake tensors refuse an operation between two devices, as a GPU would. Pinned buffers and
+    streams need a driver, file reading needs memory: both are replaced.
+    """
+    trajectory = th.open_trajectory(
+        [
+            {
+                "w": (
+                    torch.randn(50, 40, generator=torch.Generator().manual_seed(t)).to(
+                        getattr(torch, dtype)
+                    )
+                )
+            }
+            for t in range(5)
+        ]
+    )
     monkeypatch.setattr(module, "_upload_queue", module._PlainQueue)
     monkeypatch.setattr(module, "_fill", lambda trajectory, block, host, pool: None)
     with FakeTensorMode():
         sums = products(trajectory, precision, "cuda")
     assert sums.device.type == "cuda" and sums.dtype == torch.float64 and sums.shape == (1, 5, 5)
-

@@ -9,7 +9,17 @@ import trajhelpers as th
 from trajhelpers.lab.training.hessian import measure_sharpness
 from trajhelpers.lab.training.models import build_model
 
-RECIPE = th.training.Recipe(model="mlp", width=4, data="digits", learning_rate=0.2, batch_size=1280, steps=6, schedule="constant", checkpoints=3, label_noise=0.2)
+RECIPE = th.training.Recipe(
+    model="mlp",
+    width=4,
+    data="digits",
+    learning_rate=0.2,
+    batch_size=1280,
+    steps=6,
+    schedule="constant",
+    checkpoints=3,
+    label_noise=0.2,
+)
 
 
 def dense(model, images, labels):
@@ -19,7 +29,9 @@ def dense(model, images, labels):
 
     def loss(vector):
         parts = {name: part.view_as(p) for name, part, p in zip(names, vector.split(sizes), start)}
-        return torch.nn.functional.cross_entropy(torch.func.functional_call(model, parts, images), labels)
+        return torch.nn.functional.cross_entropy(
+            torch.func.functional_call(model, parts, images), labels
+        )
 
     return torch.autograd.functional.hessian(loss, torch.cat([p.ravel() for p in start]))
 
@@ -27,11 +39,15 @@ def dense(model, images, labels):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_largest_eigenvalue_of_a_network(seed):
     torch.manual_seed(seed)
-    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3)).double()
+    model = torch.nn.Sequential(
+        torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3)
+    ).double()
     images, labels = torch.randn(20, 3, dtype=torch.float64), torch.randint(0, 3, (20,))
     expected = torch.linalg.eigvalsh(dense(model, images, labels))[-1].item()
     loss = torch.nn.functional.cross_entropy(model(images), labels)
-    assert th.training.sharpness(loss, list(model.parameters())) == pytest.approx(expected, rel=1e-3)
+    assert th.training.sharpness(loss, list(model.parameters())) == pytest.approx(
+        expected, rel=1e-3
+    )
 
 
 def test_largest_and_not_largest_in_size():
@@ -49,16 +65,26 @@ def test_a_parameter_that_the_loss_ignores():
 def test_of_a_run_at_every_checkpoint(tmp_path):
     th.training.train(RECIPE, tmp_path, progress=False)
     table = measure_sharpness(tmp_path)
-    assert list(table.step) == [0, 2, 4, 6] and pd.read_csv(tmp_path / "sharpness.csv").equals(table)
-    images, labels = next(th.training.load_data("digits", label_noise=0.2).batches("train", [(0, list(range(1280)))]))
+    assert list(table.step) == [0, 2, 4, 6] and pd.read_csv(tmp_path / "sharpness.csv").equals(
+        table
+    )
+    images, labels = next(
+        th.training.load_data("digits", label_noise=0.2).batches("train", [(0, list(range(1280)))])
+    )
     trajectory = th.open_trajectory(tmp_path)
     for index, row in enumerate(table.itertuples()):
         model = build_model("mlp", 4, 1, 8, 10).double()
         for name, parameter in model.named_parameters():
-            parameter.data = torch.as_tensor(trajectory.read([(name, 0, parameter.numel())])[index]).view_as(parameter)
-        assert row.full_loss == pytest.approx(torch.nn.functional.cross_entropy(model(images.double()), labels).item(), rel=1e-5)
+            parameter.data = torch.as_tensor(
+                trajectory.read([(name, 0, parameter.numel())])[index]
+            ).view_as(parameter)
+        assert row.full_loss == pytest.approx(
+            torch.nn.functional.cross_entropy(model(images.double()), labels).item(), rel=1e-5
+        )
         # float32 products beside float64 ones, and the tolerance of the iteration
-        assert row.sharpness == pytest.approx(torch.linalg.eigvalsh(dense(model, images.double(), labels))[-1].item(), rel=3e-3)
+        assert row.sharpness == pytest.approx(
+            torch.linalg.eigvalsh(dense(model, images.double(), labels))[-1].item(), rel=3e-3
+        )
 
 
 def test_batchnorm_is_refused(tmp_path):

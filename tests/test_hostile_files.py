@@ -1,4 +1,6 @@
-"""Bad input: every kind gets an error that names what is wrong and where, and nothing that a file carries is run."""
+"""Bad input: every kind gets an error that names what is wrong and where, and nothing that a file
+carries is run.
+"""
 
 import io
 import json
@@ -11,17 +13,21 @@ import textwrap
 import zipfile
 
 import numpy as np
+import oracle
 import pytest
 import torch
 from safetensors.torch import save_file
 
-import oracle
 import trajhelpers as th
 
 
 def state(value, **more):
     generator = torch.Generator().manual_seed(int(value))
-    return {"a.weight": torch.randn(40, 30, generator=generator), "b.bias": torch.randn(30, generator=generator), **more}
+    return {
+        "a.weight": torch.randn(40, 30, generator=generator),
+        "b.bias": torch.randn(30, generator=generator),
+        **more,
+    }
 
 
 def write(path, tensors, legacy=False):
@@ -42,11 +48,17 @@ def compute(source, **options):
 
 
 def refused(source, error, *facts, **options):
-    """Opening or computing fails with `error`, whose message has all the facts (regular expressions, any case)."""
+    """Opening or computing fails with `error`, whose message has all the facts (regular
+    expressions, any case).
+    """
     with pytest.raises(error) as caught:
         compute(source, **options)
     # the folder's own name repeats the test's, which would answer for any fact
-    message = str(caught.value).replace(f"{source}{os.sep}", "") if isinstance(source, os.PathLike) else str(caught.value)
+    message = (
+        str(caught.value).replace(f"{source}{os.sep}", "")
+        if isinstance(source, os.PathLike)
+        else str(caught.value)
+    )
     for fact in facts:
         assert re.search(fact, message, re.IGNORECASE), f"{fact!r} is not in: {message}"
     return message
@@ -58,6 +70,7 @@ KIND_IDS = ["zip", "legacy", "safetensors"]
 
 # Damage
 
+
 @pytest.mark.parametrize("keep", [0, 1, 7, 60, 0.3, 0.9, -1, -100])
 @pytest.mark.parametrize("suffix, legacy", KINDS, ids=KIND_IDS)
 def test_truncated(tmp_path, suffix, legacy, keep):
@@ -68,7 +81,11 @@ def test_truncated(tmp_path, suffix, legacy, keep):
     refused(tmp_path, th.CheckpointError, path.name)
 
 
-@pytest.mark.parametrize("content", [b"\x00" * 5000, bytes(range(256)) * 30, b"PK\x03\x04" + b"\xff" * 3000, b"\x80\x02}q\x00."], ids=range(4))
+@pytest.mark.parametrize(
+    "content",
+    [b"\x00" * 5000, bytes(range(256)) * 30, b"PK\x03\x04" + b"\xff" * 3000, b"\x80\x02}q\x00."],
+    ids=range(4),
+)
 @pytest.mark.parametrize("suffix", ["pt", "bin", "safetensors"])
 def test_garbage(tmp_path, suffix, content):
     path = run_of(tmp_path, suffix)[2]
@@ -87,7 +104,9 @@ def test_a_page_instead_of_a_file(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", ["pt", "bin", "safetensors"])
 def test_a_pointer_of_git_lfs(tmp_path, suffix):
     path = run_of(tmp_path, suffix)[0]
-    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:" + "4d" * 32 + "\nsize 166000000\n")
+    path.write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:" + "4d" * 32 + "\nsize 166000000\n"
+    )
     refused(tmp_path, th.CheckpointError, path.name, "git.lfs")
 
 
@@ -102,7 +121,9 @@ def test_a_file_that_shrinks_between_opening_and_reading(tmp_path, suffix, legac
         assert path.name in str(error)
     else:  # a legacy file may have been read whole when it was opened
         assert legacy
-        np.testing.assert_allclose(kernel.gram(), oracle.gram(oracle.flat([state(s) for s in (1, 2, 3)])), rtol=1e-12)
+        np.testing.assert_allclose(
+            kernel.gram(), oracle.gram(oracle.flat([state(s) for s in (1, 2, 3)])), rtol=1e-12
+        )
 
 
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
@@ -145,6 +166,7 @@ def test_a_file_that_may_not_be_read(tmp_path):
 
 # Forged safetensors
 
+
 def forge(path, header, data=b"\x00" * 64, length=None):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes((len(text) if length is None else length).to_bytes(8, "little") + text + data)
@@ -154,28 +176,51 @@ def entry(start, stop, shape=(4,), dtype="F32"):
     return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, stop]}
 
 
-@pytest.mark.parametrize("header", [
-    {"a": entry(0, 16), "b": entry(8, 24)},
-    {"a": entry(0, 16), "b": entry(0, 16)},
-    {"a": entry(0, 16), "b": entry(64, 80)},
-    {"a": entry(0, 16), "b": entry(10**18, 10**18 + 16)},
-    {"a": entry(0, 16), "b": entry(-16, 0)},
-    {"a": entry(0, 16), "b": entry(32, 16)},
-    {"a": entry(0, 16), "b": entry(16, 28)},
-    {"a": entry(0, 16), "b": entry(16, 32, shape=(5,))},
-    {"a": entry(0, 16), "b": entry(16, 32, shape=(-2, -2))},
-    {"a": entry(0, 16), "b": entry(16, 32, shape=(2**62, 8))},
-    {"a": entry(0, 16), "b": entry(16, 32, dtype="F33")},
-    {"a": entry(0, 16), "b": {"dtype": "F32"}},
-    {"a": entry(0, 16), "b": 3},
-    [1, 2],
-    b"{not json",
-    b'{"a": ' * 50,
-], ids=["overlap", "same bytes", "past the end", "far past the end", "negative", "backwards", "too short", "shape too large", "negative shape",
-        "overflowing shape", "unknown dtype", "no offsets", "no entry", "a list", "no json", "unfinished json"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"a": entry(0, 16), "b": entry(8, 24)},
+        {"a": entry(0, 16), "b": entry(0, 16)},
+        {"a": entry(0, 16), "b": entry(64, 80)},
+        {"a": entry(0, 16), "b": entry(10**18, 10**18 + 16)},
+        {"a": entry(0, 16), "b": entry(-16, 0)},
+        {"a": entry(0, 16), "b": entry(32, 16)},
+        {"a": entry(0, 16), "b": entry(16, 28)},
+        {"a": entry(0, 16), "b": entry(16, 32, shape=(5,))},
+        {"a": entry(0, 16), "b": entry(16, 32, shape=(-2, -2))},
+        {"a": entry(0, 16), "b": entry(16, 32, shape=(2**62, 8))},
+        {"a": entry(0, 16), "b": entry(16, 32, dtype="F33")},
+        {"a": entry(0, 16), "b": {"dtype": "F32"}},
+        {"a": entry(0, 16), "b": 3},
+        [1, 2],
+        b"{not json",
+        b'{"a": ' * 50,
+    ],
+    ids=[
+        "overlap",
+        "same bytes",
+        "past the end",
+        "far past the end",
+        "negative",
+        "backwards",
+        "too short",
+        "shape too large",
+        "negative shape",
+        "overflowing shape",
+        "unknown dtype",
+        "no offsets",
+        "no entry",
+        "a list",
+        "no json",
+        "unfinished json",
+    ],
+)
 def test_forged_safetensors(tmp_path, header):
     for step in (1, 2):
-        write(tmp_path / f"epoch_{step}.safetensors", {"a": torch.ones(4) * step, "b": torch.ones(4) * step})
+        write(
+            tmp_path / f"epoch_{step}.safetensors",
+            {"a": torch.ones(4) * step, "b": torch.ones(4) * step},
+        )
     forge(tmp_path / "epoch_3.safetensors", header)
     refused(tmp_path, th.CheckpointError, "epoch_3.safetensors")
 
@@ -187,7 +232,9 @@ def test_forged_length_of_the_header(tmp_path, length):
     refused(tmp_path, th.CheckpointError, "epoch_2.safetensors")
 
 
-@pytest.mark.parametrize("place", ["../outside.safetensors", "/etc/hostname", "no-such-shard.safetensors"])
+@pytest.mark.parametrize(
+    "place", ["../outside.safetensors", "/etc/hostname", "no-such-shard.safetensors"]
+)
 def test_an_index_that_points_elsewhere(tmp_path, place):
     write(tmp_path / "outside.safetensors", {"b": torch.ones(4)})
     for step in (1, 2):
@@ -195,21 +242,36 @@ def test_an_index_that_points_elsewhere(tmp_path, place):
         write(folder / "model-00001-of-00002.safetensors", {"a": torch.ones(4) * step})
         index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": place}}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    refused(tmp_path / "run", (th.CheckpointError, FileNotFoundError), "model.safetensors.index.json|" + re.escape(place))
+    refused(
+        tmp_path / "run",
+        (th.CheckpointError, FileNotFoundError),
+        "model.safetensors.index.json|" + re.escape(place),
+    )
 
 
 def test_an_index_whose_shard_lacks_the_tensor(tmp_path):
     for step in (1, 2):
-        write(tmp_path / f"step{step}" / "model-00001-of-00001.safetensors", {"a": torch.ones(4) * step})
-        index = {"weight_map": {"a": "model-00001-of-00001.safetensors", "missing.weight": "model-00001-of-00001.safetensors"}}
+        write(
+            tmp_path / f"step{step}" / "model-00001-of-00001.safetensors",
+            {"a": torch.ones(4) * step},
+        )
+        index = {
+            "weight_map": {
+                "a": "model-00001-of-00001.safetensors",
+                "missing.weight": "model-00001-of-00001.safetensors",
+            }
+        }
         (tmp_path / f"step{step}" / "model.safetensors.index.json").write_text(json.dumps(index))
     refused(tmp_path, th.TrajectoryError, "missing.weight")
 
 
 # Forged zip files
 
+
 def rewrite(path, change, compression=zipfile.ZIP_STORED):
-    """The same archive with its records changed: `change(name, content)` gives the new content, or None to leave the record out."""
+    """The same archive with its records changed: `change(name, content)` gives the new content, or
+    None to leave the record out.
+    """
     with zipfile.ZipFile(path) as old:
         records = [(info.filename, old.read(info)) for info in old.infolist()]
     with zipfile.ZipFile(path, "w", compression) as new:
@@ -233,7 +295,9 @@ def test_a_record_that_is_missing(tmp_path):
 
 
 def test_deflated_records(tmp_path):
-    """Some tools pack archives anew. The bytes on disk are no weights then: read rightly or refuse, never read them as they lie."""
+    """Some tools pack archives anew. The bytes on disk are no weights then: read rightly or refuse,
+    never read them as they lie.
+    """
     paths = run_of(tmp_path)
     for path in paths:
         rewrite(path, lambda name, content: content, zipfile.ZIP_DEFLATED)
@@ -242,24 +306,34 @@ def test_deflated_records(tmp_path):
     except th.CheckpointError as error:
         assert "epoch_1.pt" in str(error)
     else:
-        np.testing.assert_allclose(kernel.gram(), oracle.gram(oracle.flat([state(s) for s in (1, 2, 3)])), rtol=1e-12)
+        np.testing.assert_allclose(
+            kernel.gram(), oracle.gram(oracle.flat([state(s) for s in (1, 2, 3)])), rtol=1e-12
+        )
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_one_deflated_record_hidden_among_stored_ones(tmp_path, compression):
-    """Stored records moved about by another zip writer, without torch's alignment: still the same numbers."""
+    """Stored records moved about by another zip writer, without torch's alignment: still the same
+    numbers.
+    """
     paths = run_of(tmp_path)
     with zipfile.ZipFile(paths[1]) as old:
         records = [(info.filename, old.read(info)) for info in old.infolist()]
     with zipfile.ZipFile(paths[1], "w") as new:
         for name, content in records:
-            new.writestr(name, content, compress_type=compression if len(content) == 4800 else zipfile.ZIP_STORED)
+            new.writestr(
+                name,
+                content,
+                compress_type=compression if len(content) == 4800 else zipfile.ZIP_STORED,
+            )
     try:
         kernel = compute(tmp_path)
     except th.CheckpointError as error:
         assert paths[1].name in str(error)
     else:
-        np.testing.assert_allclose(kernel.gram(), oracle.gram(oracle.flat([state(s) for s in (1, 2, 3)])), rtol=1e-12)
+        np.testing.assert_allclose(
+            kernel.gram(), oracle.gram(oracle.flat([state(s) for s in (1, 2, 3)])), rtol=1e-12
+        )
 
 
 def test_two_records_over_the_same_bytes(tmp_path):
@@ -271,9 +345,10 @@ def test_two_records_over_the_same_bytes(tmp_path):
         place = {info.filename.split("/", 1)[1]: info.header_offset for info in archive.infolist()}
         start = archive.start_dir
     name = b"/data/1"
-    at = content.index(name, start)  # the record's name in the directory: its offset is the field just before
+    # the record's name in the directory: its offset is the field just before
+    at = content.index(name, start)
     begin = content.rindex(b"PK\x01\x02", 0, at)
-    content[begin + 42: begin + 46] = place["data/0"].to_bytes(4, "little")
+    content[begin + 42 : begin + 46] = place["data/0"].to_bytes(4, "little")
     path.write_bytes(content)
     refused(tmp_path, th.CheckpointError, "epoch_1.pt")
 
@@ -286,7 +361,7 @@ def test_a_record_that_reaches_into_the_next(tmp_path):
     with zipfile.ZipFile(path) as archive:
         start = archive.start_dir
     begin = content.rindex(b"PK\x01\x02", 0, content.index(b"/data/0", start))
-    content[begin + 20: begin + 28] = (600).to_bytes(4, "little") * 2
+    content[begin + 20 : begin + 28] = (600).to_bytes(4, "little") * 2
     path.write_bytes(content)
     refused(tmp_path, th.CheckpointError, "epoch_1.pt")
 
@@ -295,11 +370,15 @@ def test_a_view_past_the_end_of_its_storage(tmp_path):
     """A pickle that claims 50 numbers where the record has 10."""
     for step in (1, 2):
         write(tmp_path / f"epoch_{step}.pt", {"w": torch.arange(50.0) * step})
-    rewrite(tmp_path / "epoch_2.pt", lambda name, content: content[:40] if name.endswith("data/0") else content)
+    rewrite(
+        tmp_path / "epoch_2.pt",
+        lambda name, content: content[:40] if name.endswith("data/0") else content,
+    )
     refused(tmp_path, th.CheckpointError, "epoch_2.pt")
 
 
 # Pickles that want to run code
+
 
 class Payload:
     def __init__(self, marker):
@@ -320,7 +399,9 @@ def hostile(folder, kind):
     if kind == "bare pickle":
         paths[1].write_bytes(pickle.dumps({"a.weight": Payload(marker)}))
     else:
-        torch.save(state(2, extra=Payload(marker)), paths[1], _use_new_zipfile_serialization=kind == "zip")
+        torch.save(
+            state(2, extra=Payload(marker)), paths[1], _use_new_zipfile_serialization=kind == "zip"
+        )
     return paths[1], marker
 
 
@@ -350,8 +431,13 @@ def test_nor_where_the_environment_asks_for_it(tmp_path, kind):
         except th.CheckpointError as error:
             print("refused", error)
     """)
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "run"], capture_output=True, text=True, check=True,
-                          env={**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"})
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "run"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"},
+    )
     assert done.stdout.startswith("refused") and path.name in done.stdout
     assert not marker.exists()
 
@@ -367,6 +453,7 @@ def test_other_classes_than_torch_takes(tmp_path, legacy):
 
 
 # Kernels on disk
+
 
 def test_a_broken_kernel_file(tmp_path):
     path = tmp_path / "run.npz"

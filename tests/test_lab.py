@@ -26,13 +26,34 @@ def lab(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    home = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR",
-                                                    "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
-               "--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--notebook-dir={tmp_path}",
-               "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    home = {
+        name: str(tmp_path / name)
+        for name in (
+            "JUPYTER_CONFIG_DIR",
+            "JUPYTER_DATA_DIR",
+            "JUPYTER_RUNTIME_DIR",
+            "JUPYTERLAB_SETTINGS_DIR",
+            "JUPYTERLAB_WORKSPACES_DIR",
+        )
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=",
+        f"--notebook-dir={tmp_path}",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
     with open(tmp_path / "lab.log", "w") as log:
-        server = subprocess.Popen(command, env=os.environ | home, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        server = subprocess.Popen(
+            command, env=os.environ | home, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(f"{address}/api", server, tmp_path / "lab.log")
@@ -72,7 +93,11 @@ def test_training_is_started_shown_and_stopped(page, lab):
     picture = page.locator(".widget-vbox:has(button) > .widget-image")
     before = picture.get_attribute("src")
     train.click()
-    page.wait_for_function("([image, before]) => image.src !== before", arg=[picture.element_handle(), before], timeout=30_000)
+    page.wait_for_function(
+        "([image, before]) => image.src !== before",
+        arg=[picture.element_handle(), before],
+        timeout=30_000,
+    )
     page.get_by_role("button", name="stop", exact=True).click()
     page.wait_for_function("button => !button.disabled", arg=train.element_handle(), timeout=30_000)
     assert "ω = 0." in page.locator(".widget-vbox:has(button) > .widget-html").inner_text()

@@ -1,4 +1,6 @@
-"""Studies: what they consist of, and that running one gives its tables, once and whatever happened in between."""
+"""Studies: what they consist of, and that running one gives its tables, once and whatever happened
+in between.
+"""
 
 import ast
 import os
@@ -11,22 +13,31 @@ import time
 from pathlib import Path
 
 import numpy as np
+import oracle
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
-import oracle
 import trajhelpers as th
 from trajhelpers.__main__ import main
 from trajhelpers.lab.studies import run
 from trajhelpers.lab.studies.catalogue import STUDIES, Study, matched_decay
 
 IMAGES = {"digits": 1280, "fashion-mnist": 4096}
-SOUND = th.training.Recipe(model="mlp", data="digits", width=4, learning_rate=0.1, batch_size=128, epochs=2, checkpoints=5)
+SOUND = th.training.Recipe(
+    model="mlp", data="digits", width=4, learning_rate=0.1, batch_size=128, epochs=2, checkpoints=5
+)
 DIVERGES = SOUND.replace(learning_rate=1e30)
-AT_THE_END = SOUND.replace(learning_rate=1e20, weight_decay=1e20, epochs=None, steps=1, checkpoints=1)      # its only loss is that of the initialization
-NUMERIC = [recipe for recipe in (SOUND.replace(weight_decay=i / 1000) for i in range(2000)) if recipe.id.isdigit()][:2]
+# its only loss is that of the initialization
+AT_THE_END = SOUND.replace(
+    learning_rate=1e20, weight_decay=1e20, epochs=None, steps=1, checkpoints=1
+)
+NUMERIC = [
+    recipe
+    for recipe in (SOUND.replace(weight_decay=i / 1000) for i in range(2000))
+    if recipe.id.isdigit()
+][:2]
 
 
 def steps_of(recipe):
@@ -35,66 +46,145 @@ def steps_of(recipe):
 
 # The studies of the book
 
-@pytest.mark.parametrize("name", sorted(STUDIES.keys() - {"edge-of-stability", "width", "pythia-mini", "pythia-mini-layers"}))      # images, and what ω is
+
+# images, and what ω is
+@pytest.mark.parametrize(
+    "name",
+    sorted(STUDIES.keys() - {"edge-of-stability", "width", "pythia-mini", "pythia-mini-layers"}),
+)
 def test_a_study_can_be_compared(name):
     study = STUDIES[name]
     assert study.name == name and study.asks[-1] in "?." and study.source
     for recipes in study.arms.values():
-        assert len(recipes) >= 2 and len(set(recipes)) == len({recipe.id for recipe in recipes}) == len(recipes)
+        assert len(recipes) >= 2 and len(set(recipes)) == len(
+            {recipe.id for recipe in recipes}
+        ) == len(recipes)
         assert {recipe.seed for recipe in recipes} == {0}
     every = [recipe for recipes in study.arms.values() for recipe in recipes]
     assert {len(recipe.checkpoint_steps(steps_of(recipe))) for recipe in every} == {30}
-    for recipe in every:      # at equal fractions
-        np.testing.assert_allclose(np.array(recipe.checkpoint_steps(steps_of(recipe))) / steps_of(recipe), np.arange(1, 31) / 30, atol=0.5 / steps_of(recipe) + 1e-12)
+    for recipe in every:  # at equal fractions
+        np.testing.assert_allclose(
+            np.array(recipe.checkpoint_steps(steps_of(recipe))) / steps_of(recipe),
+            np.arange(1, 31) / 30,
+            atol=0.5 / steps_of(recipe) + 1e-12,
+        )
     runs = study.recipes(2)
-    assert len(runs) == 2 * len(every) and {recipe.seed for _, recipe in runs} == {0, 1} and {arm for arm, _ in runs} == set(study.arms)
+    assert (
+        len(runs) == 2 * len(every)
+        and {recipe.seed for _, recipe in runs} == {0, 1}
+        and {arm for arm, _ in runs} == set(study.arms)
+    )
 
 
 def test_weight_decay_of_the_paper():
     """η·λ·steps of the first stage is 0.1 · 1e-4 · 30 epochs of 5,005 steps."""
-    for name, cell in (("momentum-decay-vgg", 0), ("momentum-decay-resnet", 0), ("clean-labels", 0)):
+    for name, cell in (
+        ("momentum-decay-vgg", 0),
+        ("momentum-decay-resnet", 0),
+        ("clean-labels", 0),
+    ):
         recipe = STUDIES[name].arms["main"][cell]
-        assert abs(recipe.learning_rate * recipe.weight_decay * steps_of(recipe) * recipe.decay_at[0] - 0.1 * 1e-4 * 150_000) < 1e-12
+        assert (
+            abs(
+                recipe.learning_rate * recipe.weight_decay * steps_of(recipe) * recipe.decay_at[0]
+                - 0.1 * 1e-4 * 150_000
+            )
+            < 1e-12
+        )
     recipe = STUDIES["effective-rate"].arms["digits"][0]
-    assert abs(0.1 * recipe.weight_decay * steps_of(recipe) / 3 - 1.5) < 1e-12 and matched_decay(0.5, 6, 3) == 1
+    assert (
+        abs(0.1 * recipe.weight_decay * steps_of(recipe) / 3 - 1.5) < 1e-12
+        and matched_decay(0.5, 6, 3) == 1
+    )
 
 
 def test_the_miniature_is_the_design_that_pythia_lacks():
-    """A full factorial, in which 1/width and 1/√width are diagonals; Pythia's range of Σηλ; arms that hold one thing each."""
+    """A full factorial, in which 1/width and 1/√width are diagonals; Pythia's range of Σηλ; arms
+    that hold one thing each.
+    """
     arms = STUDIES["pythia-mini"].arms
     cells = {(recipe.width, recipe.learning_rate) for recipe in arms["factorial"]}
     widths, rates = sorted({width for width, _ in cells}), sorted({rate for _, rate in cells})
-    assert widths == [16, 32, 64, 128, 256] and len(rates) == 4 and len(cells) == len(arms["factorial"]) == 20
+    assert (
+        widths == [16, 32, 64, 128, 256]
+        and len(rates) == 4
+        and len(cells) == len(arms["factorial"]) == 20
+    )
     np.testing.assert_allclose(np.diff(np.log2(rates)), 1, atol=1e-12)
-    assert {(width, rates[3] * 16 / width) for width in (16, 32, 64, 128)} <= cells and {(16, rates[3]), (64, rates[2]), (256, rates[1])} <= cells
+    assert {(width, rates[3] * 16 / width) for width in (16, 32, 64, 128)} <= cells and {
+        (16, rates[3]),
+        (64, rates[2]),
+        (256, rates[1]),
+    } <= cells
     assert len({recipe.weight_decay for recipe in arms["factorial"]}) == 1
     exposures = [recipe.decay_exposure for recipe in arms["factorial"]]
     assert abs(max(exposures) - 7.9) < 1e-9 and 0.9 < min(exposures) < 1.0
     held = arms["ηλ constant"]
-    assert np.ptp([recipe.learning_rate * recipe.weight_decay for recipe in held]) < 1e-15 and {recipe.learning_rate for recipe in held} == set(rates)
-    assert {recipe.width for recipe in held} == {recipe.width for recipe in arms["no decay"]} == {16, 64, 256}
+    assert np.ptp([recipe.learning_rate * recipe.weight_decay for recipe in held]) < 1e-15 and {
+        recipe.learning_rate for recipe in held
+    } == set(rates)
+    assert (
+        {recipe.width for recipe in held}
+        == {recipe.width for recipe in arms["no decay"]}
+        == {16, 64, 256}
+    )
     assert {recipe.weight_decay for recipe in arms["no decay"]} == {0.0}
-    assert {recipe.tokens for recipe in arms["2,048 tokens"]} == {"bpe-2048"} and {(recipe.width, recipe.learning_rate) for recipe in arms["2,048 tokens"]} <= cells
-    assert [recipe.layers for recipe in arms["depth"]] == [2, 4, 6] and STUDIES["pythia-mini-layers"].arms["6 layers"] == arms["depth"][2:]
+    assert {recipe.tokens for recipe in arms["2,048 tokens"]} == {"bpe-2048"} and {
+        (recipe.width, recipe.learning_rate) for recipe in arms["2,048 tokens"]
+    } <= cells
+    assert [recipe.layers for recipe in arms["depth"]] == [2, 4, 6] and STUDIES[
+        "pythia-mini-layers"
+    ].arms["6 layers"] == arms["depth"][2:]
     every = [recipe for recipes in arms.values() for recipe in recipes]
     assert {(recipe.steps, len(recipe.checkpoint_steps())) for recipe in every} == {(1280, 39)}
 
 
 def test_axes():
     """Each study varies what it asks about, and nothing else."""
+
     def varied(name, arm="main"):
         recipes = [vars(recipe) for recipe in STUDIES[name].arms[arm]]
-        return {field: len({recipe[field] for recipe in recipes}) for field in recipes[0] if len({recipe[field] for recipe in recipes}) > 1}
+        return {
+            field: len({recipe[field] for recipe in recipes})
+            for field in recipes[0]
+            if len({recipe[field] for recipe in recipes}) > 1
+        }
 
     four = {"momentum": 2, "weight_decay": 2}
-    assert varied("momentum-decay-vgg") == varied("momentum-decay-resnet") == varied("clean-labels") == four
-    assert [list(varied(name)) for name in ("weight-decay-sgd", "weight-decay-adamw", "weight-decay-vit", "sam", "momentum-resnet")] == [["weight_decay"]] * 3 + [["sam_rho"], ["momentum"]]
-    assert set(varied("momentum-vgg")) == {"learning_rate", "momentum", "weight_decay"} and set(varied("learning-rate")) == {"learning_rate", "weight_decay"}
+    assert (
+        varied("momentum-decay-vgg")
+        == varied("momentum-decay-resnet")
+        == varied("clean-labels")
+        == four
+    )
+    assert [
+        list(varied(name))
+        for name in (
+            "weight-decay-sgd",
+            "weight-decay-adamw",
+            "weight-decay-vit",
+            "sam",
+            "momentum-resnet",
+        )
+    ] == [["weight_decay"]] * 3 + [["sam_rho"], ["momentum"]]
+    assert set(varied("momentum-vgg")) == {"learning_rate", "momentum", "weight_decay"} and set(
+        varied("learning-rate")
+    ) == {"learning_rate", "weight_decay"}
     assert varied("decay-scale") == {"momentum": 2, "weight_decay": 7}
     for arm, recipes in STUDIES["batch-size"].arms.items():
         assert [recipe.batch_size for recipe in recipes] == [16, 32, 64, 128]
-        assert len({recipe.learning_rate / recipe.batch_size if "∝" in arm else recipe.learning_rate for recipe in recipes}) == 1
-        assert len({steps_of(recipe) if "steps" in arm else recipe.epochs for recipe in recipes}) == 1
+        assert (
+            len(
+                {
+                    recipe.learning_rate / recipe.batch_size if "∝" in arm else recipe.learning_rate
+                    for recipe in recipes
+                }
+            )
+            == 1
+        )
+        assert (
+            len({steps_of(recipe) if "steps" in arm else recipe.epochs for recipe in recipes}) == 1
+        )
     for recipes in STUDIES["effective-rate"].arms.values():
         rates = [round(recipe.learning_rate / (1 - recipe.momentum), 9) for recipe in recipes]
         assert sorted(rates) == [0.1] * 6 + [0.2] * 6 + [1.0] * 6
@@ -102,16 +192,31 @@ def test_axes():
 
 # Running them
 
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """Two small studies that share a recipe, one of them with a recipe that diverges, and one whose runs have numbers for names."""
+    """Two small studies that share a recipe, one of them with a recipe that diverges, and one whose
+    runs have numbers for names.
+    """
     out = tmp_path_factory.mktemp("studies")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(STUDIES, "tiny", Study("tiny", "?", "", {"a": (SOUND, SOUND.replace(momentum=0.9)), "b": (SOUND, DIVERGES)}))
-        patch.setitem(STUDIES, "second", Study("second", "?", "", {"main": (SOUND.replace(momentum=0.9), SOUND)}))
+        patch.setitem(
+            STUDIES,
+            "tiny",
+            Study(
+                "tiny", "?", "", {"a": (SOUND, SOUND.replace(momentum=0.9)), "b": (SOUND, DIVERGES)}
+            ),
+        )
+        patch.setitem(
+            STUDIES,
+            "second",
+            Study("second", "?", "", {"main": (SOUND.replace(momentum=0.9), SOUND)}),
+        )
         patch.setitem(STUDIES, "numbers", Study("numbers", "?", "", {"main": tuple(NUMERIC)}))
         patch.setitem(STUDIES, "last", Study("last", "?", "", {"main": (SOUND, AT_THE_END)}))
-        th.studies.run_studies(["tiny", "second", "numbers", "last"], out, seeds=2, jobs=2, progress=False)
+        th.studies.run_studies(
+            ["tiny", "second", "numbers", "last"], out, seeds=2, jobs=2, progress=False
+        )
         th.studies.run_studies(["numbers"], out, seeds=1, progress=False)
         yield out
 
@@ -121,31 +226,58 @@ def files(folder):
 
 
 def test_each_recipe_is_trained_once(ran):
-    """Six recipes with two seeds, whatever studies and arms they are in; and a second call trains nothing."""
-    recipes = [recipe.replace(seed=seed) for recipe in (SOUND, SOUND.replace(momentum=0.9), DIVERGES, AT_THE_END, *NUMERIC) for seed in (0, 1)]
+    """Six recipes with two seeds, whatever studies and arms they are in; and a second call trains
+    nothing.
+    """
+    recipes = [
+        recipe.replace(seed=seed)
+        for recipe in (SOUND, SOUND.replace(momentum=0.9), DIVERGES, AT_THE_END, *NUMERIC)
+        for seed in (0, 1)
+    ]
     assert {path.name for path in (ran / "trained").iterdir()} == {recipe.id for recipe in recipes}
     before = files(ran / "trained")
     th.studies.run_studies(["tiny"], ran, seeds=2, jobs=2, progress=False)
     assert files(ran / "trained") == before
-    kept = {path.parent.name for path in ran.rglob("step_*")}      # else the kernel is kept instead
-    assert kept == {recipe.replace(seed=seed).id for recipe in (DIVERGES, AT_THE_END) for seed in (0, 1)}
+    kept = {path.parent.name for path in ran.rglob("step_*")}  # else the kernel is kept instead
+    assert kept == {
+        recipe.replace(seed=seed).id for recipe in (DIVERGES, AT_THE_END) for seed in (0, 1)
+    }
 
 
 def test_table(ran):
     table = th.studies.load_study("tiny", ran).table
     expected = [(arm, recipe) for arm, recipe in STUDIES["tiny"].recipes(2)]
-    assert list(zip(table.arm, table.index)) == [(arm, recipe.id) for arm, recipe in expected] and len(table) == 8
+    assert (
+        list(zip(table.arm, table.index)) == [(arm, recipe.id) for arm, recipe in expected]
+        and len(table) == 8
+    )
     for (_, row), (_, recipe) in zip(table.iterrows(), expected):
         fields = {name: row[name] for name in vars(recipe)}
         fields["decay_at"], fields["steps"] = ast.literal_eval(fields["decay_at"]), None
-        assert th.training.Recipe(**{name: value.item() if hasattr(value, "item") else value for name, value in fields.items()}) == recipe
+        assert (
+            th.training.Recipe(
+                **{
+                    name: value.item() if hasattr(value, "item") else value
+                    for name, value in fields.items()
+                }
+            )
+            == recipe
+        )
 
 
 def test_a_run_that_diverged_is_a_row(ran):
     study = th.studies.load_study("tiny", ran)
     lost = study.table[study.table.learning_rate > 1]
-    assert len(lost) == 2 and lost.diverged.str.fullmatch(r"the loss became (nan|inf) at step 2 of 20.*").all(), list(lost.diverged)
-    assert lost[["mds", "relative_mds", "train_accuracy", "test_accuracy", "seconds"]].isna().all().all()
+    assert (
+        len(lost) == 2
+        and lost.diverged.str.fullmatch(r"the loss became (nan|inf) at step 2 of 20.*").all()
+    ), list(lost.diverged)
+    assert (
+        lost[["mds", "relative_mds", "train_accuracy", "test_accuracy", "seconds"]]
+        .isna()
+        .all()
+        .all()
+    )
     assert (study.table.diverged[study.table.learning_rate < 1] == "").all()
     assert not set(lost.index) & set(study.kernels) and not set(lost.index) & set(study.log.run)
 
@@ -154,7 +286,9 @@ def test_a_run_whose_last_step_diverges_is_a_row(ran):
     """No loss tells, but the last checkpoint does."""
     study = th.studies.load_study("last", ran)
     row = study.table.loc[AT_THE_END.id]
-    assert "step_1.safetensors" in row.diverged and str(ran) not in row.diverged and np.isnan(row.mds)
+    assert (
+        "step_1.safetensors" in row.diverged and str(ran) not in row.diverged and np.isnan(row.mds)
+    )
     assert set(study.kernels) == {SOUND.id, SOUND.replace(seed=1).id}
 
 
@@ -164,41 +298,72 @@ def test_numbers_are_those_of_the_checkpoints(ran, tmp_path):
     torch.set_num_threads(1)
     for recipe in (SOUND.replace(seed=1), SOUND.replace(momentum=0.9)):
         log = th.training.train(recipe, tmp_path / recipe.id, device="cpu", progress=False)
-        theta = oracle.flat([load_file(tmp_path / recipe.id / f"step_{step}.safetensors") for step in (0, 4, 8, 12, 16, 20)])
+        theta = oracle.flat(
+            [
+                load_file(tmp_path / recipe.id / f"step_{step}.safetensors")
+                for step in (0, 4, 8, 12, 16, 20)
+            ]
+        )
         rows = study.table.loc[[recipe.id]]
         np.testing.assert_allclose(rows.mds, oracle.mds(theta), atol=1e-9)
         np.testing.assert_allclose(rows.relative_mds, oracle.mds(theta, 0), atol=1e-9)
         kernel = study.kernels[recipe.id]
         np.testing.assert_allclose(kernel.gram(), oracle.gram(theta), rtol=1e-9)
-        assert list(kernel.steps) == [0, 4, 8, 12, 16, 20] and th.mds(kernel) == rows.mds.iloc[0] and th.mds(kernel, 0) == rows.relative_mds.iloc[0]
+        assert (
+            list(kernel.steps) == [0, 4, 8, 12, 16, 20]
+            and th.mds(kernel) == rows.mds.iloc[0]
+            and th.mds(kernel, 0) == rows.relative_mds.iloc[0]
+        )
         stored = study.log[study.log.run == recipe.id].reset_index(drop=True)
-        pd.testing.assert_frame_equal(stored.drop(columns=["run", "seconds"]), log.drop(columns="seconds"))
-        assert set(rows.test_accuracy) == {log.test_accuracy.iloc[-1]} and set(rows.train_accuracy) == {log.train_accuracy.iloc[-1]} and set(rows.seconds) == {stored.seconds.iloc[-1]}
+        pd.testing.assert_frame_equal(
+            stored.drop(columns=["run", "seconds"]), log.drop(columns="seconds")
+        )
+        assert (
+            set(rows.test_accuracy) == {log.test_accuracy.iloc[-1]}
+            and set(rows.train_accuracy) == {log.train_accuracy.iloc[-1]}
+            and set(rows.seconds) == {stored.seconds.iloc[-1]}
+        )
     torch.set_num_threads(threads)
 
 
 def test_runs_with_a_number_for_a_name(ran):
     study = th.studies.load_study("numbers", ran)
-    assert list(study.table.index) == [recipe.id for recipe in NUMERIC] == list(study.kernels) and set(study.log.run) == set(study.kernels)
+    assert list(study.table.index) == [recipe.id for recipe in NUMERIC] == list(
+        study.kernels
+    ) and set(study.log.run) == set(study.kernels)
 
 
 def test_fewer_seeds_leave_no_kernel_of_the_others(ran):
     th.studies.run_studies(["second"], ran, seeds=1, jobs=1, progress=False)
-    assert {path.name for path in (ran / "studies" / "second").iterdir()} == {"runs.csv", "log.csv", f"{SOUND.id}.npz", f"{SOUND.replace(momentum=0.9).id}.npz"}
+    assert {path.name for path in (ran / "studies" / "second").iterdir()} == {
+        "runs.csv",
+        "log.csv",
+        f"{SOUND.id}.npz",
+        f"{SOUND.replace(momentum=0.9).id}.npz",
+    }
 
 
 def test_from_another_working_directory(ran, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run.DATA_FOLDER.is_absolute() and run.DATA_FOLDER == Path(__file__).parents[1] / "data"
+    assert run.DATA_FOLDER.is_absolute() and Path(__file__).parents[1] / "data" == run.DATA_FOLDER
     monkeypatch.setattr(run, "DATA_FOLDER", ran)
-    assert len(th.studies.load_study("tiny").table) == len(th.studies.load_study("tiny", os.path.relpath(ran)).table) == 8
+    assert (
+        len(th.studies.load_study("tiny").table)
+        == len(th.studies.load_study("tiny", os.path.relpath(ran)).table)
+        == 8
+    )
 
 
 def test_studies_that_are_not_there(ran, tmp_path):
-    for call in (lambda: th.studies.load_study("tinny"), lambda: th.studies.run_studies(["tinny"], tmp_path)):
+    for call in (
+        lambda: th.studies.load_study("tinny"),
+        lambda: th.studies.run_studies(["tinny"], tmp_path),
+    ):
         with pytest.raises(ValueError, match="momentum-decay-vgg.*clean-labels.*'tinny'"):
             call()
-    with pytest.raises(FileNotFoundError, match=re.escape(f"trajhelpers study sam --out {tmp_path}")):
+    with pytest.raises(
+        FileNotFoundError, match=re.escape(f"trajhelpers study sam --out {tmp_path}")
+    ):
         th.studies.load_study("sam", tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -207,8 +372,16 @@ def test_command_line(ran, capsys, tmp_path):
     assert main(["study", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(STUDIES)
-    assert re.search(r"\b36 recipes\b", next(line for line in lines if line.startswith("effective-rate")))
-    for arguments, word in (([], "--all"), (["sam", "--all"], "--all"), (["sam", "--seeds", "0"], "seeds"), (["sam", "--jobs", "0"], "jobs"), (["tinny"], "tinny")):
+    assert re.search(
+        r"\b36 recipes\b", next(line for line in lines if line.startswith("effective-rate"))
+    )
+    for arguments, word in (
+        ([], "--all"),
+        (["sam", "--all"], "--all"),
+        (["sam", "--seeds", "0"], "seeds"),
+        (["sam", "--jobs", "0"], "jobs"),
+        (["tinny"], "tinny"),
+    ):
         assert main(["study", *arguments, "--out", str(tmp_path / "out")]) == 2
         captured = capsys.readouterr()
         assert word in captured.err and captured.err.count("\n") == 1 and not captured.out
@@ -250,7 +423,9 @@ def test_interrupted_and_run_again(tmp_path, whole_group):
     (tmp_path / "long.py").write_text(LONG)
     command = [sys.executable, str(tmp_path / "long.py")]
     out = tmp_path / "out"
-    process = subprocess.Popen([*command, str(out)], start_new_session=True, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*command, str(out)], start_new_session=True, stderr=subprocess.DEVNULL
+    )
     try:
         while not list(out.glob("trained/*/step_4*.safetensors")):
             assert process.poll() is None
@@ -268,6 +443,9 @@ def test_interrupted_and_run_again(tmp_path, whole_group):
     assert not list(out.glob("studies/*/runs.csv")) and not list(out.glob("trained/*/kernel.npz"))
     for folder in (out, tmp_path / "undisturbed"):
         subprocess.run([*command, str(folder)], check=True)
-    found, expected = (pd.read_csv(folder / "studies" / "long" / "runs.csv").drop(columns="seconds") for folder in (out, tmp_path / "undisturbed"))
+    found, expected = (
+        pd.read_csv(folder / "studies" / "long" / "runs.csv").drop(columns="seconds")
+        for folder in (out, tmp_path / "undisturbed")
+    )
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
     assert len(found) == 4

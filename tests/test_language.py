@@ -1,4 +1,6 @@
-"""The miniature suite: its recipe is Pythia's, its text is what it says, its checkpoints are read as the hub's are."""
+"""The miniature suite: its recipe is Pythia's, its text is what it says, its checkpoints are read
+as the hub's are.
+"""
 
 import json
 import lzma
@@ -11,11 +13,24 @@ import torch
 
 import trajhelpers as th
 from trajhelpers.lab.training.images import DATA_FOLDER
-from trajhelpers.lab.training.language import LanguageRecipe, build_language_model, load_text, train_language
+from trajhelpers.lab.training.language import (
+    LanguageRecipe,
+    build_language_model,
+    load_text,
+    train_language,
+)
 
 pytest.importorskip("transformers")
 
-SMALL = LanguageRecipe(width=16, learning_rate=0.01, weight_decay=0.5, steps=40, batch_size=4, context=16, checkpoints_every=20)
+SMALL = LanguageRecipe(
+    width=16,
+    learning_rate=0.01,
+    weight_decay=0.5,
+    steps=40,
+    batch_size=4,
+    context=16,
+    checkpoints_every=20,
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,27 +42,35 @@ def trained(tmp_path_factory):
 def test_the_schedule_is_pythias_in_shape():
     """Worked out by hand for 1,000 steps: ten of warm-up, then from the peak down to a tenth."""
     recipe = SMALL.replace(steps=1000)
-    assert [recipe.rate(step) for step in (0, 4, 9)] == pytest.approx([0.001, 0.005, 0.01], rel=1e-15)
+    assert [recipe.rate(step) for step in (0, 4, 9)] == pytest.approx(
+        [0.001, 0.005, 0.01], rel=1e-15
+    )
     assert recipe.rate(10) == 0.01
-    assert recipe.rate(10 + 495) == pytest.approx(0.0055, rel=1e-12)        # half way
+    assert recipe.rate(10 + 495) == pytest.approx(0.0055, rel=1e-12)  # half way
     assert recipe.rate(999) == pytest.approx(0.001, rel=1e-4) and recipe.rate(999) > 0.001
 
 
 def test_decay_exposure_is_the_sum_of_rate_times_decay():
     recipe = SMALL.replace(steps=1000)
-    warm_up, cosine = 0.01 * 5.5, 0.0055 * 990        # 1/10 + … + 10/10; the mean of a cosine's half period, but for its two ends
+    # 1/10 + … + 10/10; the mean of a cosine's half period, but for its two ends
+    warm_up, cosine = 0.01 * 5.5, 0.0055 * 990
     assert recipe.decay_exposure == pytest.approx(0.5 * (warm_up + cosine), rel=1e-3)
-    assert recipe.replace(weight_decay=1.0).decay_exposure == pytest.approx(2 * recipe.decay_exposure, rel=1e-14)
+    assert recipe.replace(weight_decay=1.0).decay_exposure == pytest.approx(
+        2 * recipe.decay_exposure, rel=1e-14
+    )
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"width": 24}, "width: expected a multiple of 16"),
-    ({"tokens": "words"}, "tokens: expected one of characters, bpe-2048, got 'words'"),
-    ({"steps": 50}, "steps: expected a multiple of checkpoints_every, 20"),
-    ({"learning_rate": 0}, "learning_rate: expected a number above 0"),
-    ({"weight_decay": -1}, "weight_decay: expected a number from 0 on"),
-    ({"layers": 0}, "layers: expected a whole number from 1 on"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"width": 24}, "width: expected a multiple of 16"),
+        ({"tokens": "words"}, "tokens: expected one of characters, bpe-2048, got 'words'"),
+        ({"steps": 50}, "steps: expected a multiple of checkpoints_every, 20"),
+        ({"learning_rate": 0}, "learning_rate: expected a number above 0"),
+        ({"weight_decay": -1}, "weight_decay: expected a number from 0 on"),
+        ({"layers": 0}, "layers: expected a whole number from 1 on"),
+    ],
+)
 def test_a_recipe_refuses_what_makes_no_sense(change, message):
     with pytest.raises(ValueError, match=message):
         SMALL.replace(**change)
@@ -63,17 +86,22 @@ def test_the_text_is_split_without_loss():
     alphabet = sorted(set(characters))
     text = load_text()
     assert text.vocabulary == len(alphabet) == 63 and text.characters_per_token == 1
-    train, validation = ["".join(alphabet[token] for token in text.tokens[split]) for split in ("train", "validation")]
+    train, validation = [
+        "".join(alphabet[token] for token in text.tokens[split])
+        for split in ("train", "validation")
+    ]
     rebuilt, at_train, at_validation = [], 0, 0
     for piece in range(math.ceil(len(characters) / 2000)):
         if piece % 20 == 19:
-            rebuilt.append(validation[at_validation:at_validation + 2000])
+            rebuilt.append(validation[at_validation : at_validation + 2000])
             at_validation += 2000
         else:
-            rebuilt.append(train[at_train:at_train + 2000])
+            rebuilt.append(train[at_train : at_train + 2000])
             at_train += 2000
     assert "".join(rebuilt) == characters
-    assert at_validation == len(validation) and not re.search(r"^\w+:\d+ ", characters, re.MULTILINE)
+    assert at_validation == len(validation) and not re.search(
+        r"^\w+:\d+ ", characters, re.MULTILINE
+    )
 
 
 def test_byte_pairs_decode_to_the_same_text():
@@ -82,9 +110,15 @@ def test_byte_pairs_decode_to_the_same_text():
     assert text.vocabulary == 2048
     tokenizer = tokenizers.Tokenizer.from_file(str(DATA_FOLDER / "bible-kjv-bpe-2048.json"))
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    alphabet = sorted(set(lzma.decompress((DATA_FOLDER / "bible-kjv.txt.xz").read_bytes()).decode()))
-    assert tokenizer.decode(text.tokens["validation"].tolist()) == "".join(alphabet[token] for token in characters.tokens["validation"])
-    assert text.characters_per_token == pytest.approx(len(characters.tokens["validation"]) / len(text.tokens["validation"]))
+    alphabet = sorted(
+        set(lzma.decompress((DATA_FOLDER / "bible-kjv.txt.xz").read_bytes()).decode())
+    )
+    assert tokenizer.decode(text.tokens["validation"].tolist()) == "".join(
+        alphabet[token] for token in characters.tokens["validation"]
+    )
+    assert text.characters_per_token == pytest.approx(
+        len(characters.tokens["validation"]) / len(text.tokens["validation"])
+    )
 
 
 def test_the_initialization_is_pythias():
@@ -92,18 +126,29 @@ def test_the_initialization_is_pythias():
     for name, parameter in build_language_model(recipe, 63).named_parameters():
         values = parameter.detach().double()
         if parameter.dim() == 1:
-            assert torch.all(values == (1.0 if "norm" in name and name.endswith("weight") else 0.0)), name
+            assert torch.all(
+                values == (1.0 if "norm" in name and name.endswith("weight") else 0.0)
+            ), name
             continue
-        expected = 2 / 4 / math.sqrt(128) if re.search(r"attention\.dense|4h_to_h", name) else math.sqrt(2 / 5 / 128)
+        expected = (
+            2 / 4 / math.sqrt(128)
+            if re.search(r"attention\.dense|4h_to_h", name)
+            else math.sqrt(2 / 5 / 128)
+        )
         # A sample deviation of N normal numbers has a relative error of 1/√(2N); five of them.
-        assert values.std().item() == pytest.approx(expected, rel=5 / math.sqrt(2 * values.numel())), name
+        assert values.std().item() == pytest.approx(
+            expected, rel=5 / math.sqrt(2 * values.numel())
+        ), name
         assert abs(values.mean().item()) < 5 * expected / math.sqrt(values.numel()), name
 
 
 def test_seeds_differ_and_leave_the_callers_random_numbers_alone():
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    first, again, other = [build_language_model(SMALL.replace(seed=seed), 63).gpt_neox.embed_in.weight for seed in (0, 0, 1)]
+    first, again, other = [
+        build_language_model(SMALL.replace(seed=seed), 63).gpt_neox.embed_in.weight
+        for seed in (0, 0, 1)
+    ]
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -114,54 +159,85 @@ def test_checkpoints_are_stored_as_the_hub_stores_pythias(trained):
     assert trajectory.steps == (0, 1, 2, 4, 8, 16, 20, 40)
     assert set(trajectory.dtypes.values()) == {"float16"}
     assert len(trajectory.names) == 4 + 12 * SMALL.layers
-    assert "embed_out.weight" in trajectory.names and "gpt_neox.layers.0.attention.query_key_value.weight" in trajectory.names
+    assert (
+        "embed_out.weight" in trajectory.names
+        and "gpt_neox.layers.0.attention.query_key_value.weight" in trajectory.names
+    )
     config = json.loads((folder / "step0" / "config.json").read_text())
-    assert (config["model_type"], config["num_attention_heads"], config["use_parallel_residual"], config["tie_word_embeddings"]) == ("gpt_neox", 1, True, False)
+    assert (
+        config["model_type"],
+        config["num_attention_heads"],
+        config["use_parallel_residual"],
+        config["tie_word_embeddings"],
+    ) == ("gpt_neox", 1, True, False)
 
 
 def test_transformers_reads_a_checkpoint(trained):
     from transformers import GPTNeoXForCausalLM
+
     folder, log = trained
-    model, report = GPTNeoXForCausalLM.from_pretrained(folder / "step40", output_loading_info=True, dtype=torch.float32)
+    model, report = GPTNeoXForCausalLM.from_pretrained(
+        folder / "step40", output_loading_info=True, dtype=torch.float32
+    )
     assert not report["missing_keys"] and not report["unexpected_keys"]
     windows = load_text().tokens["validation"].unfold(0, 17, 16)[:1024]
     with torch.no_grad():
-        losses = [torch.nn.functional.cross_entropy(model(window[None, :-1]).logits[0], window[1:]).item() for window in windows]
+        losses = [
+            torch.nn.functional.cross_entropy(model(window[None, :-1]).logits[0], window[1:]).item()
+            for window in windows
+        ]
     # Rounding to float16 moves each weight by a 2,048th part at most.
     assert np.mean(losses) == pytest.approx(log.validation_loss.iloc[-1], rel=2e-3)
     assert log.validation_bits.iloc[-1] == pytest.approx(log.validation_loss.iloc[-1] / math.log(2))
 
 
 def test_training_is_adamw_on_the_windows_in_their_order(trained):
-    """Four steps again, by hand: AdamW's formulas in float64, decay on matrices alone, clipped at norm one."""
+    """Four steps again, by hand: AdamW's formulas in float64, decay on matrices alone, clipped at
+    norm one.
+    """
     folder, _ = trained
     text = load_text()
     model = build_language_model(SMALL, text.vocabulary)
     windows = text.tokens["train"].unfold(0, 17, 16)
     order = torch.randperm(len(windows), generator=torch.Generator().manual_seed(0))
-    moments = {name: (torch.zeros_like(p, dtype=torch.float64), torch.zeros_like(p, dtype=torch.float64)) for name, p in model.named_parameters()}
+    moments = {
+        name: (torch.zeros_like(p, dtype=torch.float64), torch.zeros_like(p, dtype=torch.float64))
+        for name, p in model.named_parameters()
+    }
     for step in range(4):
-        batch = windows[order[4 * step:4 * step + 4]]
+        batch = windows[order[4 * step : 4 * step + 4]]
         model.zero_grad()
-        torch.nn.functional.cross_entropy(model(batch[:, :-1]).logits.flatten(0, 1), batch[:, 1:].flatten()).backward()
+        torch.nn.functional.cross_entropy(
+            model(batch[:, :-1]).logits.flatten(0, 1), batch[:, 1:].flatten()
+        ).backward()
         norm = math.sqrt(sum(p.grad.double().square().sum().item() for p in model.parameters()))
         rate = SMALL.rate(step)
         for name, p in model.named_parameters():
             gradient = p.grad.double() * min(1.0, 1.0 / norm)
-            m, v = (0.9 * moments[name][0] + 0.1 * gradient, 0.95 * moments[name][1] + 0.05 * gradient**2)
+            m, v = (
+                0.9 * moments[name][0] + 0.1 * gradient,
+                0.95 * moments[name][1] + 0.05 * gradient**2,
+            )
             moments[name] = m, v
-            step_size = rate * (m / (1 - 0.9 ** (step + 1))) / ((v / (1 - 0.95 ** (step + 1))).sqrt() + 1e-8)
+            step_size = (
+                rate
+                * (m / (1 - 0.9 ** (step + 1)))
+                / ((v / (1 - 0.95 ** (step + 1))).sqrt() + 1e-8)
+            )
             decay = rate * 0.5 if p.dim() == 2 else 0.0
             p.data = (p.double() * (1 - decay) - step_size).float()
     stored = {}
     from safetensors.torch import load_file
+
     for name, value in load_file(folder / "step4" / "model.safetensors").items():
         stored[name.replace("embed_out", "lm_head")] = value.double()
     for name, p in model.named_parameters():
-        # float16 keeps 11 bits; entries whose gradient is near zero may step either way, by four rates at most, and are few.
+        # float16 keeps 11 bits; entries whose gradient is near zero may step either way, by four
+        # rates at most, and are few.
         close = (stored[name] - p.double()).abs() <= 2**-10 * p.double().abs() + 2e-5
         if name.endswith("query_key_value.bias"):
-            # A constant added to all keys changes no softmax: where no rotation acts (dimensions 4 to 15 of the head) the gradient is nothing but rounding.
+            # A constant added to all keys changes no softmax: where no rotation acts (dimensions 4
+            # to 15 of the head) the gradient is nothing but rounding.
             close = torch.cat([close[:20], close[32:]])
         assert close.double().mean() > 0.99, name
 
@@ -180,4 +256,6 @@ def test_the_same_bits_again(trained, tmp_path):
     folder, _ = trained
     train_language(SMALL, tmp_path / "again", progress=False)
     for step in (0, 40):
-        assert (tmp_path / "again" / f"step{step}" / "model.safetensors").read_bytes() == (folder / f"step{step}" / "model.safetensors").read_bytes()
+        assert (tmp_path / "again" / f"step{step}" / "model.safetensors").read_bytes() == (
+            folder / f"step{step}" / "model.safetensors"
+        ).read_bytes()

@@ -1,14 +1,15 @@
-"""Which files of a folder are its checkpoints, and in which order: names, sub-folders, shards, runs."""
+"""Which files of a folder are its checkpoints, and in which order: names, sub-folders, shards,
+runs.
+"""
 
 import json
 import os
 
 import pytest
 import torch
-
-import trajhelpers as th
 from test_checkpoints import check, state, write
 
+import trajhelpers as th
 
 ORDER = [
     # plain
@@ -27,9 +28,20 @@ ORDER = [
     (["model_init.pth", "model_100.pth", "model_200.pth"], [0, 100, 200]),
     (["step_init.safetensors", "step_500.safetensors"], [0, 500]),
     # labels
-    (["epoch=3-step=300.ckpt", "epoch=4-step=400.ckpt", "epoch=10-step=1000.ckpt"], [300, 400, 1000]),  # Lightning
+    # Lightning
+    (
+        ["epoch=3-step=300.ckpt", "epoch=4-step=400.ckpt", "epoch=10-step=1000.ckpt"],
+        [300, 400, 1000],
+    ),
     (["epoch=0-step=100-v1.ckpt", "epoch=1-step=200-v1.ckpt"], [100, 200]),
-    (["epoch=01-val_loss=0.25.ckpt", "epoch=02-val_loss=0.20.ckpt", "epoch=11-val_loss=0.10.ckpt"], [1, 2, 11]),
+    (
+        [
+            "epoch=01-val_loss=0.25.ckpt",
+            "epoch=02-val_loss=0.20.ckpt",
+            "epoch=11-val_loss=0.10.ckpt",
+        ],
+        [1, 2, 11],
+    ),
     (["epoch=1-val_loss=3.ckpt", "epoch=2-val_loss=2.ckpt", "epoch=3-val_loss=1.ckpt"], [1, 2, 3]),
     (["step=10-loss=1.50.ckpt", "step=20-loss=0.75.ckpt"], [10, 20]),
     (["iter_1000_loss_3.pth", "iter_2000_loss_2.pth"], [1000, 2000]),
@@ -62,7 +74,8 @@ ORDER = [
 
 @pytest.mark.parametrize("names, steps", ORDER, ids=[" ".join(names) for names, _ in ORDER])
 def test_steps_of_a_folder(tmp_path, names, steps):
-    for name, step in zip(reversed(names), reversed(steps)):  # written last first: the folder's own order is no help
+    # written last first: the folder's own order is no help
+    for name, step in zip(reversed(names), reversed(steps)):
         write(tmp_path / name, state(step))
     trajectory = th.open_trajectory(tmp_path)
     assert list(trajectory.steps) == steps
@@ -70,13 +83,23 @@ def test_steps_of_a_folder(tmp_path, names, steps):
     check(tmp_path, [state(step) for step in steps])
     # the same as a list, in a shell's order or any other
     assert list(th.open_trajectory(sorted(tmp_path.iterdir())).steps) == steps
-    assert list(th.open_trajectory([str(tmp_path / name) for name in reversed(names)]).steps) == steps
+    assert (
+        list(th.open_trajectory([str(tmp_path / name) for name in reversed(names)]).steps) == steps
+    )
 
 
 def test_files_without_a_step_are_left_out_and_listed(tmp_path):
     for step in (1, 2, 3):
         write(tmp_path / f"epoch_{step}.pt", state(step))
-    aside = ["best.pt", "last.ckpt", "final.safetensors", "optimizer_1.pt", "epoch_7_optimizer.pt", "rng_state_0.pth", "scheduler_2.pt"]
+    aside = [
+        "best.pt",
+        "last.ckpt",
+        "final.safetensors",
+        "optimizer_1.pt",
+        "epoch_7_optimizer.pt",
+        "rng_state_0.pth",
+        "scheduler_2.pt",
+    ]
     for name in aside:
         write(tmp_path / name, state(9))
     (tmp_path / "config.json").write_text("{}")
@@ -114,6 +137,7 @@ def test_a_list_is_ordered_by_its_numbers(tmp_path):
 
 # Layouts of folders
 
+
 def write_sharded(folder, tensors, suffix, cut):
     """The first `cut` tensors in one shard, the others in a second, with the index that names them."""
     stem = "model" if suffix == "safetensors" else "pytorch_model"
@@ -127,10 +151,19 @@ def write_sharded(folder, tensors, suffix, cut):
     (folder / f"{stem}.{suffix}.index.json").write_text(json.dumps(index))
 
 
-SIDE_FILES = ["optimizer.pt", "scheduler.pt", "rng_state.pth", "rng_state_0.pth", "training_args.bin", "scaler.pt"]
+SIDE_FILES = [
+    "optimizer.pt",
+    "scheduler.pt",
+    "rng_state.pth",
+    "rng_state_0.pth",
+    "training_args.bin",
+    "scaler.pt",
+]
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "adapter_model.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "pytorch_model.bin", "adapter_model.safetensors"]
+)
 def test_one_folder_a_checkpoint(tmp_path, name):
     """As the Trainer of transformers writes them, side files included."""
     steps = [500, 1000, 1500]
@@ -138,7 +171,9 @@ def test_one_folder_a_checkpoint(tmp_path, name):
         folder = tmp_path / f"checkpoint-{step}"
         write(folder / name, state(step))
         for side in SIDE_FILES:
-            torch.save({"state": {0: {"exp_avg": torch.ones(2, 3)}}, "param_groups": []}, folder / side)
+            torch.save(
+                {"state": {0: {"exp_avg": torch.ones(2, 3)}}, "param_groups": []}, folder / side
+            )
         (folder / "trainer_state.json").write_text("{}")
     (tmp_path / "runs").mkdir()  # logs
     kernel = check(tmp_path, [state(step) for step in steps])
@@ -158,7 +193,9 @@ def test_the_final_model_beside_its_checkpoints(tmp_path):
 
 @pytest.mark.parametrize("pattern", ["checkpoint-*", "checkpoint-*/model.safetensors"])
 def test_a_pattern_of_sub_folders(tmp_path, pattern):
-    """Sub-folders with one checkpoint each are checkpoints, not runs, and give their number to the file within."""
+    """Sub-folders with one checkpoint each are checkpoints, not runs, and give their number to the
+    file within.
+    """
     for step in (500, 1000, 1500):
         write(tmp_path / f"checkpoint-{step}" / "model.safetensors", state(step))
     trajectory = th.open_trajectory(sorted(tmp_path.glob(pattern)))  # 1000 before 500

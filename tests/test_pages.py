@@ -23,7 +23,9 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def site():
     if not (HTML / "index.html").exists():
         pytest.fail("no pages in _build/html: run `make book` first")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=HTML))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=HTML)
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -36,7 +38,9 @@ def read(page, url):
     page.wait_for_function("!window.MathJax || MathJax.startup.promise.then(() => true)")
     views = page.locator("script[type='application/vnd.jupyter.widget-view+json']").count()
     if views:
-        page.wait_for_function("n => document.querySelectorAll('.widget-subarea').length >= n", arg=views)
+        page.wait_for_function(
+            "n => document.querySelectorAll('.widget-subarea').length >= n", arg=views
+        )
     page.wait_for_function("[...document.images].every(image => image.complete)")
     page.wait_for_load_state("networkidle")
 
@@ -45,16 +49,27 @@ def read(page, url):
 def test_page(page, site, name):
     read(page, f"{site}/{name}.html")
     assert page.locator("article h1, #search-results, .genindextable, #index").count() >= 1
-    broken = page.evaluate("[...document.images].filter(image => !image.naturalWidth).map(image => image.outerHTML.slice(0, 200))")
+    broken = page.evaluate(
+        "[...document.images].filter(image => !image.naturalWidth).map(image =>"
+        " image.outerHTML.slice(0, 200))"
+    )
     assert not broken
-    mute = page.evaluate("[...document.querySelectorAll('article img:not(.jupyter-widgets img, img.jupyter-widgets)')]"
-                         ".filter(image => !image.alt.trim() || image.alt.startsWith('../')).map(image => image.outerHTML.slice(0, 200))")
+    mute = page.evaluate(
+        "[...document.querySelectorAll('article img:not(.jupyter-widgets img,"
+        " img.jupyter-widgets)')].filter(image => !image.alt.trim() ||"
+        " image.alt.startsWith('../')).map(image => image.outerHTML.slice(0, 200))"
+    )
     assert not mute, "figures without a text for those who cannot see them"
     formulas = page.locator(".math").count()
-    assert page.locator(".math mjx-container").count() >= formulas and page.locator("mjx-merror").count() == 0
+    assert (
+        page.locator(".math mjx-container").count() >= formulas
+        and page.locator("mjx-merror").count() == 0
+    )
     for width in 1400, 900, 390:
         page.set_viewport_size({"width": width, "height": 900})
-        excess = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        excess = page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
         assert excess <= 0, f"{excess} px too wide on a screen of {width}"
     assert not page.trouble
 
@@ -66,14 +81,28 @@ def test_widgets_find_their_fonts_from_both_of_their_scripts_places():
     assert len(fonts) == 3 and all((place / font).is_file() for font in fonts)
 
 
-@pytest.mark.parametrize("chapter", ["02-kernel-and-maps", "04-momentum-and-decay", "05-weight-decay", "06-momentum-and-rate", "07-batch-size", "08-sam", "09-generalization", "12-pythia"])
+@pytest.mark.parametrize(
+    "chapter",
+    [
+        "02-kernel-and-maps",
+        "04-momentum-and-decay",
+        "05-weight-decay",
+        "06-momentum-and-rate",
+        "07-batch-size",
+        "08-sam",
+        "09-generalization",
+        "12-pythia",
+    ],
+)
 def test_slider_moves_the_map_without_a_kernel(page, site, chapter):
     read(page, f"{site}/book/{chapter}.html")
     # the widget that holds a picture and a slider: an interact's picture is an Output, not an Image
     widget = page.locator(".widget-subarea:has(.widget-image):has(.noUi-handle)").first
     map_ = widget.locator(".widget-image")
     before = sha256(map_.screenshot()).digest()
-    assert sha256(map_.screenshot()).digest() == before, "the picture has to hold still until the slider moves"
+    assert sha256(map_.screenshot()).digest() == before, (
+        "the picture has to hold still until the slider moves"
+    )
     widget.locator(".noUi-handle").focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")

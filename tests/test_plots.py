@@ -1,4 +1,6 @@
-"""Figures and widgets: what they show is what the kernel says, on axes that say where and in which unit."""
+"""Figures and widgets: what they show is what the kernel says, on axes that say where and in which
+unit.
+"""
 
 import matplotlib
 import numpy as np
@@ -34,7 +36,11 @@ def test_a_map_shows_the_cosines(walk, origin):
 
 
 @pytest.mark.parametrize("origin", [None, 0, 7])
-@pytest.mark.parametrize("steps", [range(0, 610, 10), th.pythia_steps(51_000), [0, 1, *range(5, 64)]], ids=["even", "pythia", "gap"])
+@pytest.mark.parametrize(
+    "steps",
+    [range(0, 610, 10), th.pythia_steps(51_000), [0, 1, *range(5, 64)]],
+    ids=["even", "pythia", "gap"],
+)
 def test_ticks_of_a_map_are_the_steps_of_their_rows(origin, steps):
     steps = list(steps)[:61]
     kernel = th.TrajectoryKernel(np.eye(len(steps)), steps=steps)
@@ -50,7 +56,9 @@ def test_joined_runs_are_named_and_set_apart():
     kernel = th.TrajectoryKernel(np.eye(7), steps=[0, 1, 2, 0, 1, 2, 3], runs=["a"] * 3 + ["b"] * 4)
     ax = th.plot_map(kernel)
     assert ticks(ax.xaxis) == {1: "a", 4.5: "b"}
-    assert [line.get_xdata()[0] for line in ax.lines if line.get_xdata()[0] == line.get_xdata()[1]] == [2.5]
+    assert [
+        line.get_xdata()[0] for line in ax.lines if line.get_xdata()[0] == line.get_xdata()[1]
+    ] == [2.5]
 
 
 def test_maps_side_by_side_share_a_scale(walk):
@@ -63,7 +71,14 @@ def test_series_lie_at_their_steps(walk):
     angles = th.angles(kernel)
     ax = th.plot_angles(kernel, list(angles))
     lines = {line.get_label(): line for line in ax.lines}
-    first = {"consecutive updates": 10, "update, position": 0, "update, whole way": 0, "progress, whole way": 10, "apex at initialization": 10, "apex at O": 0}
+    first = {
+        "consecutive updates": 10,
+        "update, position": 0,
+        "update, whole way": 0,
+        "progress, whole way": 10,
+        "apex at initialization": 10,
+        "apex at O": 0,
+    }
     for label, (name, values) in zip(first, angles.items()):
         assert lines[label].get_xdata()[0] == first[label]
         np.testing.assert_array_equal(lines[label].get_ydata(), values)
@@ -96,7 +111,9 @@ def test_the_slider_has_one_picture_an_origin(walk):
     slider, stack = th.origin_slider(kernel, unit="epoch").children
     assert slider.options == ("O", *map(str, kernel.steps))
     pictures = [child.value for child in stack.children]
-    assert len(set(pictures)) == len(slider.options) and all(picture[8:12] == b"WEBP" for picture in pictures)
+    assert len(set(pictures)) == len(slider.options) and all(
+        picture[8:12] == b"WEBP" for picture in pictures
+    )
 
 
 def test_pages_stay_small():

@@ -1,15 +1,18 @@
-"""What must not change a kernel, on small drawn trajectories; and what computing a kernel must not change in the process."""
+"""What must not change a kernel, on small drawn trajectories; and what computing a kernel must not
+change in the process.
+"""
 
 import subprocess
 import sys
 
 import numpy as np
+import oracle
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
-import oracle
 import trajhelpers as th
 
 # derandomized: the same examples on every machine and in every run
@@ -23,8 +26,15 @@ dtypes = st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfl
 def draw_states(seed, shapes, n, dtype=torch.float64):
     """n state dicts of independent normal tensors: no structure that could hide an error."""
     generator = torch.Generator().manual_seed(seed)
-    return [{f"layer{i}.weight": torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
-             for i, shape in enumerate(shapes)} for _ in range(n)]
+    return [
+        {
+            f"layer{i}.weight": (
+                torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+            )
+            for i, shape in enumerate(shapes)
+        }
+        for _ in range(n)
+    ]
 
 
 def kernel_of(states, **options):
@@ -53,7 +63,10 @@ def test_any_layout_and_dtype_agrees_with_the_oracle(seed, shapes, n, dtype):
 def test_permuting_the_coordinates(seed, n, p):
     theta = np.random.default_rng(seed).standard_normal((n, p))
     order = np.random.default_rng(seed + 1).permutation(p)
-    close(kernel_of([{"w": row} for row in theta[:, order]]).total, kernel_of([{"w": row} for row in theta]).total)
+    close(
+        kernel_of([{"w": row} for row in theta[:, order]]).total,
+        kernel_of([{"w": row} for row in theta]).total,
+    )
 
 
 @fast
@@ -62,14 +75,18 @@ def test_rotating_the_coordinates(seed, n, p):
     rng = np.random.default_rng(seed)
     theta = rng.standard_normal((n, p))
     rotation, _ = np.linalg.qr(rng.standard_normal((p, p)))
-    close(kernel_of([{"w": row} for row in theta @ rotation]).total, kernel_of([{"w": row} for row in theta]).total)
+    close(
+        kernel_of([{"w": row} for row in theta @ rotation]).total,
+        kernel_of([{"w": row} for row in theta]).total,
+    )
 
 
 @fast
 @given(seed=seeds, shapes=shapes, n=st.integers(2, 6), data=st.data())
 def test_order_of_the_tensors(seed, shapes, n, data):
     states = draw_states(seed, shapes, n)
-    orders = [data.draw(st.permutations(list(states[0]))) for _ in states]  # even another order in each checkpoint
+    # even another order in each checkpoint
+    orders = [data.draw(st.permutations(list(states[0]))) for _ in states]
     shuffled = [{name: state[name] for name in order} for state, order in zip(states, orders)]
     kernel, other = kernel_of(states), kernel_of(shuffled)
     assert set(kernel.names) == set(other.names)
@@ -81,37 +98,55 @@ def test_order_of_the_tensors(seed, shapes, n, data):
 @fast
 @given(seed=seeds, n=st.integers(2, 6), cuts=st.lists(st.integers(1, 59), max_size=6, unique=True))
 def test_cutting_a_tensor_into_groups(seed, n, cuts):
-    """However the 60 numbers are grouped, each block is the Gram of its own numbers and the sum is the whole."""
+    """However the 60 numbers are grouped, each block is the Gram of its own numbers and the sum is
+    the whole.
+    """
     states = draw_states(seed, [(60,)], n)
     edges = [0, *sorted(cuts), 60]
-    groups = {f"part{i}": [("layer0.weight", a, b)] for i, (a, b) in enumerate(zip(edges, edges[1:]))}
+    groups = {
+        f"part{i}": [("layer0.weight", a, b)] for i, (a, b) in enumerate(zip(edges, edges[1:]))
+    }
     kernel = kernel_of(states, groups=groups)
     theta = oracle.flat(states)
     close(kernel.total, kernel_of(states).total)
     assert list(kernel.names) == list(groups)
     for i, (name, part) in enumerate(kernel.groups().items()):
         assert part.p == edges[i + 1] - edges[i]
-        close(part.gram(), oracle.gram(theta[:, edges[i]: edges[i + 1]]))
+        close(part.gram(), oracle.gram(theta[:, edges[i] : edges[i + 1]]))
 
 
 def test_a_group_of_several_ranges():
-    """What splitting query, key and value needs: interleaved ranges of one tensor and a whole other one in one group."""
+    """What splitting query, key and value needs: interleaved ranges of one tensor and a whole other
+    one in one group.
+    """
     states = draw_states(3, [(12,), (2, 3)], 5)
-    kernel = kernel_of(states, groups={
-        "even": [("layer0.weight", 0, 3), ("layer0.weight", 6, 9), ("layer1.weight", None, None)],
-        "odd": [("layer0.weight", 3, 6), ("layer0.weight", 9, 12)]})
+    kernel = kernel_of(
+        states,
+        groups={
+            "even": [
+                ("layer0.weight", 0, 3),
+                ("layer0.weight", 6, 9),
+                ("layer1.weight", None, None),
+            ],
+            "odd": [("layer0.weight", 3, 6), ("layer0.weight", 9, 12)],
+        },
+    )
     theta = oracle.flat(states)
     close(kernel.groups()["even"].gram(), oracle.gram(theta[:, [0, 1, 2, 6, 7, 8, *range(12, 18)]]))
     close(kernel.groups()["odd"].gram(), oracle.gram(theta[:, [3, 4, 5, 9, 10, 11]]))
     assert list(kernel.sizes) == [12, 6]
 
 
-@pytest.mark.parametrize("groups", [
-    {"a": [("no such tensor", None, None)]},
-    {"a": [("layer0.weight", 0, 13)]},
-    {"a": [("layer0.weight", -1, 3)]},
-    {"a": [("layer0.weight", 5, 2)]},
-], ids=["name", "past the end", "negative", "backwards"])
+@pytest.mark.parametrize(
+    "groups",
+    [
+        {"a": [("no such tensor", None, None)]},
+        {"a": [("layer0.weight", 0, 13)]},
+        {"a": [("layer0.weight", -1, 3)]},
+        {"a": [("layer0.weight", 5, 2)]},
+    ],
+    ids=["name", "past the end", "negative", "backwards"],
+)
 def test_groups_outside_the_tensors_are_refused(groups):
     with pytest.raises((ValueError, KeyError, th.TrajectoryError)):
         kernel_of(draw_states(0, [(12,)], 3), groups=groups)
@@ -146,7 +181,11 @@ def test_saving_and_loading_is_exact(seed, n, shapes, tmp_path_factory):
     loaded = th.load_kernel(path)
     assert np.array_equal(loaded.increments, kernel.increments)
     assert list(loaded.steps) == list(kernel.steps) and list(loaded.names) == list(kernel.names)
-    assert list(loaded.sizes) == list(kernel.sizes) and list(loaded.runs) == list(kernel.runs) and loaded.p == kernel.p
+    assert (
+        list(loaded.sizes) == list(kernel.sizes)
+        and list(loaded.runs) == list(kernel.runs)
+        and loaded.p == kernel.p
+    )
     with np.load(path, allow_pickle=False) as file:
         assert all(file[key].dtype != object for key in file.files)
 
@@ -154,16 +193,26 @@ def test_saving_and_loading_is_exact(seed, n, shapes, tmp_path_factory):
 @pytest.mark.parametrize("columns", [1, 2, 3, 7, 64, 1_000_000])
 @pytest.mark.parametrize("precision, limit", [("float64", 1e-13), ("float32", 1e-5)])
 def test_chunk_size(monkeypatch, columns, precision, limit):
-    """The blocks' width is no option; it is set from outside here. Groups end where no block and no worker's share does."""
+    """The blocks' width is no option; it is set from outside here. Groups end where no block and no
+    worker's share does.
+    """
     monkeypatch.setitem(sys.modules["trajhelpers.gram"]._COLUMNS, precision, columns)
     states = draw_states(4, [(23,), (10, 31), (1,), (7, 5)], 6)
-    groups = {"a": [("layer0.weight", 2, 9), ("layer3.weight", None, None)], "b": [("layer1.weight", 1, 300), ("layer0.weight", 20, 23)]}
+    groups = {
+        "a": [("layer0.weight", 2, 9), ("layer3.weight", None, None)],
+        "b": [("layer1.weight", 1, 300), ("layer0.weight", 20, 23)],
+    }
     columns_of = {"a": [*range(2, 9), *range(334, 369)], "b": [*range(24, 323), *range(20, 23)]}
     theta = oracle.flat(states)
     scale = np.max(oracle.gram(theta))
-    assert np.max(np.abs(kernel_of(states, precision=precision).gram() - oracle.gram(theta))) <= limit * scale
+    assert (
+        np.max(np.abs(kernel_of(states, precision=precision).gram() - oracle.gram(theta)))
+        <= limit * scale
+    )
     for name, part in kernel_of(states, precision=precision, groups=groups).groups().items():
-        assert np.max(np.abs(part.gram() - oracle.gram(theta[:, columns_of[name]]))) <= limit * scale
+        assert (
+            np.max(np.abs(part.gram() - oracle.gram(theta[:, columns_of[name]]))) <= limit * scale
+        )
 
 
 @pytest.mark.parametrize("precision, limit", [("float64", 1e-12), ("float32", 1e-6)])
@@ -171,7 +220,10 @@ def test_large_and_odd_sizes(precision, limit):
     rng = np.random.default_rng(0)
     for p in (1, 2, 4_095, 4_097, 65_537, 1_000_003):
         theta = rng.standard_normal((3, p)).astype(np.float32)
-        states = [{"large": torch.from_numpy(row), "small": torch.from_numpy(row[:1].copy())} for row in theta]
+        states = [
+            {"large": torch.from_numpy(row), "small": torch.from_numpy(row[:1].copy())}
+            for row in theta
+        ]
         with_small = np.concatenate([theta, theta[:, :1]], axis=1).astype(np.float64)
         expected = oracle.gram(with_small)
         found = kernel_of(states, precision=precision).gram()
@@ -193,26 +245,41 @@ def test_threads_do_not_matter():
 
 # Ctrl-C
 
+
 def test_no_pass_looks_for_the_libraries_of_the_process(monkeypatch):
-    """The system calls back for each of them, and a Ctrl-C that falls into a callback from C is printed as ignored, and lost."""
-    monkeypatch.setattr(ThreadpoolController, "__init__", lambda self: pytest.fail("looked for in a pass"))
+    """The system calls back for each of them, and a Ctrl-C that falls into a callback from C is
+    printed as ignored, and lost.
+    """
+    monkeypatch.setattr(
+        ThreadpoolController, "__init__", lambda self: pytest.fail("looked for in a pass")
+    )
     kernel_of(draw_states(7, [(300,)], 4))
 
 
 # The process's settings
 
+
 def settings_of_the_process():
-    # one entry a library: the order in which they were loaded may change, their thread counts may not
+    # one entry a library: the order in which they were loaded may change, their thread counts may
+    # not
     blas = {info["filepath"]: info["num_threads"] for info in threadpool_info()}
     return {
-        "torch threads": torch.get_num_threads(), "blas threads": blas,
-        "matmul precision": torch.get_float32_matmul_precision(), "cuda tf32": torch.backends.cuda.matmul.allow_tf32,
+        "torch threads": torch.get_num_threads(),
+        "blas threads": blas,
+        "matmul precision": torch.get_float32_matmul_precision(),
+        "cuda tf32": torch.backends.cuda.matmul.allow_tf32,
         "cudnn tf32": torch.backends.cudnn.allow_tf32,
-        "fp32 precision": [place.fp32_precision for place in (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)],
+        "fp32 precision": [
+            place.fp32_precision
+            for place in (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+        ],
         "fp16 reduction": torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction,
         "bf16 reduction": torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction,
-        "default dtype": torch.get_default_dtype(), "grad": torch.is_grad_enabled(), "numpy errors": np.geterr(),
-        "deterministic": torch.are_deterministic_algorithms_enabled()}
+        "default dtype": torch.get_default_dtype(),
+        "grad": torch.is_grad_enabled(),
+        "numpy errors": np.geterr(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
@@ -264,7 +331,9 @@ class MediumPrecision:
 
 
 @pytest.mark.parametrize("precision, limit", [("float64", 1e-13), ("float32", 1e-6)])
-@pytest.mark.parametrize("context", [autocast, torch.inference_mode, torch.no_grad, MediumPrecision, Float16ByDefault])
+@pytest.mark.parametrize(
+    "context", [autocast, torch.inference_mode, torch.no_grad, MediumPrecision, Float16ByDefault]
+)
 def test_settings_of_the_caller_do_not_reach_the_products(context, precision, limit):
     """bfloat16 products would be off by 1e-3."""
     states = draw_states(7, [(100, 90)], 6, torch.float32)
@@ -291,7 +360,9 @@ def test_the_callers_tensors_are_not_written_to():
 
 def test_import_is_lazy():
     """A kernel on disk is read without torch, matplotlib or pandas."""
-    code = "import sys, trajhelpers as th; th.TrajectoryKernel; th.load_kernel; th.hallmarks; " \
-           "print([m for m in ('torch', 'matplotlib', 'pandas', 'ipywidgets') if m in sys.modules])"
+    code = (
+        "import sys, trajhelpers as th; th.TrajectoryKernel; th.load_kernel; th.hallmarks; "
+        "print([m for m in ('torch', 'matplotlib', 'pandas', 'ipywidgets') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,11 +9,11 @@ import threading
 import time
 
 import numpy as np
+import oracle
 import pytest
 import torch
 from safetensors.torch import load_file
 
-import oracle
 import trajhelpers as th
 
 
@@ -57,21 +57,30 @@ def same(folder, seen, steps):
     trajectory = opened(folder)
     assert list(trajectory.steps) == list(steps)
     expected = oracle.gram(oracle.flat([seen[step] for step in steps]))
-    np.testing.assert_allclose(th.gram(trajectory, device="cpu").gram(), expected, rtol=0, atol=1e-12 * expected.max())
+    np.testing.assert_allclose(
+        th.gram(trajectory, device="cpu").gram(), expected, rtol=0, atol=1e-12 * expected.max()
+    )
 
 
-@pytest.mark.parametrize("options, steps", [
-    ({}, range(11)),
-    ({"every": 1}, range(11)),
-    ({"every": 3}, [0, 3, 6, 9]),
-    ({"every": 5}, [0, 5, 10]),
-    ({"steps": [2, 3, 7]}, [0, 2, 3, 7]),
-    ({"steps": [0, 1, 2, 4, 8, 16]}, [0, 1, 2, 4, 8]),
-    ({"steps": np.unique(np.geomspace(1, 9, 4).astype(int))}, [0, 1, 2, 4, 9]),  # NumPy's integers are not int
-    ({"every": np.int64(5)}, [0, 5, 10]),
-], ids=str)
+@pytest.mark.parametrize(
+    "options, steps",
+    [
+        ({}, range(11)),
+        ({"every": 1}, range(11)),
+        ({"every": 3}, [0, 3, 6, 9]),
+        ({"every": 5}, [0, 5, 10]),
+        ({"steps": [2, 3, 7]}, [0, 2, 3, 7]),
+        ({"steps": [0, 1, 2, 4, 8, 16]}, [0, 1, 2, 4, 8]),
+        # NumPy's integers are not int
+        ({"steps": np.unique(np.geomspace(1, 9, 4).astype(int))}, [0, 1, 2, 4, 9]),
+        ({"every": np.int64(5)}, [0, 5, 10]),
+    ],
+    ids=str,
+)
 def test_when_it_writes(tmp_path, options, steps):
-    """Initialization always, then the schedule; each file holds the weights of its own step, not later ones."""
+    """Initialization always, then the schedule; each file holds the weights of its own step, not
+    later ones.
+    """
     same(tmp_path / "run", record_run(tmp_path / "run", **options), steps)
 
 
@@ -112,7 +121,9 @@ def test_names_without_prefixes(tmp_path, wrap):
 
 
 def test_tied_and_strided_parameters(tmp_path):
-    """Safetensors takes neither ties nor strides: a tie is written once, a strided tensor in its logical order."""
+    """Safetensors takes neither ties nor strides: a tie is written once, a strided tensor in its
+    logical order.
+    """
     model = torch.nn.Module()
     model.embed, model.head = torch.nn.Embedding(5, 3), torch.nn.Linear(3, 5, bias=False)
     model.head.weight = model.embed.weight
@@ -164,7 +175,9 @@ def test_resuming_appends(tmp_path):
 
 
 def test_resuming_from_an_earlier_step_replaces_what_came_after(tmp_path):
-    """Training went back to its last own checkpoint, step 3 of 6: the steps it walks again are the new ones."""
+    """Training went back to its last own checkpoint, step 3 of 6: the steps it walks again are the
+    new ones.
+    """
     record_run(tmp_path / "run", count=6)
     model = Net(5)
     later = record_run(tmp_path / "run", count=5, model=model, first=4, resume=True)
@@ -184,7 +197,9 @@ def test_resume_and_overwrite_exclude_each_other(tmp_path):
         th.Recorder(tmp_path / "run", Net(), resume=True, overwrite=True)
 
 
-@pytest.mark.parametrize("options", [{"every": 0}, {"every": -1}, {"steps": [-3]}, {"every": 1.5}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"every": 0}, {"every": -1}, {"steps": [-3]}, {"every": 1.5}], ids=str
+)
 def test_schedules_that_make_no_sense(tmp_path, options):
     with pytest.raises((ValueError, TypeError)):
         th.Recorder(tmp_path / "run", Net(), **options)
@@ -203,7 +218,9 @@ def test_an_error_in_training_comes_through_and_the_folder_opens(tmp_path):
 
 
 def test_an_error_of_the_writer_is_not_lost(tmp_path):
-    """The folder becomes a file under the recorder's hands: a disk that is full or gone looks the same to it."""
+    """The folder becomes a file under the recorder's hands: a disk that is full or gone looks the
+    same to it.
+    """
     model, folder = Net(), tmp_path / "run"
     with pytest.raises(Exception) as caught:
         with th.Recorder(folder, model, every=1) as record:
@@ -220,6 +237,7 @@ def test_an_error_of_the_writer_is_not_lost(tmp_path):
 def test_an_error_in_the_last_checkpoint_is_raised_at_the_end(tmp_path, monkeypatch):
     """And a file that was cut off by it is never seen under its name."""
     import safetensors.torch
+
     save = safetensors.torch.save_file
 
     def fails_half_way(tensors, path, metadata=None):
@@ -237,8 +255,15 @@ def test_an_error_in_the_last_checkpoint_is_raised_at_the_end(tmp_path, monkeypa
 
 def test_nothing_unfinished_is_left_behind(tmp_path):
     record_run(tmp_path / "run", count=5)
-    assert sorted(p.suffix for p in (tmp_path / "run").iterdir() if p.name.startswith("step_")) == [".safetensors"] * 6
-    assert not [p.name for p in (tmp_path / "run").iterdir() if "tmp" in p.name or p.name.startswith(".step")]
+    assert (
+        sorted(p.suffix for p in (tmp_path / "run").iterdir() if p.name.startswith("step_"))
+        == [".safetensors"] * 6
+    )
+    assert not [
+        p.name
+        for p in (tmp_path / "run").iterdir()
+        if "tmp" in p.name or p.name.startswith(".step")
+    ]
 
 
 KILLED = textwrap.dedent("""
@@ -256,7 +281,9 @@ KILLED = textwrap.dedent("""
 
 
 def kill_one(folder, wait):
-    process = subprocess.Popen([sys.executable, "-c", KILLED, folder], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, folder], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert process.stdout.readline() == "started\n"
         while not (folder / "step_2.safetensors").exists():
@@ -272,7 +299,8 @@ def kill_one(folder, wait):
     assert steps == list(range(len(steps))), "a hole in the run"
     few = opened([folder / f"step_{step}.safetensors" for step in steps[-4:]])
     lengths = th.norms(th.gram(few, device="cpu"))["updates"]
-    np.testing.assert_allclose(lengths, 1e-3 * np.sqrt(trajectory.p), rtol=1e-3)  # float32 rounding of a constant step
+    # float32 rounding of a constant step
+    np.testing.assert_allclose(lengths, 1e-3 * np.sqrt(trajectory.p), rtol=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -312,7 +340,9 @@ def test_training_is_not_touched(tmp_path):
 
 
 def test_a_resumed_run_leaves_nothing_of_the_one_it_abandons(tmp_path):
-    """Back to step 3 of 6, and on to 5 only: step 6 of the first run must not follow step 5 of the second."""
+    """Back to step 3 of 6, and on to 5 only: step 6 of the first run must not follow step 5 of the
+    second.
+    """
     model = Net()
     earlier = record_run(tmp_path / "run", count=6, model=model)
     (tmp_path / "run" / ".step_7.safetensors.123.tmp").write_bytes(b"half")
@@ -322,8 +352,11 @@ def test_a_resumed_run_leaves_nothing_of_the_one_it_abandons(tmp_path):
 
 
 def test_flush_waits_for_the_disk(tmp_path, monkeypatch):
-    """After it, what was recorded before it is there, however slow the disk is; it may be called at any time, also after the end."""
+    """After it, what was recorded before it is there, however slow the disk is; it may be called at
+    any time, also after the end.
+    """
     import safetensors.torch
+
     save = safetensors.torch.save_file
 
     def slowly(*arguments, **options):
@@ -349,6 +382,7 @@ def test_flush_waits_for_the_disk(tmp_path, monkeypatch):
 
 def test_flush_raises_an_error_of_the_disk(tmp_path, monkeypatch):
     import safetensors.torch
+
     save = safetensors.torch.save_file
 
     def full(tensors, path, metadata):

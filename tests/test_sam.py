@@ -8,7 +8,7 @@ import trajhelpers as th
 
 RNG = np.random.default_rng(0)
 HALF = RNG.normal(size=(7, 7))
-A, B = HALF @ HALF.T / 7 + 0.1 * np.eye(7), RNG.normal(size=7)      # L = ½ θᵀAθ − Bᵀθ
+A, B = HALF @ HALF.T / 7 + 0.1 * np.eye(7), RNG.normal(size=7)  # L = ½ θᵀAθ − Bᵀθ
 START = RNG.normal(size=7)
 
 
@@ -17,10 +17,15 @@ def loss_at(theta):
 
 
 class Quadratic:
-    """The same loss in torch, θ being split over a vector of 3 and a matrix of 2 × 2; `calls` holds θ at each call of the closure."""
+    """The same loss in torch, θ being split over a vector of 3 and a matrix of 2 × 2; `calls` holds
+    θ at each call of the closure.
+    """
 
     def __init__(self, dtype=torch.float64):
-        self.parts = [torch.nn.Parameter(torch.tensor(START[:3], dtype=dtype)), torch.nn.Parameter(torch.tensor(START[3:].reshape(2, 2), dtype=dtype))]
+        self.parts = [
+            torch.nn.Parameter(torch.tensor(START[:3], dtype=dtype)),
+            torch.nn.Parameter(torch.tensor(START[3:].reshape(2, 2), dtype=dtype)),
+        ]
         self.dtype, self.calls, self.optimizer = dtype, [], None
 
     @property
@@ -31,7 +36,10 @@ class Quadratic:
         self.calls.append(self.theta)
         self.optimizer.zero_grad()
         theta = torch.cat([part.reshape(-1) for part in self.parts])
-        loss = theta @ torch.tensor(A, dtype=self.dtype) @ theta / 2 - torch.tensor(B, dtype=self.dtype) @ theta
+        loss = (
+            theta @ torch.tensor(A, dtype=self.dtype) @ theta / 2
+            - torch.tensor(B, dtype=self.dtype) @ theta
+        )
         loss.backward()
         return loss.item()
 
@@ -44,6 +52,7 @@ def sgd(lr, momentum, decay, nesterov=False):
         gradient = gradient + decay * theta
         velocity = gradient if velocity is None else momentum * velocity + gradient
         return theta - lr * (gradient + momentum * velocity if nesterov else velocity)
+
     return step
 
 
@@ -54,21 +63,33 @@ def adamw(lr, decay):
         nonlocal mean, square, count
         count += 1
         mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
-        return theta * (1 - lr * decay) - lr * (mean / (1 - 0.9**count)) / (np.sqrt(square / (1 - 0.999**count)) + 1e-8)
+        return theta * (1 - lr * decay) - lr * (mean / (1 - 0.9**count)) / (
+            np.sqrt(square / (1 - 0.999**count)) + 1e-8
+        )
+
     return step
 
 
 WRAPPED = {
     "sgd": (lambda p: torch.optim.SGD(p, lr=0.1), lambda: sgd(0.1, 0, 0)),
-    "momentum": (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.3), lambda: sgd(0.1, 0.9, 0.3)),
-    "nesterov": (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.3, nesterov=True), lambda: sgd(0.1, 0.9, 0.3, True)),
-    "adamw": (lambda p: torch.optim.AdamW(p, lr=0.05, weight_decay=0.4), lambda: adamw(0.05, 0.4))}
+    "momentum": (
+        lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.3),
+        lambda: sgd(0.1, 0.9, 0.3),
+    ),
+    "nesterov": (
+        lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.3, nesterov=True),
+        lambda: sgd(0.1, 0.9, 0.3, True),
+    ),
+    "adamw": (lambda p: torch.optim.AdamW(p, lr=0.05, weight_decay=0.4), lambda: adamw(0.05, 0.4)),
+}
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.05, 2.0])
 @pytest.mark.parametrize("name", WRAPPED)
 def test_against_the_definition(name, rho):
-    """The ascent follows the gradient of the loss alone, without weight decay; the descent starts from θ; the loss returned is at θ."""
+    """The ascent follows the gradient of the loss alone, without weight decay; the descent starts
+    from θ; the loss returned is at θ.
+    """
     quadratic = Quadratic()
     quadratic.optimizer = WRAPPED[name][0](quadratic.parts)
     sam, step, theta = th.training.SAM(quadratic.optimizer, rho), WRAPPED[name][1](), START
@@ -89,7 +110,9 @@ def test_a_small_rho_is_the_wrapped_optimizer(name):
         quadratic = Quadratic()
         quadratic.optimizer = WRAPPED[name][0](quadratic.parts)
         for _ in range(5):
-            (th.training.SAM(quadratic.optimizer, rho) if rho else quadratic.optimizer).step(quadratic.closure)
+            (th.training.SAM(quadratic.optimizer, rho) if rho else quadratic.optimizer).step(
+                quadratic.closure
+            )
         ends.append(quadratic.theta)
     far, near = np.linalg.norm(ends[1] - ends[0]), np.linalg.norm(ends[2] - ends[0])
     assert 0 < near < 1e-4 and 9 < far / near < 11
@@ -108,14 +131,23 @@ def test_a_gradient_of_zero_moves_nothing():
         return loss.item()
 
     assert sam.step(closure) == 0
-    assert len(seen) == 2 and torch.equal(seen[1], seen[0]) and torch.equal(weight.detach(), seen[0])
+    assert (
+        len(seen) == 2 and torch.equal(seen[1], seen[0]) and torch.equal(weight.detach(), seen[0])
+    )
 
 
 def test_parameters_without_gradient_are_left_alone():
-    """They neither move nor count in the norm, be they frozen or unused; and several groups keep their own rates."""
+    """They neither move nor count in the norm, be they frozen or unused; and several groups keep
+    their own rates.
+    """
     used, unused, frozen = (torch.nn.Parameter(torch.tensor([3.0, 4.0])) for _ in range(3))
     frozen.requires_grad_(False)
-    sam = th.training.SAM(torch.optim.SGD([{"params": [unused, used], "lr": 0.1}, {"params": [frozen], "lr": 5.0}], lr=1), 1.0)
+    sam = th.training.SAM(
+        torch.optim.SGD(
+            [{"params": [unused, used], "lr": 0.1}, {"params": [frozen], "lr": 5.0}], lr=1
+        ),
+        1.0,
+    )
 
     def closure():
         sam.optimizer.zero_grad()
@@ -132,9 +164,13 @@ def test_parameters_without_gradient_are_left_alone():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_weights_come_back_to_the_bit(dtype):
-    """Adding and subtracting would round: with a rate of zero nothing may change, however large ρ is."""
+    """Adding and subtracting would round: with a rate of zero nothing may change, however large ρ
+    is.
+    """
     torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.ReLU(), torch.nn.Linear(30, 5)).to(dtype)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(20, 30), torch.nn.ReLU(), torch.nn.Linear(30, 5)
+    ).to(dtype)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     sam = th.training.SAM(torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9), 37.0)
     images = torch.randn(16, 20).to(dtype)
@@ -149,5 +185,7 @@ def test_weights_come_back_to_the_bit(dtype):
 
     for _ in range(3):
         sam.step(closure)
-    assert all(torch.equal(parameter, start) for parameter, start in zip(model.parameters(), before))
+    assert all(
+        torch.equal(parameter, start) for parameter, start in zip(model.parameters(), before)
+    )
     assert seen[0] == seen[2] == seen[4] and seen[1] > seen[0]

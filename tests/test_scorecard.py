@@ -17,13 +17,16 @@ def made_up(**conditions):
     return claims.Claim("a > b", "nowhere", "1", lambda: conditions, "chance", "00-none")
 
 
-@pytest.mark.parametrize("conditions, verdict", [
-    ({"one": FALLS}, "reproduced"),
-    ({"one": FALLS, "two": FALLS}, "reproduced"),
-    ({"one": FALLS, "two": NOISY}, "under a condition"),
-    ({"one": NOISY}, "not reproduced"),
-    ({"one": FALLS.iloc[:, ::-1]}, "not reproduced"),
-])
+@pytest.mark.parametrize(
+    "conditions, verdict",
+    [
+        ({"one": FALLS}, "reproduced"),
+        ({"one": FALLS, "two": FALLS}, "reproduced"),
+        ({"one": FALLS, "two": NOISY}, "under a condition"),
+        ({"one": NOISY}, "not reproduced"),
+        ({"one": FALLS.iloc[:, ::-1]}, "not reproduced"),
+    ],
+)
 def test_the_rule(conditions, verdict):
     assert claims.verdict(conditions) == verdict
 
@@ -44,7 +47,10 @@ def test_a_claim_without_runs_says_so(monkeypatch):
 def test_the_page_shows_every_condition(monkeypatch):
     monkeypatch.setattr(claims, "CLAIMS", (made_up(**{"η < 1": FALLS, "bad": NOISY}),))
     page = th.claims.show_scorecard().data
-    assert "<td>under a condition</td><td>1 of 2</td>" in page and "<summary>a &gt; b</summary>" in page
+    assert (
+        "<td>under a condition</td><td>1 of 2</td>" in page
+        and "<summary>a &gt; b</summary>" in page
+    )
     assert "<td>η &lt; 1</td><td>a 3 &gt; b 2 &gt; c 1</td><td>+2 [+2, +2]</td><td>yes</td>" in page
     assert "<td>bad</td>" in page and "<td>no</td>" in page and "chance." in page
 
@@ -62,12 +68,15 @@ def test_every_claim_is_put_to_the_test(table):
 
 def test_rows_name_their_source_and_a_chapter_that_exists(table):
     from pathlib import Path
+
     book = Path(__file__).parents[1] / "book"
     assert (table.source != "").all()
     assert all((book / f"{chapter}.ipynb").is_file() for chapter in table.chapter)
     assert "".join(table.paper) != ""
     for chapter in table.chapter.unique():
-        assert th.claims.scorecard(chapter).equals(table[table.chapter == chapter].reset_index(drop=True))
+        assert th.claims.scorecard(chapter).equals(
+            table[table.chapter == chapter].reset_index(drop=True)
+        )
 
 
 def test_four_cells_by_hand(table):
@@ -81,7 +90,10 @@ def test_four_cells_by_hand(table):
             length = np.sqrt(np.diag(kernel))
             omegas.append((kernel / np.outer(length, length)).mean())
         means[momentum, decay > 0] = np.mean(omegas)
-    expected = f"VGG: neither {means[0, False]:.3g} > no decay {means[.9, False]:.3g} > no momentum {means[0, True]:.3g} > both {means[.9, True]:.3g}:"
+    expected = (
+        f"VGG: neither {means[0, False]:.3g} > no decay {means[0.9, False]:.3g} > no momentum"
+        f" {means[0, True]:.3g} > both {means[0.9, True]:.3g}:"
+    )
     assert table.ours[0].split("\n")[0].startswith(expected)
 
 

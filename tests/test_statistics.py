@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import trajhelpers as th
 
-T_975 = {1: 12.7062, 2: 4.30265, 4: 2.77645}      # Student's quantiles, from a table
+T_975 = {1: 12.7062, 2: 4.30265, 4: 2.77645}  # Student's quantiles, from a table
 
 
 def tau_by_hand(x, y):
@@ -41,7 +41,10 @@ def test_pairs_go_by_seed_and_not_by_place():
     assert sorted(th.studies.paired_difference(first, shuffled).differences) == [0.5, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("other", [pd.Series([1.0, 2.0], index=[0, 3]), pd.Series([1.0]), pd.Series([1.0, 2.0], index=[0, 0])])
+@pytest.mark.parametrize(
+    "other",
+    [pd.Series([1.0, 2.0], index=[0, 3]), pd.Series([1.0]), pd.Series([1.0, 2.0], index=[0, 0])],
+)
 def test_unpaired_seeds_are_refused(other):
     with pytest.raises(ValueError, match="seeds: expected the same two or more"):
         th.studies.paired_difference(pd.Series([1.0, 2.0]), other)
@@ -51,20 +54,27 @@ def test_the_interval_covers_as_often_as_it_says():
     generator = np.random.default_rng(0)
     covered = 0
     for _ in range(2000):
-        found = th.studies.paired_difference(pd.Series(generator.normal(0.3, 1, 3)), pd.Series(np.zeros(3)))
+        found = th.studies.paired_difference(
+            pd.Series(generator.normal(0.3, 1, 3)), pd.Series(np.zeros(3))
+        )
         covered += found.low < 0.3 < found.high
     assert abs(covered / 2000 - 0.95) < 4 * (0.95 * 0.05 / 2000) ** 0.5
 
 
 @given(st.permutations(range(6)))
 def test_kendall_counts_pairs(order):
-    assert th.studies.kendall(range(6), order).tau == pytest.approx(tau_by_hand(list(range(6)), order))
+    assert th.studies.kendall(range(6), order).tau == pytest.approx(
+        tau_by_hand(list(range(6)), order)
+    )
 
 
 def test_p_is_the_share_of_orders_that_are_as_extreme():
     y = [2, 1, 4, 3, 5]
     observed = abs(tau_by_hand(list(range(5)), y))
-    extreme = [abs(tau_by_hand(list(range(5)), order)) >= observed - 1e-12 for order in itertools.permutations(range(5))]
+    extreme = [
+        abs(tau_by_hand(list(range(5)), order)) >= observed - 1e-12
+        for order in itertools.permutations(range(5))
+    ]
     assert th.studies.kendall(range(5), y).p == pytest.approx(np.mean(extreme))
 
 
@@ -79,10 +89,19 @@ def test_stratified_p_against_all_orders():
     strata = [([1, 2, 3], [1, 3, 2]), ([1, 2, 3, 4], [2, 1, 3, 4])]
 
     def tau(ys):
-        signs = [np.sign(x[i] - x[j]) * np.sign(y[i] - y[j]) for (x, _), y in zip(strata, ys) for i, j in itertools.combinations(range(len(x)), 2)]
+        signs = [
+            np.sign(x[i] - x[j]) * np.sign(y[i] - y[j])
+            for (x, _), y in zip(strata, ys)
+            for i, j in itertools.combinations(range(len(x)), 2)
+        ]
         return sum(signs) / len(signs)
 
-    every = [abs(tau(ys)) for ys in itertools.product(itertools.permutations([1, 3, 2]), itertools.permutations([2, 1, 3, 4]))]
+    every = [
+        abs(tau(ys))
+        for ys in itertools.product(
+            itertools.permutations([1, 3, 2]), itertools.permutations([2, 1, 3, 4])
+        )
+    ]
     observed = abs(tau([y for _, y in strata]))
     exact = np.mean(np.array(every) >= observed - 1e-12)
     found = th.studies.stratified_kendall(strata, draws=4000)
@@ -94,11 +113,15 @@ def test_stratified_p_against_all_orders():
 
 def test_one_seed_gives_one_answer():
     strata = [([1, 2, 3, 4], [1, 3, 2, 4])]
-    assert th.studies.stratified_kendall(strata, draws=300, seed=1) == th.studies.stratified_kendall(strata, draws=300, seed=1)
+    assert th.studies.stratified_kendall(
+        strata, draws=300, seed=1
+    ) == th.studies.stratified_kendall(strata, draws=300, seed=1)
 
 
 def test_regression_is_least_squares():
-    """Against the textbook's formulas for two factors, sum by sum, and a simulation of what its intervals cover."""
+    """Against the textbook's formulas for two factors, sum by sum, and a simulation of what its
+    intervals cover.
+    """
     generator = np.random.default_rng(0)
     x, z = generator.normal(size=8), generator.normal(size=8)
     y = 1 + 0.5 * x - 2 * z + generator.normal(size=8)
@@ -108,9 +131,16 @@ def test_regression_is_least_squares():
     of_x, of_z = (xy * zz - zy * xz) / (xx * zz - xz**2), (zy * xx - xy * xz) / (xx * zz - xz**2)
     assert found.coefficients.coefficient.tolist() == pytest.approx([of_x, of_z], rel=1e-10)
     left = sum((dy - of_x * dx - of_z * dz) ** 2)
-    assert found.degrees == 5 and found.residual == pytest.approx((left / 5) ** 0.5, rel=1e-10) and found.r_squared == pytest.approx(1 - left / sum(dy**2), rel=1e-10)
-    half = 2.57058 * (left / 5 * zz / (xx * zz - xz**2)) ** 0.5            # Student's quantile for 5 degrees, from a table
-    assert found.coefficients.loc["x", ["low", "high"]].tolist() == pytest.approx([of_x - half, of_x + half], rel=1e-5)
+    assert (
+        found.degrees == 5
+        and found.residual == pytest.approx((left / 5) ** 0.5, rel=1e-10)
+        and found.r_squared == pytest.approx(1 - left / sum(dy**2), rel=1e-10)
+    )
+    # Student's quantile for 5 degrees, from a table
+    half = 2.57058 * (left / 5 * zz / (xx * zz - xz**2)) ** 0.5
+    assert found.coefficients.loc["x", ["low", "high"]].tolist() == pytest.approx(
+        [of_x - half, of_x + half], rel=1e-5
+    )
 
 
 def test_regression_intervals_cover_as_often_as_they_say():
@@ -118,7 +148,9 @@ def test_regression_intervals_cover_as_often_as_they_say():
     factors = pd.DataFrame(generator.normal(size=(10, 2)), columns=["x", "z"])
     covered = 0
     for _ in range(1000):
-        interval = th.studies.regression(factors.x + generator.normal(size=10), factors).coefficients.loc["x"]
+        interval = th.studies.regression(
+            factors.x + generator.normal(size=10), factors
+        ).coefficients.loc["x"]
         covered += interval.low < 1 < interval.high
     assert abs(covered / 1000 - 0.95) < 4 * (0.95 * 0.05 / 1000) ** 0.5
 

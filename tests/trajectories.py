@@ -1,4 +1,5 @@
-"""Seeded trajectories, each a list of n state dicts of p parameters in a few tensors of different shapes.
+"""Seeded trajectories, each a list of n state dicts of p parameters in a few tensors of different
+shapes.
 
 They are the rows of the accuracy table: each is hard in a way of its own.
 """
@@ -10,15 +11,25 @@ N = 60
 
 
 def split(theta, dtype=torch.float64):
-    """One flat vector of p >= 300 numbers as a state dict: a convolution, a vector, a matrix and a scalar."""
+    """One flat vector of p >= 300 numbers as a state dict: a convolution, a vector, a matrix and a
+    scalar.
+    """
     p = len(theta)
     columns = 7
     rows = (p - 217) // columns
     cuts = np.cumsum([2 * 3 * 3 * 3, 162, columns * rows])
     parts = np.split(np.asarray(theta, dtype=np.float64), [*cuts, p - 1])
-    shapes = {"conv.weight": (2, 3, 3, 3), "norm.weight": (162,), "linear.weight": (rows, columns), "head.bias": (-1,), "scale": ()}
-    return {name: torch.from_numpy(part.copy()).reshape(shape).to(dtype)
-            for (name, shape), part in zip(shapes.items(), parts)}
+    shapes = {
+        "conv.weight": (2, 3, 3, 3),
+        "norm.weight": (162,),
+        "linear.weight": (rows, columns),
+        "head.bias": (-1,),
+        "scale": (),
+    }
+    return {
+        name: torch.from_numpy(part.copy()).reshape(shape).to(dtype)
+        for (name, shape), part in zip(shapes.items(), parts)
+    }
 
 
 def split_all(thetas, dtype=torch.float64):
@@ -57,36 +68,45 @@ def noisy_line(p, n=N, seed=1):
 def shrinking(p, n=N, seed=2, dtype=torch.float64):
     """Updates from 1e-1 down to 1e-10 of ||theta||, evenly in the logarithm.
 
-    In float32 the last ones are far below half an ulp of most entries: what is left of them are single-ulp flips of the few
-    entries that lay next to a rounding boundary.
-    """
+    In float32 the last ones are far below half an ulp of most entries: what is left of them are
+    single-ulp flips of the few entries that lay next to a rounding boundary."""
     rng = np.random.default_rng(seed)
     lengths = np.logspace(-1, -10, n - 1)[:, None]
     states = split_all(walk_from(weights(rng, p), lengths * steps(rng, n, p)), dtype)
     for before, after in zip(states, states[1:]):
-        assert any((before[name] != after[name]).any() for name in before), "an update is exactly zero"
+        assert any((before[name] != after[name]).any() for name in before), (
+            "an update is exactly zero"
+        )
     return states
 
 
 def orbit(p, n=N, seed=3, turns=50, gap=1e-3):
-    """A circle run `turns` times, not around O, whose end is `gap` radii from its start: path / displacement is 1e5."""
+    """A circle run `turns` times, not around O, whose end is `gap` radii from its start: path /
+    displacement is 1e5.
+    """
     rng = np.random.default_rng(seed)
     plane, _ = np.linalg.qr(rng.standard_normal((p, 2)))
     phase = np.linspace(0, 2 * np.pi * turns + gap, n)[:, None]
-    return split_all(weights(rng, p) + np.cos(phase) * plane[:, 0] + np.sin(phase) * plane[:, 1], torch.float64)
+    return split_all(
+        weights(rng, p) + np.cos(phase) * plane[:, 0] + np.sin(phase) * plane[:, 1], torch.float64
+    )
 
 
 def from_afar(p, n=N, seed=4):
     """||theta_0|| is 100 times the distance between the walk's ends."""
     rng = np.random.default_rng(seed)
     moves = steps(rng, n, p)
-    return split_all(walk_from(100 * np.linalg.norm(moves.sum(axis=0)) * weights(rng, p), moves), torch.float32)
+    return split_all(
+        walk_from(100 * np.linalg.norm(moves.sum(axis=0)) * weights(rng, p), moves), torch.float32
+    )
 
 
 def half(p, n=N, seed=5):
     """Stored in float16, with entries of about one and steps of about .02, 20 to 40 of their ulps."""
     rng = np.random.default_rng(seed)
-    return split_all(walk_from(rng.standard_normal(p), 0.02 * np.sqrt(p) * steps(rng, n, p)), torch.float16)
+    return split_all(
+        walk_from(rng.standard_normal(p), 0.02 * np.sqrt(p) * steps(rng, n, p)), torch.float16
+    )
 
 
 def shrinking_float32(p, n=N, seed=2):
@@ -94,5 +114,11 @@ def shrinking_float32(p, n=N, seed=2):
 
 
 ACCURACY_TABLE = {
-    "random walk": random_walk, "noisy line": noisy_line, "shrinking, fp64": shrinking, "shrinking, fp32": shrinking_float32,
-    "orbit": orbit, "from afar": from_afar, "fp16": half}
+    "random walk": random_walk,
+    "noisy line": noisy_line,
+    "shrinking, fp64": shrinking,
+    "shrinking, fp32": shrinking_float32,
+    "orbit": orbit,
+    "from afar": from_afar,
+    "fp16": half,
+}

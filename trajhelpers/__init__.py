@@ -1,19 +1,19 @@
-"""Trajectory maps: the lengths, bends and dead ends of a training run, computed from its checkpoints.
+"""Trajectory maps: the lengths, bends and dead ends of a training run, computed from its
+checkpoints.
 
 >>> import trajhelpers as th
 >>> kernel = th.random_walk(39)            # or th.gram(th.open_trajectory("runs/digits"))
 >>> round(th.mds(kernel, origin=0), 4)
 0.6813
 
-What looks at runs is here. What the book's chapters run beyond that is in the rooms ``th.training``,
-``th.studies``, ``th.theory``, ``th.pythia`` and ``th.claims``.
-"""
+What looks at runs is here. What the book's chapters run beyond that is in the rooms
+``th.training``, ``th.studies``, ``th.theory``, ``th.pythia`` and ``th.claims``."""
 
 import lazy_loader
 
 # These two bear the names of their modules, and a module that is loaded later would hide them.
-from .gram import gram
-from .hallmarks import hallmarks
+from .gram import gram as gram
+from .hallmarks import hallmarks as hallmarks
 
 __version__ = "0.1.0"
 

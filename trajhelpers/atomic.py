@@ -7,7 +7,9 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(path):
-    """Yield a hidden temporary path beside ``path``; it takes the place of ``path`` when the block ends without an error."""
+    """Yield a hidden temporary path beside ``path``; it takes the place of ``path`` when the block
+    ends without an error.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

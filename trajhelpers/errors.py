@@ -1,4 +1,6 @@
-"""What can go wrong, by name. Every message says which file or checkpoint, what is wrong with it, and what to do."""
+"""What can go wrong, by name. Every message says which file or checkpoint, what is wrong with it,
+and what to do.
+"""
 
 
 class TrajectoryError(Exception):
@@ -6,11 +8,15 @@ class TrajectoryError(Exception):
 
 
 class CheckpointError(TrajectoryError):
-    """A checkpoint file cannot be read: truncated, corrupt, forged, of an unknown kind, or refused as unsafe."""
+    """A checkpoint file cannot be read: truncated, corrupt, forged, of an unknown kind, or refused
+    as unsafe.
+    """
 
 
 class LayoutError(TrajectoryError):
-    """Checkpoints do not hold the same parameters: a name or a shape differs, or no parameter is left."""
+    """Checkpoints do not hold the same parameters: a name or a shape differs, or no parameter is
+    left.
+    """
 
 
 class StepError(TrajectoryError):
@@ -31,4 +37,6 @@ class TrajectoryWarning(UserWarning):
 
 def missing_extra(what, package, extra):
     """An ImportError that says what to install."""
-    return ImportError(f"{what} needs {package}, which is not installed: pip install 'trajhelpers[{extra}]'")
+    return ImportError(
+        f"{what} needs {package}, which is not installed: pip install 'trajhelpers[{extra}]'"
+    )

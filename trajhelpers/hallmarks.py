@@ -1,8 +1,8 @@
-"""The hallmarks of a trajectory, section 2 of the paper, computed from its kernel alone. Angles are in degrees.
+"""The hallmarks of a trajectory, section 2 of the paper, computed from its kernel alone. Angles are
+in degrees.
 
-Everything here takes a :class:`~trajhelpers.TrajectoryKernel` of n checkpoints and gives plain numbers and arrays;
-what is undefined (the angle of an update that did not move) is NaN.
-"""
+Everything here takes a :class:`~trajhelpers.TrajectoryKernel` of n checkpoints and gives plain
+numbers and arrays; what is undefined (the angle of an update that did not move) is NaN."""
 
 import warnings
 
@@ -17,14 +17,15 @@ def mds(kernel, origin=None):
     Parameters
     ----------
     origin : int, optional
-        A checkpoint's index: ω_τ, the mean of C_τ (``origin=0`` gives the paper's ω_0). None: ω, seen from O.
+        A checkpoint's index: ω_τ, the mean of C_τ (``origin=0`` gives the paper's ω_0). None: ω,
+        seen from O.
 
     Returns
     -------
     float
-        Between 0 (the unit vectors cancel, as on a circle around the origin) and 1 (all points on one ray from it).
-        It equals the squared length of the mean unit vector. It depends on how many checkpoints there are: compare
-        trajectories at one count.
+        Between 0 (the unit vectors cancel, as on a circle around the origin) and 1 (all points on
+        one ray from it). It equals the squared length of the mean unit vector. It depends on how
+        many checkpoints there are: compare trajectories at one count.
 
     Source: section 2 (i) of the paper; chapter "The kernel and its maps".
 
@@ -48,7 +49,8 @@ def angles(kernel, stride=1):
     Returns
     -------
     dict of arrays
-        - ``consecutive`` (n − 2k): between θ_{t+k} − θ_t and θ_t − θ_{t−k}. Beyond 90° the path turns back.
+        - ``consecutive`` (n − 2k): between θ_{t+k} − θ_t and θ_t − θ_{t−k}. Beyond 90° the path
+          turns back.
         - ``update_position`` (n − k): between θ_{t+k} − θ_t and θ_t
         - ``update_total`` (n − k): between θ_{t+k} − θ_t and the whole way θ_T − θ_0
         - ``progress_total`` (n − 1): between θ_t − θ_0 and the whole way, t = 1 … T
@@ -66,11 +68,13 @@ def angles(kernel, stride=1):
     """
     k, n = stride, kernel.n
     if not isinstance(k, (int, np.integer)) or not 1 <= k < n:
-        raise ValueError(f"stride: expected a whole number from 1 to {n - 1} for {n} checkpoints, got {stride!r}")
+        raise ValueError(
+            f"stride: expected a whole number from 1 to {n - 1} for {n} checkpoints, got {stride!r}"
+        )
     t = np.arange(n)
     between = kernel.cosine_between
     cosines = {
-        "consecutive": between(t[k:n - k], t[2 * k:], t[:max(n - 2 * k, 0)], t[k:n - k]),
+        "consecutive": between(t[k : n - k], t[2 * k :], t[: max(n - 2 * k, 0)], t[k : n - k]),
         "update_position": between(t[:-k], t[k:], None, t[:-k]),
         "update_total": between(t[:-k], t[k:], 0, n - 1),
         "progress_total": between(0, t[1:], 0, n - 1),
@@ -78,11 +82,19 @@ def angles(kernel, stride=1):
         "apex_origin": between(None, t, None, 0),
     }
     if np.isnan(cosines["apex_initialization"]).all():
-        warnings.warn(f"checkpoint 1 (step {kernel.steps[1]}) equals checkpoint 0 (step {kernel.steps[0]}), so that no angle at initialization "
-                      f"is defined: leave checkpoint 1 out", TrajectoryWarning, stacklevel=2)
+        warnings.warn(
+            f"checkpoint 1 (step {kernel.steps[1]}) equals checkpoint 0 (step {kernel.steps[0]}),"
+            " so that no angle at initialization is defined: leave checkpoint 1 out",
+            TrajectoryWarning,
+            stacklevel=2,
+        )
     if np.isnan(cosines["progress_total"]).all():
-        warnings.warn(f"the last checkpoint (step {kernel.steps[-1]}) equals the first (step {kernel.steps[0]}): there is no whole way, and no angle to it",
-                      TrajectoryWarning, stacklevel=2)
+        warnings.warn(
+            f"the last checkpoint (step {kernel.steps[-1]}) equals the first (step"
+            f" {kernel.steps[0]}): there is no whole way, and no angle to it",
+            TrajectoryWarning,
+            stacklevel=2,
+        )
     with np.errstate(invalid="ignore"):
         return {name: np.degrees(np.arccos(cosine)) for name, cosine in cosines.items()}
 
@@ -104,7 +116,10 @@ def norms(kernel, stride=1):
     array([1.   , 1.414, 1.732])
     """
     if not isinstance(stride, (int, np.integer)) or not 1 <= stride < kernel.n:
-        raise ValueError(f"stride: expected a whole number from 1 to {kernel.n - 1} for {kernel.n} checkpoints, got {stride!r}")
+        raise ValueError(
+            f"stride: expected a whole number from 1 to {kernel.n - 1} for {kernel.n} checkpoints,"
+            f" got {stride!r}"
+        )
     t = np.arange(kernel.n)
     return {
         "parameters": kernel.distance(None, t),
@@ -124,35 +139,39 @@ def spectra(kernel, origin=0):
     Returns
     -------
     dict of arrays
-        ``K``, ``C`` (n) and ``K0``, ``C0`` (n − 1, fewer where rows fall away). Those of K are squared parameter units;
-        those of C sum to n, those of C0 to its number of rows.
+        ``K``, ``C`` (n) and ``K0``, ``C0`` (n − 1, fewer where rows fall away). Those of K are
+        squared parameter units; those of C sum to n, those of C0 to its number of rows.
 
     Source: section 2 (iv) of the paper; chapter "Lengths and bends".
     """
-    matrices = {"K": kernel.gram(), "C": kernel.cosine(), "K0": kernel.gram(origin), "C0": kernel.cosine(origin)}
+    matrices = {
+        "K": kernel.gram(),
+        "C": kernel.cosine(),
+        "K0": kernel.gram(origin),
+        "C0": kernel.cosine(origin),
+    }
     return {name: np.linalg.eigvalsh(matrix)[::-1] for name, matrix in matrices.items()}
 
 
 def effective_rank(eigenvalues):
     """How many directions a spectrum uses: the participation ratio (Σλ)² / Σλ².
 
-    1 for a single direction, m for m equal ones. Beyond the paper: it puts one number on each of its spectra. The inverse
-    participation ratio of physics, turned over.
+    1 for a single direction, m for m equal ones. Beyond the paper: it puts one number on each of
+    its spectra. The inverse participation ratio of physics, turned over.
 
     >>> effective_rank([2.0, 2.0, 0.0])
     2.0
     """
     eigenvalues = np.asarray(eigenvalues, dtype=np.float64)
-    square = (eigenvalues ** 2).sum()
+    square = (eigenvalues**2).sum()
     return float(eigenvalues.sum() ** 2 / square) if square > 0 else float("nan")
 
 
 def path_ratio(kernel):
     """Path length divided by displacement, Σ‖θ_{t+1} − θ_t‖ / ‖θ_T − θ_0‖: 1 for a straight line.
 
-    Beyond the paper, whose title asks for lengths: the tortuosity of a path, as used for rivers and for animals'
-    tracks. It grows with finer checkpointing; infinity for a closed path.
-    """
+    Beyond the paper, whose title asks for lengths: the tortuosity of a path, as used for rivers and
+    for animals' tracks. It grows with finer checkpointing; infinity for a closed path."""
     t = np.arange(kernel.n)
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(kernel.distance(t[:-1], t[1:]).sum() / kernel.distance(0, kernel.n - 1))
@@ -161,19 +180,20 @@ def path_ratio(kernel):
 def principal_components(kernel, k=2):
     """The path in its first k principal components.
 
-    The components are those of the centred trajectory; its covariance is never formed, since the centred kernel has
-    the same eigenvalues.
+    The components are those of the centred trajectory; its covariance is never formed, since the
+    centred kernel has the same eigenvalues.
 
     Returns
     -------
     coordinates : array, shape (n, k)
-        In parameter units. Signs are arbitrary: each axis is turned so that the path ends on its positive side.
+        In parameter units. Signs are arbitrary: each axis is turned so that the path ends on its
+        positive side.
     explained : array, shape (n − 1,)
         The share of the variance along each component.
 
-    Beyond the paper; after Li et al. 2018. A random walk in high dimension draws smooth curves too and explains 61 % with
-    its first component (Antognini and Sohl-Dickstein 2018), so look at :func:`trajhelpers.random_walk` beside yours.
-    """
+    Beyond the paper; after Li et al. 2018. A random walk in high dimension draws smooth curves too
+    and explains 61 % with its first component (Antognini and Sohl-Dickstein 2018), so look at
+    :func:`trajhelpers.random_walk` beside yours."""
     n = kernel.n
     if not 1 <= k < n:
         raise ValueError(f"k: expected 1 to {n - 1} components for {n} checkpoints, got {k}")
@@ -181,19 +201,21 @@ def principal_components(kernel, k=2):
     _, _, rows = kernel._displacements(0, np.arange(n))
     rows = rows - rows.mean(0)
     eigenvalues, vectors = np.linalg.eigh(rows @ kernel.total @ rows.T)
-    eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0)[:n - 1], vectors[:, ::-1]
+    eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0)[: n - 1], vectors[:, ::-1]
     coordinates = vectors[:, :k] * np.sqrt(eigenvalues[:k])
     coordinates *= np.where(coordinates[-1] < 0, -1, 1)
     return coordinates, eigenvalues / eigenvalues.sum()
 
 
 def hallmarks(kernel, origin=0):
-    """All of the paper's numbers for one trajectory: what ``trajhelpers hallmarks run.npz --json`` prints.
+    """All of the paper's numbers for one trajectory: what ``trajhelpers hallmarks run.npz --json``
+    prints.
 
     Returns
     -------
     dict
-        ``n``, ``p``, ``steps``, ``mds``, ``relative_mds`` (seen from ``origin``), ``angles``, ``norms``, ``spectra``.
+        ``n``, ``p``, ``steps``, ``mds``, ``relative_mds`` (seen from ``origin``), ``angles``,
+        ``norms``, ``spectra``.
     """
     return {
         "n": kernel.n,

@@ -12,12 +12,14 @@ _WAITING_CHECKPOINTS = 2
 
 
 class Recorder:
-    """Writes a model's trainable parameters to a folder at chosen steps, the initialization among them.
+    """Writes a model's trainable parameters to a folder at chosen steps, the initialization among
+    them.
 
     Parameters
     ----------
     folder : path
-        Made where it does not exist. One file a checkpoint, ``step_<N>.safetensors``, that :func:`trajhelpers.open_trajectory` reads.
+        Made where it does not exist. One file a checkpoint, ``step_<N>.safetensors``, that
+        :func:`trajhelpers.open_trajectory` reads.
     model : torch.nn.Module
         Its parameters with ``requires_grad`` make θ. Prefixes of DDP and torch.compile fall away.
     every : int
@@ -25,8 +27,8 @@ class Recorder:
     steps : iterable of int, optional
         Record at these instead, e.g. :func:`pythia_steps`.
     resume : bool
-        Go on in a folder that holds a run: the first step that is recorded replaces the earlier checkpoint of that step and
-        deletes those after it, so that the folder holds one run.
+        Go on in a folder that holds a run: the first step that is recorded replaces the earlier
+        checkpoint of that step and deletes those after it, so that the folder holds one run.
     overwrite : bool
         Delete the run that the folder holds.
 
@@ -39,8 +41,9 @@ class Recorder:
 
     Notes
     -----
-    Parameters are copied at the call and written by a thread, each file in one atomic move: whenever the process dies,
-    the folder opens. An error of the disk is raised at the next call or at the end of the ``with`` block. Chapter "A first map".
+    Parameters are copied at the call and written by a thread, each file in one atomic move:
+    whenever the process dies, the folder opens. An error of the disk is raised at the next call or
+    at the end of the ``with`` block. Chapter "A first map".
 
     >>> import tempfile, torch, trajhelpers as th
     >>> model = torch.nn.Linear(4, 2)
@@ -64,17 +67,26 @@ class Recorder:
             raise ValueError("resume and overwrite exclude each other")
         self._folder, self._every = Path(folder), every
         self._steps = steps
-        self._parameters = {_plain(name): parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        self._parameters = {
+            _plain(name): parameter
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+        }
         if not self._parameters:
-            raise ValueError(f"model: this {type(model).__name__} has no trainable parameters to record")
+            raise ValueError(
+                f"model: this {type(model).__name__} has no trainable parameters to record"
+            )
         self._folder.mkdir(parents=True, exist_ok=True)
         earlier = sorted(self._folder.glob("step_*.safetensors"))
         if overwrite:
             for file in earlier:
                 file.unlink()
         elif earlier and not resume:
-            raise ExistingRunError(f"{self._folder}: holds a run already ({len(earlier)} checkpoints); go on with resume=True, replace it with overwrite=True, or choose another folder")
-        for file in self._folder.glob(".step_*.tmp"):      # left by a process that was killed
+            raise ExistingRunError(
+                f"{self._folder}: holds a run already ({len(earlier)} checkpoints); go on with"
+                " resume=True, replace it with overwrite=True, or choose another folder"
+            )
+        for file in self._folder.glob(".step_*.tmp"):  # left by a process that was killed
             file.unlink()
         self._abandoned = earlier if resume else []
         self._waiting = queue.Queue(_WAITING_CHECKPOINTS)
@@ -111,15 +123,26 @@ class Recorder:
 
     def _put(self, step):
         if not self._writer.is_alive():
-            raise TrajectoryError(f"{self._folder}: this recorder is closed; make another with resume=True")
+            raise TrajectoryError(
+                f"{self._folder}: this recorder is closed; make another with resume=True"
+            )
         for file in self._abandoned:
             if int(file.stem.removeprefix("step_")) > step:
                 file.unlink(missing_ok=True)
         self._abandoned = []
-        self._waiting.put((step, {name: parameter.detach().to("cpu", copy=True).contiguous() for name, parameter in self._parameters.items()}))
+        self._waiting.put(
+            (
+                step,
+                {
+                    name: parameter.detach().to("cpu", copy=True).contiguous()
+                    for name, parameter in self._parameters.items()
+                },
+            )
+        )
 
     def _write(self):
         from safetensors.torch import save_file
+
         while (item := self._waiting.get()) is not None:
             step, state = item
             try:
@@ -132,8 +155,12 @@ class Recorder:
 
     def _raise_error(self):
         if self._error:
-            raise TrajectoryError(f"{self._folder}: a checkpoint could not be written ({self._error})") from self._error
+            raise TrajectoryError(
+                f"{self._folder}: a checkpoint could not be written ({self._error})"
+            ) from self._error
 
 
 def _plain(name):
-    return name.replace("_orig_mod.", "").replace("_fsdp_wrapped_module.", "").removeprefix("module.")
+    return (
+        name.replace("_orig_mod.", "").replace("_fsdp_wrapped_module.", "").removeprefix("module.")
+    )

@@ -1,13 +1,15 @@
-"""Pictures of kernels: matplotlib Axes in, Axes out. What is computed here is computed by the hallmarks.
+"""Pictures of kernels: matplotlib Axes in, Axes out. What is computed here is computed by the
+hallmarks.
 
-The horizontal axis of every line plot shows steps, in their unit (`unit`, "step" unless you say "epoch"). By one rule:
+The horizontal axis of every line plot shows steps, in their unit (`unit`, "step" unless you say
+"epoch"). By one rule:
 
 - linear, where the largest gap between neighbouring checkpoints is at most 50 times the smallest;
 - symmetric-logarithmic, where it is more (Pythia's 0, 1, 2, 4, …, 512, 1000, 2000, …, 143000);
 - the checkpoint's index, where several runs are joined: their steps begin again.
 
-Maps give each checkpoint a row of the same height, whatever the spacing, and label rows with their steps (joined runs with their names).
-"""
+Maps give each checkpoint a row of the same height, whatever the spacing, and label rows with their
+steps (joined runs with their names)."""
 
 import math
 
@@ -41,7 +43,8 @@ _SPECTRUM_LABELS = {"K": "$K$", "C": "$C$", "K0": r"$K_{%s}$", "C0": r"$C_{%s}$"
 
 @styled
 def plot_map(kernel, origin=None, ax=None, vmin=None, vmax=1.0, unit="step", colorbar=True):
-    """The Trajectory Map C, or with an origin the Relative Trajectory Map C_τ: dark where two checkpoints point the same way.
+    """The Trajectory Map C, or with an origin the Relative Trajectory Map C_τ: dark where two
+    checkpoints point the same way.
 
     Parameters
     ----------
@@ -51,7 +54,8 @@ def plot_map(kernel, origin=None, ax=None, vmin=None, vmax=1.0, unit="step", col
     ax : matplotlib Axes, optional
         A new figure's, where none is given.
     vmin, vmax : float
-        Cosines of the lightest and the darkest colour. By default from the smallest one, rounded down to a twentieth, to 1.
+        Cosines of the lightest and the darkest colour. By default from the smallest one, rounded
+        down to a twentieth, to 1.
     unit : str
         What the steps are: "step", "epoch".
     colorbar : bool
@@ -59,8 +63,9 @@ def plot_map(kernel, origin=None, ax=None, vmin=None, vmax=1.0, unit="step", col
     Returns
     -------
     matplotlib Axes
-        One row and one column a checkpoint, the first at the top left, labelled with steps; rows that the kernel leaves out (the origin's own)
-        are not there. Runs that were joined are set apart by lines and named.
+        One row and one column a checkpoint, the first at the top left, labelled with steps; rows
+        that the kernel leaves out (the origin's own) are not there. Runs that were joined are set
+        apart by lines and named.
 
     Source: Fig 2 of the paper; chapter "The kernel and its maps".
 
@@ -113,26 +118,43 @@ def plot_maps(kernels, origin=None, columns=4, vmin=None, vmax=1.0, unit="step")
     columns = min(columns, len(kernels))
     rows = math.ceil(len(kernels) / columns)
     width = min(3.0, 8.4 / columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(width * columns + 0.9, (width + 0.25) * rows + 0.3), squeeze=False)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(width * columns + 0.9, (width + 0.25) * rows + 0.3), squeeze=False
+    )
     axes = grid.ravel()
     for ax, (name, kernel) in zip(axes, kernels.items()):
         plot_map(kernel, origin, ax, vmin, vmax, unit, colorbar=False)
         ax.set_title(name)
-    for ax in axes[len(kernels):]:
+    for ax in axes[len(kernels) :]:
         ax.remove()
-    axes = axes[:len(kernels)]
-    figure.colorbar(axes[0].images[0], ax=list(axes), label="cosine similarity", fraction=0.03, pad=0.02, aspect=25)
+    axes = axes[: len(kernels)]
+    figure.colorbar(
+        axes[0].images[0],
+        ax=list(axes),
+        label="cosine similarity",
+        fraction=0.03,
+        pad=0.02,
+        aspect=25,
+    )
     return axes
 
 
 def _round_down(cosine):
-    """The lightest colour: the least cosine, rounded down to a twentieth, or more finely where all are close to one."""
+    """The lightest colour: the least cosine, rounded down to a twentieth, or more finely where all
+    are close to one.
+    """
     least = cosine.min(initial=1)
-    return max(-1.0, math.floor(least * 20) / 20) if least < 0.95 else math.floor(least * 200) / 200 - 0.005
+    return (
+        max(-1.0, math.floor(least * 20) / 20)
+        if least < 0.95
+        else math.floor(least * 200) / 200 - 0.005
+    )
 
 
 def _label_checkpoints(axis, kernel, kept, unit):
-    """Label rows with steps: round ones where there are any, else evenly spaced rows; fewer in a small map."""
+    """Label rows with steps: round ones where there are any, else evenly spaced rows; fewer in a
+    small map.
+    """
     steps, runs = kernel.steps[kept], np.array(kernel.runs)[kept]
     borders = np.flatnonzero(runs[1:] != runs[:-1]) + 1
     if len(borders):
@@ -169,7 +191,9 @@ def _places(kernel, ax, unit):
 
 
 @styled
-def plot_angles(kernel, names=("consecutive", "update_position", "update_total"), stride=1, ax=None, unit="step"):
+def plot_angles(
+    kernel, names=("consecutive", "update_position", "update_total"), stride=1, ax=None, unit="step"
+):
     """Angular measures against steps, in degrees, with a line at 90°.
 
     Parameters
@@ -195,7 +219,7 @@ def plot_angles(kernel, names=("consecutive", "update_position", "update_total")
     for name, angle in angles(kernel, stride).items():
         if name in names:
             start = first.get(name, 0)
-            ax.plot(x[start:start + len(angle)], angle, label=_ANGLE_LABELS[name])
+            ax.plot(x[start : start + len(angle)], angle, label=_ANGLE_LABELS[name])
     ax.axhline(90, color=NULL_COLOUR, linewidth=1, linestyle="-", zorder=0)
     ax.set_ylabel("angle (degrees)")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
@@ -203,7 +227,9 @@ def plot_angles(kernel, names=("consecutive", "update_position", "update_total")
 
 
 @styled
-def plot_norms(kernel, names=("parameters", "updates", "from_initialization"), stride=1, ax=None, unit="step"):
+def plot_norms(
+    kernel, names=("parameters", "updates", "from_initialization"), stride=1, ax=None, unit="step"
+):
     """The three lengths against steps, in parameter units, on a logarithmic axis.
 
     Returns
@@ -217,7 +243,7 @@ def plot_norms(kernel, names=("parameters", "updates", "from_initialization"), s
     for name, length in norms(kernel, stride).items():
         if name in names:
             start = 1 if name == "from_initialization" else 0
-            ax.plot(x[start:start + len(length)], length, label=_NORM_LABELS[name])
+            ax.plot(x[start : start + len(length)], length, label=_NORM_LABELS[name])
     ax.set_yscale("log")
     ax.set_ylabel("length (parameter units)")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
@@ -240,7 +266,11 @@ def plot_spectra(kernel, names=("K", "C", "K0", "C0"), origin=0, ax=None):
             share = eigenvalues / eigenvalues.sum()
             share = np.where(share > np.finfo(float).eps, share, np.nan)
             label = _SPECTRUM_LABELS[name]
-            ax.plot(np.arange(1, len(share) + 1), share, label=label % kernel.steps[origin] if "%" in label else label)
+            ax.plot(
+                np.arange(1, len(share) + 1),
+                share,
+                label=label % kernel.steps[origin] if "%" in label else label,
+            )
     ax.set_yscale("log")
     ax.set_xlabel("rank")
     ax.set_ylabel("share of the sum")
@@ -250,7 +280,8 @@ def plot_spectra(kernel, names=("K", "C", "K0", "C0"), origin=0, ax=None):
 
 @styled
 def plot_path(kernel, ax=None, unit="step", colorbar=True):
-    """The path in the plane of its first two principal components; a square marks the start, a star the end.
+    """The path in the plane of its first two principal components; a square marks the start, a star
+    the end.
 
     Draw ``plot_path(random_walk(n))`` beside it before reading anything into a curve.
 
@@ -264,8 +295,22 @@ def plot_path(kernel, ax=None, unit="step", colorbar=True):
     coordinates, explained = principal_components(kernel)
     ax.plot(*coordinates.T, color=NULL_COLOUR, linewidth=0.8, linestyle="-", zorder=1)
     points = ax.scatter(*coordinates.T, c=np.arange(kernel.n), cmap=STEP_COLOURS, s=16, zorder=2)
-    ax.plot(*coordinates[0], marker="s", color="black", linestyle="none", markersize=7, markerfacecolor="none")
-    ax.plot(*coordinates[-1], marker="*", color="black", linestyle="none", markersize=11, markerfacecolor="none")
+    ax.plot(
+        *coordinates[0],
+        marker="s",
+        color="black",
+        linestyle="none",
+        markersize=7,
+        markerfacecolor="none",
+    )
+    ax.plot(
+        *coordinates[-1],
+        marker="*",
+        color="black",
+        linestyle="none",
+        markersize=11,
+        markerfacecolor="none",
+    )
     ax.set_xlabel(f"first component ({explained[0]:.0%} of variance)")
     ax.set_ylabel(f"second component ({explained[1]:.0%})")
     ax.set_aspect("equal", adjustable="datalim")
@@ -278,7 +323,8 @@ def plot_path(kernel, ax=None, unit="step", colorbar=True):
 
 @styled
 def plot_sheet(kernel, origin=0, unit="step"):
-    """One figure: the map, the relative map, angles, norms, spectra and the path. What ``trajhelpers plot`` writes.
+    """One figure: the map, the relative map, angles, norms, spectra and the path. What
+    ``trajhelpers plot`` writes.
 
     Returns
     -------

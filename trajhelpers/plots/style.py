@@ -3,16 +3,19 @@
 import matplotlib
 from matplotlib import cycler
 
-# Light where two checkpoints point apart, dark where they point the same way, as in the paper. Lightness falls evenly.
+# Light where two checkpoints point apart, dark where they point the same way, as in the paper.
+# Lightness falls evenly.
 MAP_COLOURS = "magma_r"
 # The same, for checkpoints along a path: its light end still shows on white.
 STEP_COLOURS = "viridis_r"
 NULL_COLOUR = "#8a8a8a"
 
-# Lightness 0, 36, 46, 62, 72 of 100; the least difference between two is 31 ΔE with and without red or green vision.
+# Lightness 0, 36, 46, 62, 72 of 100; the least difference between two is 31 ΔE with and without red
+# or green vision.
 LINES = cycler(
     color=["#000000", "#a01a58", "#0072b2", "#d98200", "#66c2a5"],
-    linestyle=["-", "--", "-.", (0, (5, 1.2, 1.2, 1.2, 1.2, 1.2)), (0, (1.4, 1.2))])
+    linestyle=["-", "--", "-.", (0, (5, 1.2, 1.2, 1.2, 1.2, 1.2)), (0, (1.4, 1.2))],
+)
 
 RC = {
     "figure.dpi": 110,
@@ -42,7 +45,8 @@ RC = {
 
 
 def use_style():
-    """Draw everything from here on, in this process, in the book's style: the first cell of a chapter.
+    """Draw everything from here on, in this process, in the book's style: the first cell of a
+    chapter.
 
     The package's own plots are drawn in it without that.
 

@@ -26,15 +26,24 @@ def picture_slider(labels, pictures, description):
     ipywidgets.VBox
         Must be the last expression of its cell, to be displayed.
     """
-    stack = ipywidgets.Stack([ipywidgets.Image(value=picture, format="webp") for picture in pictures], selected_index=0)
-    slider = ipywidgets.SelectionSlider(options=list(labels), index=0, description=description, continuous_update=True,
-                                        style={"description_width": "initial"}, layout={"width": "400px", "max_width": "100%"})
+    stack = ipywidgets.Stack(
+        [ipywidgets.Image(value=picture, format="webp") for picture in pictures], selected_index=0
+    )
+    slider = ipywidgets.SelectionSlider(
+        options=list(labels),
+        index=0,
+        description=description,
+        continuous_update=True,
+        style={"description_width": "initial"},
+        layout={"width": "400px", "max_width": "100%"},
+    )
     ipywidgets.jslink((slider, "index"), (stack, "selected_index"))
     return ipywidgets.VBox([slider, stack])
 
 
 def origin_slider(kernel, unit="step"):
-    """A slider over the origin τ: O first, then every checkpoint; beneath it the map seen from there. Chapter 2.
+    """A slider over the origin τ: O first, then every checkpoint; beneath it the map seen from
+    there. Chapter 2.
 
     >>> import trajhelpers as th
     >>> slider, stack = th.origin_slider(th.random_walk(4)).children
@@ -45,11 +54,14 @@ def origin_slider(kernel, unit="step"):
     """
     origins = [None, *range(kernel.n)]
     labels = ["O", *map(str, kernel.steps)]
-    return picture_slider(labels, [_webp(kernel, origin, unit) for origin in origins], f"origin: {unit}")
+    return picture_slider(
+        labels, [_webp(kernel, origin, unit) for origin in origins], f"origin: {unit}"
+    )
 
 
 def map_slider(kernels, description):
-    """A slider over the settings of stored runs; beneath it the map and the relative map of the run, all on one scale of colours.
+    """A slider over the settings of stored runs; beneath it the map and the relative map of the
+    run, all on one scale of colours.
 
     Parameters
     ----------
@@ -67,8 +79,13 @@ def map_slider(kernels, description):
     >>> slider.options
     ('a walk', 'from afar')
     """
-    lowest = {origin: min(kernel.cosine(origin).min() for kernel in kernels.values()) for origin in (None, 0)}
-    return picture_slider(kernels, [_pair(kernel, lowest) for kernel in kernels.values()], description)
+    lowest = {
+        origin: min(kernel.cosine(origin).min() for kernel in kernels.values())
+        for origin in (None, 0)
+    }
+    return picture_slider(
+        kernels, [_pair(kernel, lowest) for kernel in kernels.values()], description
+    )
 
 
 def _pair(kernel, lowest):

@@ -4,28 +4,38 @@ import os
 import re
 from pathlib import Path
 
-from .steps import steps_from_names
 from ..errors import CheckpointError, StepError
+from .steps import steps_from_names
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _INDEX = re.compile(r"(\.safetensors|\.bin)\.index\.json$")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.(safetensors|bin)$")
 # What the Trainer of transformers, accelerate and DeepSpeed write beside the weights.
-_SIDE = re.compile(r"^(optimizer|scheduler|rng_state|random_states|training_args|trainer_state|scaler|sampler|dataloader|custom_checkpoint)(?![a-z])|optim_states|optimizer", re.IGNORECASE)
-_USUAL = [f"{stem}{ending}" for ending in (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json") for stem in ("model", "adapter_model", "pytorch_model")]
+_SIDE = re.compile(
+    r"^(optimizer|scheduler|rng_state|random_states|training_args|trainer_state|scaler|sampler|dataloader|custom_checkpoint)(?![a-z])|optim_states|optimizer",
+    re.IGNORECASE,
+)
+_USUAL = [
+    f"{stem}{ending}"
+    for ending in (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json")
+    for stem in ("model", "adapter_model", "pytorch_model")
+]
 
 
 def find_checkpoints(source):
     """From a folder, or a list of paths, to ``(steps, files, runs, left_out)``.
 
-    ``runs`` names the run of each checkpoint where several folders are joined, and is empty strings where there is one.
-    """
+    ``runs`` names the run of each checkpoint where several folders are joined, and is empty strings
+    where there is one."""
     if isinstance(source, (str, os.PathLike)):
         folder = Path(source)
         if not folder.exists():
             raise FileNotFoundError(f"{folder}: no such file or folder")
         if not folder.is_dir():
-            raise StepError(f"{folder}: is one checkpoint, and a trajectory needs two at least; give the folder, or several files")
+            raise StepError(
+                f"{folder}: is one checkpoint, and a trajectory needs two at least; give the"
+                " folder, or several files"
+            )
         return _as_runs([("", folder)])
     paths = [Path(path) for path in source]
     if not paths:
@@ -36,14 +46,19 @@ def find_checkpoints(source):
     folders = [path for path in paths if path.is_dir() and _is_run(path)]
     if folders and len(folders) < len(paths):
         other = next(path for path in paths if path not in folders)
-        raise StepError(f"{folders[0]} is a run of several checkpoints, {other} is not: give runs or checkpoints, not both")
+        raise StepError(
+            f"{folders[0]} is a run of several checkpoints, {other} is not: give runs or"
+            " checkpoints, not both"
+        )
     if folders:
         return _as_runs(list(zip(_short_names(folders), folders)))
     weights = [_weights(path) if path.is_dir() else path for path in paths]
     for path, found in zip(paths, weights):
         if found is None:
             raise CheckpointError(f"{path}: holds no checkpoint ({_expected()})")
-    steps, files, left_out = _ordered(list(zip(_short_names([_stem(path) for path in paths]), weights)), in_given_order=True)
+    steps, files, left_out = _ordered(
+        list(zip(_short_names([_stem(path) for path in paths]), weights)), in_given_order=True
+    )
     return steps, files, [""] * len(files), left_out
 
 
@@ -54,9 +69,15 @@ def _as_runs(folders):
         found, aside = _candidates(folder)
         some_steps, some_files, some_aside = _ordered(found)
         if not some_files:
-            raise StepError(f"{folder}: no checkpoints ({_expected()}, with the step in their names)" + _listing(aside + some_aside))
+            raise StepError(
+                f"{folder}: no checkpoints ({_expected()}, with the step in their names)"
+                + _listing(aside + some_aside)
+            )
         if len(some_files) == 1 and len(folders) == 1:
-            raise StepError(f"{folder}: one checkpoint only ({some_files[0].name}), and a trajectory needs two at least" + _listing(aside + some_aside))
+            raise StepError(
+                f"{folder}: one checkpoint only ({some_files[0].name}), and a trajectory needs two"
+                " at least" + _listing(aside + some_aside)
+            )
         steps += some_steps
         files += some_files
         runs += [name] * len(some_files)
@@ -65,11 +86,23 @@ def _as_runs(folders):
 
 
 def _is_run(folder):
-    return _weights(folder) is None or len([step for step in steps_from_names([name for name, _ in _candidates(folder)[0]]) if step is not None]) > 1
+    return (
+        _weights(folder) is None
+        or len(
+            [
+                step
+                for step in steps_from_names([name for name, _ in _candidates(folder)[0]])
+                if step is not None
+            ]
+        )
+        > 1
+    )
 
 
 def _candidates(folder):
-    """(name, file) of all that may be a checkpoint in a folder, and what is left out, with the reason."""
+    """(name, file) of all that may be a checkpoint in a folder, and what is left out, with the
+    reason.
+    """
     found, left_out = [], []
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith(".") or entry.name.endswith((".tmp", ".partial")):
@@ -82,7 +115,9 @@ def _candidates(folder):
                 left_out.append(f"{entry}: holds several weight files, none of a usual name")
         elif _SIDE.search(entry.name) and entry.suffix in _WEIGHTS:
             left_out.append(f"{entry}: a training loop's side file")
-        elif (entry.suffix in _WEIGHTS and not _SHARD.search(entry.name)) or _INDEX.search(entry.name):
+        elif (entry.suffix in _WEIGHTS and not _SHARD.search(entry.name)) or _INDEX.search(
+            entry.name
+        ):
             found.append((_stem(Path(entry.name)).name, entry))
     return found, left_out
 
@@ -93,8 +128,14 @@ def _weights(folder):
     for name in _USUAL:
         if (folder / name).is_file():
             return folder / name
-    files = [entry for entry in sorted(folder.iterdir()) if entry.is_file() and not entry.name.startswith(".") and not _SIDE.search(entry.name)
-             and not _SHARD.search(entry.name)]
+    files = [
+        entry
+        for entry in sorted(folder.iterdir())
+        if entry.is_file()
+        and not entry.name.startswith(".")
+        and not _SIDE.search(entry.name)
+        and not _SHARD.search(entry.name)
+    ]
     for endings in ((".safetensors",), _WEIGHTS):
         fitting = [entry for entry in files if entry.suffix in endings]
         if len(fitting) == 1:
@@ -103,17 +144,27 @@ def _weights(folder):
 
 
 def _refuse_distributed(folder):
-    shard = min((file for pattern in ("*.distcp", "*/*.distcp") for file in folder.glob(pattern)), default=None)
+    shard = min(
+        (file for pattern in ("*.distcp", "*/*.distcp") for file in folder.glob(pattern)),
+        default=None,
+    )
     if shard:
-        raise CheckpointError(f"{shard.parent}: is a distributed checkpoint (.distcp), which one process cannot read piecewise; convert it with "
-                              f"`python -m torch.distributed.checkpoint.format_utils dcp_to_torch {shard.parent} OUT.pt`")
+        raise CheckpointError(
+            f"{shard.parent}: is a distributed checkpoint (.distcp), which one process cannot read"
+            " piecewise; convert it with `python -m torch.distributed.checkpoint.format_utils"
+            f" dcp_to_torch {shard.parent} OUT.pt`"
+        )
 
 
 def _ordered(found, in_given_order=False):
-    """Sort (name, file) by the step in the name; ``in_given_order`` is for lists whose names carry no step at all."""
+    """Sort (name, file) by the step in the name; ``in_given_order`` is for lists whose names carry
+    no step at all.
+    """
     left_out = []
     steps = steps_from_names([name for name, _ in found])
-    if in_given_order and not any(step is not None and re.search(r"\d", name) for step, (name, _) in zip(steps, found)):
+    if in_given_order and not any(
+        step is not None and re.search(r"\d", name) for step, (name, _) in zip(steps, found)
+    ):
         return list(range(len(found))), [file for _, file in found], left_out
     at = {}
     for step, (name, file) in zip(steps, found):
@@ -124,7 +175,10 @@ def _ordered(found, in_given_order=False):
         if other is file:
             continue
         if _is_safetensors(file) == _is_safetensors(other):
-            raise StepError(f"{other} and {file} are both at step {step}; move one away, or list the files to be read")
+            raise StepError(
+                f"{other} and {file} are both at step {step}; move one away, or list the files to"
+                " be read"
+            )
         kept, dropped = (file, other) if _is_safetensors(file) else (other, file)
         at[step] = kept
         left_out.append(f"{dropped}: step {step} is read from {kept.name}")
@@ -146,7 +200,9 @@ def _short_names(paths):
 
 def _stem(path):
     name = _INDEX.sub("", path.name)
-    return path.with_name(next((name.removesuffix(ending) for ending in _WEIGHTS if name.endswith(ending)), name))
+    return path.with_name(
+        next((name.removesuffix(ending) for ending in _WEIGHTS if name.endswith(ending)), name)
+    )
 
 
 def _expected():
@@ -154,4 +210,6 @@ def _expected():
 
 
 def _listing(left_out, most=5):
-    return "".join(f"; left out {line}" for line in left_out[:most]) + (f"; and {len(left_out) - most} more" if len(left_out) > most else "")
+    return "".join(f"; left out {line}" for line in left_out[:most]) + (
+        f"; and {len(left_out) - most} more" if len(left_out) > most else ""
+    )

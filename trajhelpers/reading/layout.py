@@ -1,13 +1,17 @@
-"""One layout of parameters in all checkpoints: which tensors count, under which names, and that none differs."""
+"""One layout of parameters in all checkpoints: which tensors count, under which names, and that
+none differs.
+"""
 
 import re
 import warnings
 from fnmatch import fnmatchcase
 
-from .files import RAW, rows_first
 from ..errors import LayoutError, TrajectoryWarning
+from .files import RAW, rows_first
 
-_BUFFER = re.compile(r"(^|\.)(running_mean|running_var|num_batches_tracked|masked_bias|rotary_emb\.inv_freq)$")
+_BUFFER = re.compile(
+    r"(^|\.)(running_mean|running_var|num_batches_tracked|masked_bias|rotary_emb\.inv_freq)$"
+)
 _CAUSAL_MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")
 _WRAPPERS = re.compile(r"(^|\.)(_orig_mod|_fsdp_wrapped_module)\.")
 
@@ -34,38 +38,76 @@ def _reason_to_leave_out(name, tensor, include, exclude):
         return "not included"
     if tensor.dtype not in RAW:
         return f"{tensor.dtype}, not a parameter"
-    if include is None and (tensor.is_buffer or _BUFFER.search(name) or (_CAUSAL_MASK.search(name) and len(tensor.shape) == 4 and tensor.shape[:2] == (1, 1))):
+    if include is None and (
+        tensor.is_buffer
+        or _BUFFER.search(name)
+        or (_CAUSAL_MASK.search(name) and len(tensor.shape) == 4 and tensor.shape[:2] == (1, 1))
+    ):
         return "a buffer"
     return None
 
 
 def parameter_names(tensors, include, exclude):
-    reasons = {name: _reason_to_leave_out(name, tensor, include, exclude) for name, tensor in tensors.items()}
-    unreadable = [name for name, tensor in tensors.items() if re.match("float|complex|F8|F4", tensor.dtype) and tensor.dtype not in RAW and reasons[name] not in ("excluded", "not included")]
+    reasons = {
+        name: _reason_to_leave_out(name, tensor, include, exclude)
+        for name, tensor in tensors.items()
+    }
+    unreadable = [
+        name
+        for name, tensor in tensors.items()
+        if re.match("float|complex|F8|F4", tensor.dtype)
+        and tensor.dtype not in RAW
+        and reasons[name] not in ("excluded", "not included")
+    ]
     if unreadable:
-        raise LayoutError(f"parameter {unreadable[0]!r} is stored as {tensors[unreadable[0]].dtype}; only {', '.join(RAW)} can be read: leave it out with exclude={unreadable[0]!r}")
+        raise LayoutError(
+            f"parameter {unreadable[0]!r} is stored as {tensors[unreadable[0]].dtype}; only"
+            f" {', '.join(RAW)} can be read: leave it out with exclude={unreadable[0]!r}"
+        )
     names = [name for name, reason in reasons.items() if reason is None and tensors[name].size]
     if not names:
         chosen = f" (include={include}, exclude={exclude})" if include or exclude else ""
-        raise LayoutError(f"no parameters left{chosen}; the first checkpoint holds {', '.join(list(tensors)[:8]) or 'nothing'}")
+        raise LayoutError(
+            f"no parameters left{chosen}; the first checkpoint holds"
+            f" {', '.join(list(tensors)[:8]) or 'nothing'}"
+        )
     return names, [f"{name}: {reason}" for name, reason in reasons.items() if reason]
 
 
 def check_layout(stored, sources, names, include, exclude):
     expected = {name: stored[0][name].shape for name in names}
     for tensors, source in zip(stored[1:], sources[1:]):
-        found = {name: tensor.shape for name, tensor in tensors.items()
-                 if name in expected or (tensor.size and not _reason_to_leave_out(name, tensor, include, exclude))}
-        missing, extra = [name for name in expected if name not in found], [name for name in found if name not in expected]
+        found = {
+            name: tensor.shape
+            for name, tensor in tensors.items()
+            if name in expected
+            or (tensor.size and not _reason_to_leave_out(name, tensor, include, exclude))
+        }
+        missing, extra = (
+            [name for name in expected if name not in found],
+            [name for name in found if name not in expected],
+        )
         if missing:
-            raise LayoutError(f"{source}: lacks parameter {missing[0]!r}{_and_more(missing)}, which {sources[0]} has; leave it out with exclude=, or open files of one model only")
+            raise LayoutError(
+                f"{source}: lacks parameter {missing[0]!r}{_and_more(missing)}, which {sources[0]}"
+                " has; leave it out with exclude=, or open files of one model only"
+            )
         if extra:
-            raise LayoutError(f"{source}: has parameter {extra[0]!r}{_and_more(extra)}, which {sources[0]} lacks; leave it out with exclude=, or open files of one model only")
+            raise LayoutError(
+                f"{source}: has parameter {extra[0]!r}{_and_more(extra)}, which {sources[0]} lacks;"
+                " leave it out with exclude=, or open files of one model only"
+            )
         for name, shape in expected.items():
             if found[name] != shape:
-                raise LayoutError(f"{source}: parameter {name!r} has shape {found[name]}, expected {shape} as in {sources[0]}; leave it out with exclude=, or open files of one model only")
+                raise LayoutError(
+                    f"{source}: parameter {name!r} has shape {found[name]}, expected {shape} as in"
+                    f" {sources[0]}; leave it out with exclude=, or open files of one model only"
+                )
             if tensors[name].dtype not in RAW:
-                raise LayoutError(f"{source}: parameter {name!r} is stored as {tensors[name].dtype}; only {', '.join(RAW)} can be read: leave it out with exclude={name!r}")
+                raise LayoutError(
+                    f"{source}: parameter {name!r} is stored as {tensors[name].dtype}; only"
+                    f" {', '.join(RAW)} can be read: leave it out with exclude={name!r}"
+                )
 
 
 def without_ties(names, stored):
@@ -82,18 +124,28 @@ def without_ties(names, stored):
 
 
 def in_one_order(tensors):
-    """Inner products do not ask in which order elements lie, if it is one order: channels_last tensors are read as they lie."""
+    """Inner products do not ask in which order elements lie, if it is one order: channels_last
+    tensors are read as they lie.
+    """
     if len({tensor.strides for tensor in tensors}) == 1:
         return tensors
     return [rows_first(tensor) for tensor in tensors]
 
 
 def warn_of_mixed_types(tensors):
-    mixed = {name: sorted({tensor.dtype for tensor in stored}) for name, stored in tensors.items() if len({tensor.dtype for tensor in stored}) > 1}
+    mixed = {
+        name: sorted({tensor.dtype for tensor in stored})
+        for name, stored in tensors.items()
+        if len({tensor.dtype for tensor in stored}) > 1
+    }
     if mixed:
         first, dtypes = next(iter(mixed.items()))
-        warnings.warn(f"parameter {first!r}{_and_more(list(mixed))} changes its dtype between checkpoints ({', '.join(dtypes)}); all are converted exactly",
-                      TrajectoryWarning, stacklevel=3)
+        warnings.warn(
+            f"parameter {first!r}{_and_more(list(mixed))} changes its dtype between checkpoints"
+            f" ({', '.join(dtypes)}); all are converted exactly",
+            TrajectoryWarning,
+            stacklevel=3,
+        )
 
 
 def _and_more(names):

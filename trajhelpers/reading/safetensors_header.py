@@ -1,4 +1,6 @@
-"""The header of a safetensors file of which only the header is at hand: the checks that safetensors' own library makes on whole files."""
+"""The header of a safetensors file of which only the header is at hand: the checks that
+safetensors' own library makes on whole files.
+"""
 
 import json
 
@@ -6,12 +8,35 @@ from ..errors import CheckpointError
 
 _LONGEST_HEADER = 100_000_000
 _BITS = {
-    "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
-    "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64, "C64": 64}
+    "BOOL": 8,
+    "U8": 8,
+    "I8": 8,
+    "F8_E5M2": 8,
+    "F8_E4M3": 8,
+    "F8_E8M0": 8,
+    "F8_E4M3FNUZ": 8,
+    "F8_E5M2FNUZ": 8,
+    "F4": 4,
+    "F6_E2M3": 6,
+    "F6_E3M2": 6,
+    "U16": 16,
+    "I16": 16,
+    "F16": 16,
+    "BF16": 16,
+    "U32": 32,
+    "I32": 32,
+    "F32": 32,
+    "U64": 64,
+    "I64": 64,
+    "F64": 64,
+    "C64": 64,
+}
 
 
 def read_header(path, file, size):
-    """The header of ``file``, of ``size`` bytes, as a dict without its metadata, and the byte at which the tensors begin; a CheckpointError if the tensors do not fill the rest exactly."""
+    """The header of ``file``, of ``size`` bytes, as a dict without its metadata, and the byte at
+    which the tensors begin; a CheckpointError if the tensors do not fill the rest exactly.
+    """
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= min(size - 8, _LONGEST_HEADER):
         raise _damaged(path, f"its header would have {length:,} bytes")
@@ -30,13 +55,18 @@ def _end_of_tensors(header):
     end = 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         start, stop = entry["data_offsets"]
-        if start != end or not all(type(number) is int and number >= 0 for number in (start, stop, *entry["shape"])):
+        if start != end or not all(
+            type(number) is int and number >= 0 for number in (start, stop, *entry["shape"])
+        ):
             raise ValueError(f"{name!r} begins at {start}, where {end} was expected")
         bits = _BITS[entry["dtype"]]
         for length in entry["shape"]:
             bits *= length
         if bits != 8 * (stop - start):
-            raise ValueError(f"{name!r} has {stop - start} bytes, which its shape {entry['shape']} of {entry['dtype']} does not fill")
+            raise ValueError(
+                f"{name!r} has {stop - start} bytes, which its shape {entry['shape']} of"
+                f" {entry['dtype']} does not fill"
+            )
         end = stop
     return end
 
@@ -48,4 +78,6 @@ def _without_doubles(pairs):
 
 
 def _damaged(path, reason):
-    return CheckpointError(f"{path}: damaged or no safetensors file ({reason}); fetch or save it again")
+    return CheckpointError(
+        f"{path}: damaged or no safetensors file ({reason}); fetch or save it again"
+    )

@@ -5,11 +5,19 @@ import re
 
 from ..errors import StepError
 
-# A decimal or a power of ten is a metric or a setting; it is matched so that its digits are not taken for a step.
-_NUMBER = re.compile(r"(?P<decimal>\d+\.\d+(?:e[+-]?\d+)?|\d+e[+-]\d+)|(?P<whole>\d+)(?P<thousand>k(?![a-z]))?", re.IGNORECASE)
-_LABELS = [re.compile(rf"(?<![a-z]){label}[\W_]*$", re.IGNORECASE) for label in ("(?:global[_-]?)?steps?", "iter(?:ation)?s?", "ep(?:och)?s?")]
+# A decimal or a power of ten is a metric or a setting; it is matched so that its digits are not
+# taken for a step.
+_NUMBER = re.compile(
+    r"(?P<decimal>\d+\.\d+(?:e[+-]?\d+)?|\d+e[+-]\d+)|(?P<whole>\d+)(?P<thousand>k(?![a-z]))?",
+    re.IGNORECASE,
+)
+_LABELS = [
+    re.compile(rf"(?<![a-z]){label}[\W_]*$", re.IGNORECASE)
+    for label in ("(?:global[_-]?)?steps?", "iter(?:ation)?s?", "ep(?:och)?s?")
+]
 _STEP, _ITERATION, _EPOCH = range(3)
-# A copy of some step's checkpoint, whatever numbers its name carries, unless all names are of this kind.
+# A copy of some step's checkpoint, whatever numbers its name carries, unless all names are of this
+# kind.
 _CHOSEN = re.compile(r"(?<![a-z])(best|last|latest|final)(?![a-z])", re.IGNORECASE)
 _INITIAL = re.compile(r"(?<![a-z])init(?:ial|ialization|ialisation)?(?![a-z])", re.IGNORECASE)
 
@@ -17,7 +25,8 @@ _INITIAL = re.compile(r"(?<![a-z])init(?:ial|ialization|ialisation)?(?![a-z])", 
 def steps_from_names(names):
     """The step of each name, None for a name without one.
 
-    The step is the number in which the names differ: the one labelled "step", else "iter", else "epoch", else the last.
+    The step is the number in which the names differ: the one labelled "step", else "iter", else
+    "epoch", else the last.
 
     >>> steps_from_names(["epoch_10", "epoch_init", "epoch_2", "best"])
     [10, 0, 2, None]
@@ -29,14 +38,22 @@ def steps_from_names(names):
     numbers = [_numbers(name) for name in names]
     if sum(bool(found) for name, found in zip(names, numbers) if not _CHOSEN.search(name)) > 1:
         numbers = [[] if _CHOSEN.search(name) else found for name, found in zip(names, numbers)]
-    shared = set.intersection(*(set(found) for found in numbers if found)) if sum(map(bool, numbers)) > 1 else set()
+    shared = (
+        set.intersection(*(set(found) for found in numbers if found))
+        if sum(map(bool, numbers)) > 1
+        else set()
+    )
     differing = [[number for number in found if number not in shared] for found in numbers]
     if not any(differing):
-        # Nothing differs but, perhaps, the folder above: names that are all alike carry one step, and the caller says so.
+        # Nothing differs but, perhaps, the folder above: names that are all alike carry one step,
+        # and the caller says so.
         differing = numbers
     steps = _chosen(differing)
     lowest = min((step for step in steps if step is not None), default=1)
-    return [(-1 if lowest == 0 else 0) if step is None and _INITIAL.search(name) else step for step, name in zip(steps, names)]
+    return [
+        (-1 if lowest == 0 else 0) if step is None and _INITIAL.search(name) else step
+        for step, name in zip(steps, names)
+    ]
 
 
 def every_but(steps, every, skip):
@@ -49,24 +66,41 @@ def every_but(steps, every, skip):
     if every < 1:
         raise ValueError(f"every: expected a whole number from 1 on, got {every}")
     if unknown := skip - set(steps):
-        raise StepError(f"skip: no checkpoint at step {min(unknown)}; there are {', '.join(map(str, list(steps)[:8]))}{' …' if len(steps) > 8 else ''}")
+        raise StepError(
+            f"skip: no checkpoint at step {min(unknown)}; there are"
+            f" {', '.join(map(str, list(steps)[:8]))}{' …' if len(steps) > 8 else ''}"
+        )
     return [index for index in range(0, len(steps), every) if steps[index] not in skip]
 
 
 def pythia_steps(last, every=1000):
-    """The Pythia suite's schedule: 0, the powers of two up to 512, then every ``every`` steps to ``last``.
+    """The Pythia suite's schedule: 0, the powers of two up to 512, then every ``every`` steps to
+    ``last``.
 
     >>> pythia_steps(2000)
     [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 2000]
     >>> len(pythia_steps(143_000))
     154
     """
-    return sorted({0} | {2**i for i in range(10) if 2**i <= min(last, every)} | set(range(every, last + 1, every)))
+    return sorted(
+        {0}
+        | {2**i for i in range(10) if 2**i <= min(last, every)}
+        | set(range(every, last + 1, every))
+    )
 
 
 def _numbers(name):
-    """All whole numbers in a name, each with the text before it, in which earlier numbers are masked."""
-    return [(_NUMBER.sub("#", name[:match.start()]), int(match["whole"]) * (1000 if match["thousand"] else 1)) for match in _NUMBER.finditer(name) if match["whole"]]
+    """All whole numbers in a name, each with the text before it, in which earlier numbers are
+    masked.
+    """
+    return [
+        (
+            _NUMBER.sub("#", name[: match.start()]),
+            int(match["whole"]) * (1000 if match["thousand"] else 1),
+        )
+        for match in _NUMBER.finditer(name)
+        if match["whole"]
+    ]
 
 
 def _chosen(found):
@@ -77,18 +111,27 @@ def _chosen(found):
             return [_labelled(numbers, label) for numbers in found]
     epochs = [_labelled(numbers, _EPOCH) for numbers in numbered]
     last = [numbers[-1][1] for numbers in numbered]
-    if None not in epochs and not (all(map(_counts_within_epoch, numbered)) and len(set(last)) == len(last)):
+    if None not in epochs and not (
+        all(map(_counts_within_epoch, numbered)) and len(set(last)) == len(last)
+    ):
         return [_labelled(numbers, _EPOCH) for numbers in found]
     return [numbers[-1][1] if numbers else None for numbers in found]
 
 
 def _labelled(numbers, label):
-    return next((value for before, value in reversed(numbers) if _LABELS[label].search(before)), None)
+    return next(
+        (value for before, value in reversed(numbers) if _LABELS[label].search(before)), None
+    )
 
 
 def _counts_within_epoch(numbers):
-    """Whether a bare number follows the epoch, as 7 does in ``epoch2_7``: it counts on from epoch to epoch."""
+    """Whether a bare number follows the epoch, as 7 does in ``epoch2_7``: it counts on from epoch
+    to epoch.
+    """
     if len(numbers) < 2:
         return False
     (before, epoch), (before_last, _) = numbers[-2:]
-    return bool(_LABELS[_EPOCH].search(before)) and re.fullmatch(r"#[\W_]+", before_last[len(before):]) is not None
+    return (
+        bool(_LABELS[_EPOCH].search(before))
+        and re.fullmatch(r"#[\W_]+", before_last[len(before) :]) is not None
+    )

@@ -1,9 +1,11 @@
-"""Where the records of torch's zip files begin, and a copy of such a file without its weights, from which torch reads names, types and shapes.
+"""Where the records of torch's zip files begin, and a copy of such a file without its weights, from
+which torch reads names, types and shapes.
 
-A zip's directory says where each record's header is; the record itself begins behind that header, whose length only the header tells.
-On this machine all headers are read. Over the network that would be one request a tensor, so there a record's beginning is inferred from
-its end (torch aligns records to 64 bytes and writes 16 or 24 bytes behind each), and the header that confirms it is read along with the weights.
-"""
+A zip's directory says where each record's header is; the record itself begins behind that header,
+whose length only the header tells. On this machine all headers are read. Over the network that
+would be one request a tensor, so there a record's beginning is inferred from its end (torch aligns
+records to 64 bytes and writes 16 or 24 bytes behind each), and the header that confirms it is read
+along with the weights."""
 
 import io
 import re
@@ -30,7 +32,8 @@ class Record(NamedTuple):
 
 
 def read_index(path, file):
-    """``(records, skeleton)``: the skeleton is a small zip with all names and no weights; ``records`` maps the byte at which a record begins in it to the :class:`Record` of ``path``.
+    """``(records, skeleton)``: the skeleton is a small zip with all names and no weights;
+    ``records`` maps the byte at which a record begins in it to the :class:`Record` of ``path``.
 
     Compressed, overlapping, truncated or doubled records are refused with a CheckpointError.
     """
@@ -38,10 +41,19 @@ def read_index(path, file):
         with zipfile.ZipFile(file) as archive:
             entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
             starts = _starts(path, file, entries, archive.start_dir)
-            records = [Record(entry.filename, entry.header_offset, start, entry.file_size) for entry, start in zip(entries, starts)]
+            records = [
+                Record(entry.filename, entry.header_offset, start, entry.file_size)
+                for entry, start in zip(entries, starts)
+            ]
             _refuse_disorder(path, entries, records, archive.start_dir)
             return _skeleton(path, archive, entries, records)
-    except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError, UnicodeDecodeError) as error:
+    except (
+        zipfile.BadZipFile,
+        struct.error,
+        NotImplementedError,
+        EOFError,
+        UnicodeDecodeError,
+    ) as error:
         raise CheckpointError(f"{path}: damaged ({error}); fetch or save it again") from error
 
 
@@ -49,17 +61,34 @@ def end_of_header(path, header, content):
     """Where the record of a header begins, from the header's own 30 bytes."""
     signature, name_length, extra_length = struct.unpack("<4s22x2H", content)
     if signature != b"PK\x03\x04":
-        raise CheckpointError(f"{path}: no record begins at byte {header}, where the zip's directory promises one; fetch or save it again")
+        raise CheckpointError(
+            f"{path}: no record begins at byte {header}, where the zip's directory promises one;"
+            " fetch or save it again"
+        )
     return header + _HEADER + name_length + extra_length
 
 
 def _starts(path, file, entries, directory):
     if hasattr(path, "read_headers"):
-        inferred = [_inferred_start(entry, following) for entry, following in zip(entries, [*(entry.header_offset for entry in entries[1:]), directory])]
+        inferred = [
+            _inferred_start(entry, following)
+            for entry, following in zip(
+                entries, [*(entry.header_offset for entry in entries[1:]), directory]
+            )
+        ]
         if None in inferred:
             headers = [entry.header_offset for entry in entries]
-            return [end_of_header(path, header, content) for header, content in zip(headers, path.read_headers(headers, _HEADER))]
-        path.expect_headers({start: entry.header_offset for start, entry in zip(inferred, entries) if entry.file_size})
+            return [
+                end_of_header(path, header, content)
+                for header, content in zip(headers, path.read_headers(headers, _HEADER))
+            ]
+        path.expect_headers(
+            {
+                start: entry.header_offset
+                for start, entry in zip(inferred, entries)
+                if entry.file_size
+            }
+        )
         return inferred
     starts = []
     for entry in entries:
@@ -83,11 +112,19 @@ def _refuse_disorder(path, entries, records, directory):
     end, names = 0, set()
     for entry, record in zip(entries, records):
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
-            raise CheckpointError(f"{path}: record {record.name} is compressed, which torch.save never does; save it again")
+            raise CheckpointError(
+                f"{path}: record {record.name} is compressed, which torch.save never does; save it"
+                " again"
+            )
         if record.header < end or record.start + record.size > directory:
-            raise CheckpointError(f"{path}: record {record.name} overlaps another or ends beyond the file; fetch or save it again")
+            raise CheckpointError(
+                f"{path}: record {record.name} overlaps another or ends beyond the file; fetch or"
+                " save it again"
+            )
         if record.name in names:
-            raise CheckpointError(f"{path}: has two records of the name {record.name}; fetch or save it again")
+            raise CheckpointError(
+                f"{path}: has two records of the name {record.name}; fetch or save it again"
+            )
         end = record.start + record.size
         names.add(record.name)
 
@@ -100,7 +137,10 @@ def _skeleton(path, archive, entries, records):
                 continue
             content = archive.read(entry) if _READ.search(record.name) else b""
             if record.name.endswith("/byteorder") and content != b"little":
-                raise CheckpointError(f"{path}: was written on a big-endian machine; load it with torch and save it again on this one")
+                raise CheckpointError(
+                    f"{path}: was written on a big-endian machine; load it with torch and save it"
+                    " again on this one"
+                )
             small.writestr(record.name, content)
             places[skeleton.tell() - len(content)] = record
     skeleton.seek(0)

@@ -1,7 +1,9 @@
-"""Byte ranges of files on the hub: every answer checked, every failure tried again, no token where it does not belong.
+"""Byte ranges of files on the hub: every answer checked, every failure tried again, no token where
+it does not belong.
 
-A file's address is asked of the hub once, with the token that the hub's own client finds; the ranges are asked of that address, which is signed,
-may expire, and on another host gets no token. What is fetched ahead is held in memory, where reads find it; other reads are requests of their own.
+A file's address is asked of the hub once, with the token that the hub's own client finds; the
+ranges are asked of that address, which is signed, may expire, and on another host gets no token.
+What is fetched ahead is held in memory, where reads find it; other reads are requests of their own.
 """
 
 import bisect
@@ -21,8 +23,8 @@ from huggingface_hub import constants, get_hf_file_metadata, get_session, hf_hub
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers, parse_ratelimit_headers
 
-from ..reading.zip_records import end_of_header
 from ..errors import CheckpointError
+from ..reading.zip_records import end_of_header
 from .hub import _content
 
 _IN_FLIGHT = 12
@@ -31,7 +33,8 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 # The hub's limit without an account is 3,000 in five minutes.
 _RESOLVED, _WITHIN = 2_800, 300
-# What lies between two tensors of a file, padding and a zip's headers, is read along and dropped where it is shorter than a request is worth.
+# What lies between two tensors of a file, padding and a zip's headers, is read along and dropped
+# where it is shorter than a request is worth.
 _WIDEST_GAP = 1024
 _LONGEST_READ = 64 << 20
 
@@ -40,11 +43,22 @@ class _WithoutSignatures(logging.Filter):
     """The client's own loggers write addresses down, and a signed address is a key to the file."""
 
     def filter(self, record):
-        record.msg, record.args = re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1?…", record.getMessage()), ()
+        record.msg, record.args = (
+            re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1?…", record.getMessage()),
+            (),
+        )
         return True
 
 
-for _name in ("httpx", "httpcore.http11", "httpcore.http2", "httpx2", "httpcore2.http11", "httpcore2.http2", "huggingface_hub.utils._http"):
+for _name in (
+    "httpx",
+    "httpcore.http11",
+    "httpcore.http2",
+    "httpx2",
+    "httpcore2.http11",
+    "httpcore2.http2",
+    "huggingface_hub.utils._http",
+):
     logging.getLogger(_name).addFilter(_WithoutSignatures())
 
 
@@ -87,11 +101,15 @@ class RemoteFiles:
 
     def text(self, file):
         if file.sha256 not in self._texts:
-            self._texts[file.sha256] = _content(file.repository, file.commit, file.siblings[file.path]).decode()
+            self._texts[file.sha256] = _content(
+                file.repository, file.commit, file.siblings[file.path]
+            ).decode()
         return self._texts[file.sha256]
 
     def fetch(self, pieces):
-        """Begin to fetch pieces, of which each is a Range, ahead; neighbouring ones in one request. Returns a :class:`Fetch`."""
+        """Begin to fetch pieces, of which each is a Range, ahead; neighbouring ones in one request.
+        Returns a :class:`Fetch`.
+        """
         fetch = Fetch(self, self.join(pieces))
         with self._lock:
             self._under_way.add(fetch)
@@ -108,10 +126,20 @@ class RemoteFiles:
             fetch.cancel()
 
     def join(self, pieces):
-        """The requests for pieces: neighbours together, long ones cut, each record of a zip with the header that confirms where it begins."""
+        """The requests for pieces: neighbours together, long ones cut, each record of a zip with
+        the header that confirms where it begins.
+        """
         ranges = []
-        for file, begin, end in sorted((Range(file, self._header_of(file, begin), end) for file, begin, end in pieces), key=lambda piece: (str(piece.file), piece.begin)):
-            if ranges and ranges[-1].file == file and begin - ranges[-1].end <= _WIDEST_GAP and max(end, ranges[-1].end) - ranges[-1].begin <= _LONGEST_READ + _WIDEST_GAP:
+        for file, begin, end in sorted(
+            (Range(file, self._header_of(file, begin), end) for file, begin, end in pieces),
+            key=lambda piece: (str(piece.file), piece.begin),
+        ):
+            if (
+                ranges
+                and ranges[-1].file == file
+                and begin - ranges[-1].end <= _WIDEST_GAP
+                and max(end, ranges[-1].end) - ranges[-1].begin <= _LONGEST_READ + _WIDEST_GAP
+            ):
                 ranges[-1] = ranges[-1]._replace(end=max(end, ranges[-1].end))
             else:
                 ranges.append(Range(file, begin, end))
@@ -126,9 +154,11 @@ class RemoteFiles:
         return self._headers.get(file, {}).get(begin, begin)
 
     def unconfirmed(self, file, begin, end):
-        """``(header, start)`` of the records that begin within a range and have not been read before."""
+        """``(header, start)`` of the records that begin within a range and have not been read
+        before.
+        """
         starts, headers = self._starts.get(file, []), self._headers.get(file, {})
-        within = starts[bisect.bisect_left(starts, begin):bisect.bisect_left(starts, end)]
+        within = starts[bisect.bisect_left(starts, begin) : bisect.bisect_left(starts, end)]
         return [(header, start) for start in within if (header := headers.get(start, -1)) >= begin]
 
     def confirm(self, file, offset, header_bytes=None):
@@ -138,8 +168,17 @@ class RemoteFiles:
         if position < 0 or (header := self._headers[file].get(starts[position])) is None:
             return
         start = starts[position]
-        if end_of_header(file, header, self.read(file, header, 30) if header_bytes is None else header_bytes) != start:
-            raise CheckpointError(f"{file}: the record at byte {header} does not begin at byte {start}, as the zip's directory and torch's alignment have it; fetch the files whole with cache=True (--cache)")
+        if (
+            end_of_header(
+                file, header, self.read(file, header, 30) if header_bytes is None else header_bytes
+            )
+            != start
+        ):
+            raise CheckpointError(
+                f"{file}: the record at byte {header} does not begin at byte {start}, as the zip's"
+                " directory and torch's alignment have it; fetch the files whole with cache=True"
+                " (--cache)"
+            )
         self._headers[file].pop(start, None)
 
     # ---- requests ----
@@ -153,7 +192,9 @@ class RemoteFiles:
             pause = min(_FIRST_WAIT * 2**attempt, _LONGEST_WAIT) * random.uniform(0.75, 1)
             try:
                 address = self._address(file, stop)
-                return _read_range(address, _headers_for(address, file), offset, view, file.size, stop)
+                return _read_range(
+                    address, _headers_for(address, file), offset, view, file.size, stop
+                )
             except _Unfit as answer:
                 problem, pause = str(answer), max(pause, answer.asked_to_wait)
                 if answer.status in range(400, 500) and answer.status not in _TRANSIENT:
@@ -162,16 +203,29 @@ class RemoteFiles:
             except HfHubHTTPError as error:
                 status = error.response.status_code
                 if status not in _TRANSIENT:
-                    raise CheckpointError(f"{file}: the hub does not give it away (status {status}: {type(error).__name__}); check that the repository still has this commit and that "
-                                          "your token may read it (`hf auth login`)") from None
-                problem, pause = f"status {status} from the hub", max(pause, _asked_to_wait(error.response.headers))
+                    raise CheckpointError(
+                        f"{file}: the hub does not give it away (status {status}:"
+                        f" {type(error).__name__}); check that the repository still has this commit"
+                        " and that your token may read it (`hf auth login`)"
+                    ) from None
+                problem, pause = (
+                    f"status {status} from the hub",
+                    max(pause, _asked_to_wait(error.response.headers)),
+                )
             except OfflineModeIsEnabled:
-                raise CheckpointError(f"{file}: the hub cannot be reached in offline mode; unset HF_HUB_OFFLINE") from None
-            except (HTTPError, RuntimeError) as error:      # RuntimeError: the client was closed by another thread, whose connection had failed
+                raise CheckpointError(
+                    f"{file}: the hub cannot be reached in offline mode; unset HF_HUB_OFFLINE"
+                ) from None
+            # RuntimeError: the client was closed by another thread, whose connection had failed
+            except (HTTPError, RuntimeError) as error:
                 problem = type(error).__name__
             if attempt < _TRIES - 1 and stop.wait(pause):
                 raise Stopped
-        raise CheckpointError(f"{file}: bytes {offset:,} to {offset + len(view):,} could not be had in {_TRIES} tries (the last: {problem}); try again later, or keep whole files with cache=True (--cache)")
+        raise CheckpointError(
+            f"{file}: bytes {offset:,} to {offset + len(view):,} could not be had in {_TRIES} tries"
+            f" (the last: {problem}); try again later, or keep whole files with cache=True"
+            " (--cache)"
+        )
 
     def _address(self, file, stop):
         with self._lock:
@@ -179,9 +233,14 @@ class RemoteFiles:
         with lock:
             if file not in self._addresses:
                 self._calls.wait(stop)
-                found = get_hf_file_metadata(hf_hub_url(file.repository, file.path, revision=file.commit))
+                found = get_hf_file_metadata(
+                    hf_hub_url(file.repository, file.path, revision=file.commit)
+                )
                 if found.size is not None and found.size != file.size:
-                    raise CheckpointError(f"{file}: has {found.size:,} bytes, where the repository's list says {file.size:,}; open the trajectory again")
+                    raise CheckpointError(
+                        f"{file}: has {found.size:,} bytes, where the repository's list says"
+                        f" {file.size:,}; open the trajectory again"
+                    )
                 self._addresses[file] = found.location
             return self._addresses[file]
 
@@ -207,14 +266,19 @@ class Fetch:
     """Ranges on their way into memory. As a context manager, they are held: reads find them there."""
 
     def __init__(self, files, ranges):
-        self._files, self._stop, self._received, self._lock = files, threading.Event(), 0, threading.Lock()
+        self._files, self._stop, self._received, self._lock = (
+            files,
+            threading.Event(),
+            0,
+            threading.Lock(),
+        )
         self._failure = None
         self._places = {}
         # One piece of memory, which the system gets back as a whole.
         space, at = memoryview(np.empty(sum(end - begin for _, begin, end in ranges), np.uint8)), 0
         self._futures = []
         for file, begin, end in ranges:
-            view, at = space[at:at + end - begin], at + end - begin
+            view, at = space[at : at + end - begin], at + end - begin
             self._places.setdefault(file, ([], []))
             self._places[file][0].append(begin)
             self._places[file][1].append(view)
@@ -237,7 +301,7 @@ class Fetch:
         index = bisect.bisect_right(begins, offset) - 1
         if index < 0 or offset + length > begins[index] + len(views[index]):
             return None
-        return views[index][offset - begins[index]:offset - begins[index] + length]
+        return views[index][offset - begins[index] : offset - begins[index] + length]
 
     def cancel(self):
         """Ask for no more."""
@@ -260,7 +324,7 @@ class Fetch:
         try:
             self._files.get(file, begin, view, self._stop)
             for header, start in self._files.unconfirmed(file, begin, begin + len(view)):
-                self._files.confirm(file, start, bytes(view[header - begin:header - begin + 30]))
+                self._files.confirm(file, start, bytes(view[header - begin : header - begin + 30]))
         except Exception as failure:
             # The first one; it stops the others, who then fail in their turn.
             with self._lock:
@@ -279,7 +343,9 @@ class _Limit:
 
     def wait(self, stop):
         with self._lock:
-            if len(self._times) == self._times.maxlen and stop.wait(max(0, self._times[0] + self._seconds - time.monotonic())):
+            if len(self._times) == self._times.maxlen and stop.wait(
+                max(0, self._times[0] + self._seconds - time.monotonic())
+            ):
                 raise Stopped
             self._times.append(time.monotonic())
 
@@ -287,17 +353,34 @@ class _Limit:
 def _headers_for(address, file):
     """The token goes to the hub's own host and no other."""
     is_hub = urlsplit(address)[:2] == urlsplit(hf_hub_url(file.repository, file.path))[:2]
-    return build_hf_headers(token=None if is_hub else False, library_name="trajhelpers") | {"Accept-Encoding": "identity"}
+    return build_hf_headers(token=None if is_hub else False, library_name="trajhelpers") | {
+        "Accept-Encoding": "identity"
+    }
 
 
 def _read_range(address, headers, offset, view, size, stop):
-    """Fill ``view`` with a range of a file of ``size`` bytes, or raise what is wrong with the answer."""
+    """Fill ``view`` with a range of a file of ``size`` bytes, or raise what is wrong with the
+    answer.
+    """
     last = offset + len(view) - 1
-    with get_session().stream("GET", address, headers=headers | {"Range": f"bytes={offset}-{last}"}, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT) as answer:
+    with get_session().stream(
+        "GET",
+        address,
+        headers=headers | {"Range": f"bytes={offset}-{last}"},
+        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+    ) as answer:
         if answer.status_code != 206:
             page = ", a web page (HTML)" if "html" in answer.headers.get("Content-Type", "") else ""
-            whole = ", not the range that was asked for" if answer.status_code == 200 and not page else ""
-            raise _Unfit(f"status {answer.status_code}{page}{whole}", answer.status_code, _asked_to_wait(answer.headers))
+            whole = (
+                ", not the range that was asked for"
+                if answer.status_code == 200 and not page
+                else ""
+            )
+            raise _Unfit(
+                f"status {answer.status_code}{page}{whole}",
+                answer.status_code,
+                _asked_to_wait(answer.headers),
+            )
         if answer.headers.get("Content-Range") != f"bytes {offset}-{last}/{size}":
             raise _Unfit(f"another range than was asked for, {answer.headers.get('Content-Range')}")
         at = 0
@@ -306,7 +389,7 @@ def _read_range(address, headers, offset, view, size, stop):
                 raise Stopped
             if at + len(chunk) > len(view):
                 raise _Unfit("more bytes than were asked for")
-            view[at:at + len(chunk)] = chunk
+            view[at : at + len(chunk)] = chunk
             at += len(chunk)
     if at < len(view):
         raise _Unfit(f"{at:,} bytes of {len(view):,}")

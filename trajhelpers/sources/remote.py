@@ -1,4 +1,6 @@
-"""A file on the hub, with what readers of headers need of a file: names, a size, reading and seeking."""
+"""A file on the hub, with what readers of headers need of a file: names, a size, reading and
+seeking.
+"""
 
 import io
 from dataclasses import dataclass, field
@@ -8,7 +10,9 @@ _HEADER_READ, _TAIL_READ = 32 << 10, 64 << 10
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of one commit on the hub, with what :class:`pathlib.Path` has of what readers of headers need."""
+    """A file of one commit on the hub, with what :class:`pathlib.Path` has of what readers of
+    headers need.
+    """
 
     # The RemoteFiles by which it is read.
     files: object = field(compare=False, repr=False)
@@ -35,7 +39,9 @@ class RemoteFile:
 
     def beside(self, name):
         path = self.path.removesuffix(self.name) + name
-        return remote_file(self.files, self.repository, self.revision, self.commit, path, self.siblings)
+        return remote_file(
+            self.files, self.repository, self.revision, self.commit, path, self.siblings
+        )
 
     def read_text(self):
         """Of a small file, whole."""
@@ -52,18 +58,31 @@ class RemoteFile:
             fetch.drain()
 
     def expect_headers(self, headers):
-        """A dict from where a record should begin to where its zip header does, which is checked when the record is first read."""
+        """A dict from where a record should begin to where its zip header does, which is checked
+        when the record is first read.
+        """
         self.files.expect(self, headers)
 
 
 def remote_file(files, repository, revision, commit, path, siblings):
     """A :class:`RemoteFile`, which is not there (``is_file``) unless the commit has it."""
     found = siblings.get(path)
-    return RemoteFile(files, repository, revision, commit, path, found.size if found else 0, found.sha256 if found else "", siblings)
+    return RemoteFile(
+        files,
+        repository,
+        revision,
+        commit,
+        path,
+        found.size if found else 0,
+        found.sha256 if found else "",
+        siblings,
+    )
 
 
 class _Reader(io.RawIOBase):
-    """A remote file that can be read and sought, for headers: each byte is fetched once, the last ones, where zip files have their directory, together."""
+    """A remote file that can be read and sought, for headers: each byte is fetched once, the last
+    ones, where zip files have their directory, together.
+    """
 
     def __init__(self, file):
         self._file, self._at, self._spans = file, 0, []
@@ -78,23 +97,33 @@ class _Reader(io.RawIOBase):
         return self._at
 
     def seek(self, offset, whence=io.SEEK_SET):
-        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence])
+        self._at = max(
+            0,
+            offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence],
+        )
         return self._at
 
     def read(self, size=-1):
         end = self._file.size if size is None or size < 0 else min(self._at + size, self._file.size)
         parts = []
         while self._at < end:
-            begin, content = next(((begin, content) for begin, content in self._spans if begin <= self._at < begin + len(content)), (None, None))
+            begin, content = next(
+                (
+                    (begin, content)
+                    for begin, content in self._spans
+                    if begin <= self._at < begin + len(content)
+                ),
+                (None, None),
+            )
             if content is None:
                 begin, content = self._fetch(end)
-            parts.append(content[self._at - begin:end - begin])
+            parts.append(content[self._at - begin : end - begin])
             self._at += len(parts[-1])
         return b"".join(parts)
 
     def readinto(self, buffer):
         content = self.read(len(buffer))
-        buffer[:len(content)] = content
+        buffer[: len(content)] = content
         return len(content)
 
     def _fetch(self, end):

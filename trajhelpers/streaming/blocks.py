@@ -1,7 +1,8 @@
-"""Blocks: what is fetched together, ranges of columns of all checkpoints, as large as memory allows; one is multiplied while the next is on its way.
+"""Blocks: what is fetched together, ranges of columns of all checkpoints, as large as memory
+allows; one is multiplied while the next is on its way.
 
-Two blocks are in memory at a time. On this machine's own files nothing has to be fetched, and one block holds everything.
-"""
+Two blocks are in memory at a time. On this machine's own files nothing has to be fetched, and one
+block holds everything."""
 
 import bisect
 from typing import NamedTuple
@@ -12,17 +13,23 @@ _LONGEST_READ = 64 << 20
 
 
 class Block(NamedTuple):
-    """``pieces``: (name, start, stop), no column twice. ``segments``: for each group that has columns in them, by its index, its own ranges."""
+    """``pieces``: (name, start, stop), no column twice. ``segments``: for each group that has
+    columns in them, by its index, its own ranges.
+    """
 
     pieces: list
     segments: dict
 
 
 def cut(trajectory, segments, memory):
-    """All columns of the segments, in the order of the first checkpoint's files, in blocks of half the memory at most, of 64 MiB a checkpoint at most."""
+    """All columns of the segments, in the order of the first checkpoint's files, in blocks of half
+    the memory at most, of 64 MiB a checkpoint at most.
+    """
     blocks, places = [], {}
     room, room_in_file = 0, 0
-    for name, ranges in sorted(united(segments).items(), key=lambda item: trajectory.order(item[0])):
+    for name, ranges in sorted(
+        united(segments).items(), key=lambda item: trajectory.order(item[0])
+    ):
         size, size_in_file = trajectory.bytes_of(name), trajectory.largest_bytes_of(name)
         places[name] = starts, stops, numbers = [], [], []
         for start, stop in ranges:
@@ -35,7 +42,10 @@ def cut(trajectory, segments, memory):
                 starts.append(start)
                 stops.append(end)
                 numbers.append(len(blocks) - 1)
-                room, room_in_file = room - (end - start) * size, room_in_file - (end - start) * size_in_file
+                room, room_in_file = (
+                    room - (end - start) * size,
+                    room_in_file - (end - start) * size_in_file,
+                )
                 start = end
     for group, segment in enumerate(segments):
         for name, start, stop in segment:
@@ -49,7 +59,9 @@ def cut(trajectory, segments, memory):
 
 
 def in_turn(trajectory, blocks, progress):
-    """Each block in turn, at hand while it is yielded. Close this generator, so that what is on its way is called off."""
+    """Each block in turn, at hand while it is yielded. Close this generator, so that what is on its
+    way is called off.
+    """
     if trajectory.remote is None:
         yield from blocks
         return

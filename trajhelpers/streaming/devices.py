@@ -2,8 +2,11 @@
 
 
 def choose_device(device):
-    """The name of a device that is there, for ``"auto"`` a GPU of CUDA's, else the CPU. ValueError where it is not there."""
+    """The name of a device that is there, for ``"auto"`` a GPU of CUDA's, else the CPU. ValueError
+    where it is not there.
+    """
     import torch
+
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -11,9 +14,14 @@ def choose_device(device):
     except RuntimeError:
         kind = None
     if kind not in ("cpu", "cuda", "mps"):
-        raise ValueError(f"device: expected 'auto', 'cpu', 'cuda', 'cuda:<i>' or 'mps', got {device!r}")
+        raise ValueError(
+            f"device: expected 'auto', 'cpu', 'cuda', 'cuda:<i>' or 'mps', got {device!r}"
+        )
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device: {device!r} was asked for, but torch {torch.__version__} finds no CUDA device; use device='cpu'")
+        raise ValueError(
+            f"device: {device!r} was asked for, but torch {torch.__version__} finds no CUDA device;"
+            " use device='cpu'"
+        )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise ValueError("device: 'mps' was asked for, but torch finds none; use device='cpu'")
     return str(device)

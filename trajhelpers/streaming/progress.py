@@ -5,15 +5,24 @@ from contextlib import contextmanager
 
 from tqdm.auto import tqdm
 
-from .blocks import requests
 from ..reading.files import RAW
+from .blocks import requests
 
 
 class Progress:
-    """Counts bytes: those fetched, or, of files on this machine, those multiplied. Threads add, the main thread shows: a notebook's bar must be drawn from there."""
+    """Counts bytes: those fetched, or, of files on this machine, those multiplied. Threads add, the
+    main thread shows: a notebook's bar must be drawn from there.
+    """
 
     def __init__(self, trajectory, bar):
-        self._bytes = {} if trajectory.remote else {name: trajectory.n * RAW[dtype].itemsize for name, dtype in trajectory.dtypes.items()}
+        self._bytes = (
+            {}
+            if trajectory.remote
+            else {
+                name: trajectory.n * RAW[dtype].itemsize
+                for name, dtype in trajectory.dtypes.items()
+            }
+        )
         self._bar, self._done, self._lock, self._before = bar, 0, threading.Lock(), bar.n
         self.fetched = lambda: 0
 

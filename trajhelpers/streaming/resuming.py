@@ -1,4 +1,6 @@
-"""What an interrupted pass leaves behind, from which the next one goes on: the sums of the blocks that are done."""
+"""What an interrupted pass leaves behind, from which the next one goes on: the sums of the blocks
+that are done.
+"""
 
 import hashlib
 import json
@@ -13,7 +15,9 @@ from ..errors import TrajectoryError
 
 
 class State(NamedTuple):
-    """``blocks`` of them are done; ``lost`` are the indices of checkpoints that were left out because they hold NaN or infinity."""
+    """``blocks`` of them are done; ``lost`` are the indices of checkpoints that were left out
+    because they hold NaN or infinity.
+    """
 
     blocks: int
     lost: list
@@ -21,7 +25,9 @@ class State(NamedTuple):
 
 
 class Partial:
-    """The file of a pass. ``conditions`` is a dict of what has to be the same for its state to be of any use."""
+    """The file of a pass. ``conditions`` is a dict of what has to be the same for its state to be
+    of any use.
+    """
 
     def __init__(self, path, conditions):
         self._path = Path(path)
@@ -29,36 +35,76 @@ class Partial:
 
     def read(self):
         """The state that is there, or None. TrajectoryError where it is of another pass."""
-        for abandoned in self._path.parent.glob(f".{self._path.name}.*.tmp"):      # by a process that was killed
+        # by a process that was killed
+        for abandoned in self._path.parent.glob(f".{self._path.name}.*.tmp"):
             abandoned.unlink(missing_ok=True)
         if not self._path.exists():
             return None
         try:
             with open(self._path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 about, upper = json.loads(str(file["about"])), file["increments"]
-            found, state = about["conditions"], State(about["blocks"], about["lost"], _full(upper, about["n"]))
-        except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile) as error:
-            raise TrajectoryError(f"{self._path}: not the state of a pass, or damaged ({error}); delete it to begin anew") from error
+            found, state = (
+                about["conditions"],
+                State(about["blocks"], about["lost"], _full(upper, about["n"])),
+            )
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            KeyError,
+            TypeError,
+            IndexError,
+            zipfile.BadZipFile,
+        ) as error:
+            raise TrajectoryError(
+                f"{self._path}: not the state of a pass, or damaged ({error}); delete it to begin"
+                " anew"
+            ) from error
         other = [name for name in self._conditions if found.get(name) != self._conditions[name]]
         if other:
-            raise TrajectoryError(f"{self._path}: was begun with other {', '.join(other)}; give the same, or delete it to begin anew")
+            raise TrajectoryError(
+                f"{self._path}: was begun with other {', '.join(other)}; give the same, or delete"
+                " it to begin anew"
+            )
         return state
 
     def write(self, state):
         rows, columns = np.triu_indices(state.increments.shape[1])
-        about = {"conditions": self._conditions, "blocks": state.blocks, "lost": state.lost, "n": state.increments.shape[1]}
+        about = {
+            "conditions": self._conditions,
+            "blocks": state.blocks,
+            "lost": state.lost,
+            "n": state.increments.shape[1],
+        }
         with atomic_path(self._path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, increments=state.increments[:, rows, columns], about=np.array(json.dumps(about)))
+            np.savez(
+                file,
+                increments=state.increments[:, rows, columns],
+                about=np.array(json.dumps(about)),
+            )
 
 
 def conditions(trajectory, segments, precision, device, memory, version):
-    """What a state depends on, by the names that an error gives them. ValueError for checkpoints in memory, which nothing tells from others."""
+    """What a state depends on, by the names that an error gives them. ValueError for checkpoints in
+    memory, which nothing tells from others.
+    """
     stamps = trajectory.stamps()
     if stamps is None:
-        raise ValueError("partial: is for checkpoints in files, and some of these are in memory, where nothing would tell whether they are still the same")
+        raise ValueError(
+            "partial: is for checkpoints in files, and some of these are in memory, where nothing"
+            " would tell whether they are still the same"
+        )
     groups = hashlib.sha256(json.dumps(list(segments.items())).encode()).hexdigest()
-    return {"steps": list(trajectory.steps), "commits": list(trajectory.commits), "files": stamps, "groups": groups, "precision": precision, "memory": memory, "device": device,
-            "version of trajhelpers": version}
+    return {
+        "steps": list(trajectory.steps),
+        "commits": list(trajectory.commits),
+        "files": stamps,
+        "groups": groups,
+        "precision": precision,
+        "memory": memory,
+        "device": device,
+        "version of trajhelpers": version,
+    }
 
 
 def _full(upper, n):

@@ -6,7 +6,9 @@ def columns_of(segment):
 
 
 def blocks_of(segments, begin, end, columns):
-    """Cut columns ``begin`` to ``end`` of all segments, laid end to end, into blocks that hold columns of one segment each."""
+    """Cut columns ``begin`` to ``end`` of all segments, laid end to end, into blocks that hold
+    columns of one segment each.
+    """
     at = 0
     for index, segment in enumerate(segments):
         block, width = [], 0

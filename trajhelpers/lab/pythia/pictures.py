@@ -1,8 +1,9 @@
-"""Pictures of a language model layer by layer: depth against steps, a map a layer, and a widget that picks one.
+"""Pictures of a language model layer by layer: depth against steps, a map a layer, and a widget
+that picks one.
 
-Checkpoints without a direction (a bias that is zero at the start) have no cosine: they are hatched in `plot_depth` and missing from the
-maps, whose titles then say of how many checkpoints ω is: "ω = 0.728 of 37".
-"""
+Checkpoints without a direction (a bias that is zero at the start) have no cosine: they are hatched
+in `plot_depth` and missing from the maps, whose titles then say of how many checkpoints ω is: "ω =
+0.728 of 37"."""
 
 import io
 
@@ -12,9 +13,9 @@ import numpy as np
 
 from ...hallmarks import mds
 from ...plots.kernels import _label_checkpoints, _round_down, plot_map, plot_maps
-from .suite import PARTS, layer_of, part_of
-from .settle import cosine_to_end, with_direction
 from ...plots.style import MAP_COLOURS, NULL_COLOUR, styled
+from .settle import cosine_to_end, with_direction
+from .suite import PARTS, layer_of, part_of
 
 _OMEGA = {None: "ω", 0: "ω₀"}
 _MOST_LAYERS_LABELLED = 12
@@ -22,7 +23,8 @@ _MOST_LAYERS_LABELLED = 12
 
 @styled
 def plot_depth(kernel, part, origin=None, ax=None, vmin=None, unit="step"):
-    """One part of all layers: the cosine of each checkpoint to the last one, layers from top to bottom, steps from left to right.
+    """One part of all layers: the cosine of each checkpoint to the last one, layers from top to
+    bottom, steps from left to right.
 
     Parameters
     ----------
@@ -33,7 +35,8 @@ def plot_depth(kernel, part, origin=None, ax=None, vmin=None, unit="step"):
     origin : {None, 0}
         From where cosines are seen: O, or the first checkpoint, whose own column is then left out.
     vmin : float
-        Cosine of the lightest colour; give several plots the same one to compare them. By default the lowest, rounded down.
+        Cosine of the lightest colour; give several plots the same one to compare them. By default
+        the lowest, rounded down.
     unit : str
         What the steps are.
 
@@ -53,10 +56,19 @@ def plot_depth(kernel, part, origin=None, ax=None, vmin=None, unit="step"):
     _refuse_origin(origin)
     groups = _in_layers(kernel, part)
     shown = np.arange(0 if origin is None else 1, kernel.n)
-    cosine = np.ma.masked_invalid([cosine_to_end(group, origin)[shown] for group in groups.values()])
+    cosine = np.ma.masked_invalid(
+        [cosine_to_end(group, origin)[shown] for group in groups.values()]
+    )
     if ax is None:
         _, ax = plt.subplots(figsize=(6.0, 1.4 + 0.24 * min(len(groups), 16)))
-    image = ax.imshow(cosine, cmap=MAP_COLOURS, vmin=_round_down(cosine.compressed()) if vmin is None else vmin, vmax=1, aspect="auto", interpolation="none")
+    image = ax.imshow(
+        cosine,
+        cmap=MAP_COLOURS,
+        vmin=_round_down(cosine.compressed()) if vmin is None else vmin,
+        vmax=1,
+        aspect="auto",
+        interpolation="none",
+    )
     ax.patch.set(facecolor="white", hatch="////", edgecolor=NULL_COLOUR)
     ax.grid(False)
     _label_checkpoints(ax.xaxis, kernel, shown, unit)
@@ -69,7 +81,8 @@ def plot_depth(kernel, part, origin=None, ax=None, vmin=None, unit="step"):
 
 
 def plot_layer_maps(kernel, part=None, layer=None, origin=None, columns=4, vmin=None, unit="step"):
-    """Maps side by side, of one part in all layers or of all parts of one layer, on one scale of colours and each with its ω.
+    """Maps side by side, of one part in all layers or of all parts of one layer, on one scale of
+    colours and each with its ω.
 
     Parameters
     ----------
@@ -101,7 +114,11 @@ def plot_layer_maps(kernel, part=None, layer=None, origin=None, columns=4, vmin=
     if part is not None:
         groups = {f"layer {number}": group for number, group in _in_layers(kernel, part).items()}
     else:
-        groups = {part_of(name) or name: group for name, group in kernel.groups().items() if layer_of(name) == layer}
+        groups = {
+            part_of(name) or name: group
+            for name, group in kernel.groups().items()
+            if layer_of(name) == layer
+        }
         groups = dict(sorted(groups.items(), key=lambda item: _order(item[0])))
         if not groups:
             raise ValueError(f"layer: no group of layer {layer!r}; {_layers_there(kernel)}")
@@ -110,25 +127,31 @@ def plot_layer_maps(kernel, part=None, layer=None, origin=None, columns=4, vmin=
         seen = with_direction(group, origin)
         if seen is None:
             seen_from = "O" if origin is None else "the first"
-            raise ValueError(f"{name}: no checkpoint has a direction seen from {seen_from}, so that there is no map; leave the group out with kernel.select")
+            raise ValueError(
+                f"{name}: no checkpoint has a direction seen from {seen_from}, so that there is no"
+                " map; leave the group out with kernel.select"
+            )
         maps[_title(name, group, seen, origin)] = seen
     return plot_maps(maps, origin, columns, vmin, unit=unit)
 
 
 def layer_picker(kernel, unit="step"):
-    """Two selectors, type and layer, and beneath them the map and the relative map of what they pick; also on a rendered page, with no kernel behind it.
+    """Two selectors, type and layer, and beneath them the map and the relative map of what they
+    pick; also on a rendered page, with no kernel behind it.
 
     Parameters
     ----------
     kernel : TrajectoryKernel
-        A group a tensor. Each is drawn: ``kernel.select("*.weight")`` keeps a page small. What lies in no layer is shown whichever layer is picked.
+        A group a tensor. Each is drawn: ``kernel.select("*.weight")`` keeps a page small. What lies
+        in no layer is shown whichever layer is picked.
     unit : str
         What the steps are.
 
     Returns
     -------
     ipywidgets.VBox
-        Must be the last expression of its cell, to be displayed. All maps are on one scale of colours, all relative maps on another.
+        Must be the last expression of its cell, to be displayed. All maps are on one scale of
+        colours, all relative maps on another.
 
     Chapter "Layer by layer".
 
@@ -145,21 +168,46 @@ def layer_picker(kernel, unit="step"):
     if not layers:
         raise ValueError(f"kernel: {_layers_there(kernel)}")
     types = sorted(groups, key=_order)
-    seen = {part: {layer: {origin: with_direction(group, origin) for origin in _OMEGA} for layer, group in of_part.items()} for part, of_part in groups.items()}
+    seen = {
+        part: {
+            layer: {origin: with_direction(group, origin) for origin in _OMEGA}
+            for layer, group in of_part.items()
+        }
+        for part, of_part in groups.items()
+    }
     pairs = [pair for of_part in seen.values() for pair in of_part.values()]
-    lowest = {origin: min((_round_down(pair[origin].cosine(origin)) for pair in pairs if pair[origin]), default=-1) for origin in _OMEGA}
+    lowest = {
+        origin: min(
+            (_round_down(pair[origin].cosine(origin)) for pair in pairs if pair[origin]), default=-1
+        )
+        for origin in _OMEGA
+    }
 
-    type_ = ipywidgets.Dropdown(options=types, description="type", layout={"width": "300px", "max_width": "100%"})
-    layer_ = ipywidgets.SelectionSlider(options=layers, description="layer", layout={"width": "300px", "max_width": "100%"})
+    type_ = ipywidgets.Dropdown(
+        options=types, description="type", layout={"width": "300px", "max_width": "100%"}
+    )
+    layer_ = ipywidgets.SelectionSlider(
+        options=layers, description="layer", layout={"width": "300px", "max_width": "100%"}
+    )
     stacks = []
     for part in types:
-        drawn = {layer: ipywidgets.Image(value=_pair(kernel, part, layer, groups[part][layer], pair, lowest, unit), format="webp") for layer, pair in seen[part].items()}
+        drawn = {
+            layer: ipywidgets.Image(
+                value=_pair(kernel, part, layer, groups[part][layer], pair, lowest, unit),
+                format="webp",
+            )
+            for layer, pair in seen[part].items()
+        }
         nothing = drawn.get(None) or ipywidgets.HTML(f"This layer has no {part}.")
-        stacks.append(ipywidgets.Stack([drawn.get(layer, nothing) for layer in layers], selected_index=0))
+        stacks.append(
+            ipywidgets.Stack([drawn.get(layer, nothing) for layer in layers], selected_index=0)
+        )
         ipywidgets.jslink((layer_, "index"), (stacks[-1], "selected_index"))
     shown = ipywidgets.Stack(stacks, selected_index=0)
     ipywidgets.jslink((type_, "index"), (shown, "selected_index"))
-    return ipywidgets.VBox([ipywidgets.HBox([type_, layer_], layout={"flex_flow": "row wrap"}), shown])
+    return ipywidgets.VBox(
+        [ipywidgets.HBox([type_, layer_], layout={"flex_flow": "row wrap"}), shown]
+    )
 
 
 @styled
@@ -168,7 +216,9 @@ def _pair(kernel, part, layer, group, seen, lowest, unit):
     for ax, (origin, of_origin) in zip(axes, seen.items()):
         if of_origin is None:
             ax.set_axis_off()
-            ax.set_title(f"no direction seen from {'O' if origin is None else 'the first checkpoint'}")
+            ax.set_title(
+                f"no direction seen from {'O' if origin is None else 'the first checkpoint'}"
+            )
         else:
             plot_map(of_origin, origin, ax, vmin=lowest[origin], unit=unit)
             ax.set_title(_title(None, group, of_origin, origin))
@@ -181,7 +231,11 @@ def _pair(kernel, part, layer, group, seen, lowest, unit):
 
 
 def _title(name, group, seen, origin):
-    return (f"{name}\n" if name else "") + f"{_OMEGA[origin]} = {mds(seen, origin):.3f}" + (f" of {seen.n}" if seen.n < group.n else "")
+    return (
+        (f"{name}\n" if name else "")
+        + f"{_OMEGA[origin]} = {mds(seen, origin):.3f}"
+        + (f" of {seen.n}" if seen.n < group.n else "")
+    )
 
 
 def _order(part):
@@ -189,18 +243,35 @@ def _order(part):
 
 
 def _in_layers(kernel, part):
-    groups = {layer_of(name): group for name, group in kernel.groups().items() if part_of(name) == part and layer_of(name) is not None}
+    groups = {
+        layer_of(name): group
+        for name, group in kernel.groups().items()
+        if part_of(name) == part and layer_of(name) is not None
+    }
     if not groups:
-        there = [part for part in PARTS if any(part_of(name) == part and layer_of(name) is not None for name in kernel.names)]
-        raise ValueError(f"part: no layer has a {part!r}; there are {', '.join(there) or 'none: a group a tensor is needed, as gram gives with gpt_neox_groups'}")
+        there = [
+            part
+            for part in PARTS
+            if any(part_of(name) == part and layer_of(name) is not None for name in kernel.names)
+        ]
+        raise ValueError(
+            f"part: no layer has a {part!r}; there are"
+            f" {', '.join(there) or 'none: a group a tensor is needed, as gram gives with gpt_neox_groups'}"
+        )
     return dict(sorted(groups.items()))
 
 
 def _layers_there(kernel):
     layers = sorted({layer_of(name) for name in kernel.names} - {None})
-    return f"there are layers {layers[0]} to {layers[-1]}" if layers else f"no group is of a layer: {', '.join(kernel.names[:4])} …; a group a tensor is needed"
+    return (
+        f"there are layers {layers[0]} to {layers[-1]}"
+        if layers
+        else f"no group is of a layer: {', '.join(kernel.names[:4])} …; a group a tensor is needed"
+    )
 
 
 def _refuse_origin(origin):
     if origin not in _OMEGA:
-        raise ValueError(f"origin: expected None for O or 0 for the first checkpoint, got {origin!r}")
+        raise ValueError(
+            f"origin: expected None for O or 0 for the first checkpoint, got {origin!r}"
+        )

@@ -1,4 +1,6 @@
-"""When each group of parameters settles, and one table of how far and how straight each of them went."""
+"""When each group of parameters settles, and one table of how far and how straight each of them
+went.
+"""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,8 @@ _SEEN_FROM = {"O": None, "initialization": 0}
 
 
 def cosine_to_end(kernel, origin=None):
-    """The cosine of every checkpoint to the last one, both seen from ``origin``: a column of C or of C_τ.
+    """The cosine of every checkpoint to the last one, both seen from ``origin``: a column of C or
+    of C_τ.
 
     Parameters
     ----------
@@ -20,7 +23,8 @@ def cosine_to_end(kernel, origin=None):
     Returns
     -------
     array, shape (n,)
-        NaN for a checkpoint without a direction: the origin itself, and what equals it. No row is left out.
+        NaN for a checkpoint without a direction: the origin itself, and what equals it. No row is
+        left out.
 
     >>> import numpy as np, trajhelpers as th
     >>> cosine_to_end(th.TrajectoryKernel(np.eye(3)), origin=0).round(3)
@@ -30,7 +34,8 @@ def cosine_to_end(kernel, origin=None):
 
 
 def settling(kernel, thresholds=(0.9, 0.95, 0.99)):
-    """When each group settles: the first checkpoint from which on the cosine to the last one stays at or above a threshold.
+    """When each group settles: the first checkpoint from which on the cosine to the last one stays
+    at or above a threshold.
 
     Parameters
     ----------
@@ -44,16 +49,21 @@ def settling(kernel, thresholds=(0.9, 0.95, 0.99)):
     pandas.DataFrame
         One row a group, origin and threshold:
 
-        - ``group``, ``layer``, ``part``: the group's name, and what `layer_of` and `part_of` read from it, missing where they read nothing.
-        - ``origin``: ``"O"`` for the cosine of θ_t with θ_T, ``"initialization"`` for that of θ_t − θ_0 with θ_T − θ_0, θ_0 being the first checkpoint.
+        - ``group``, ``layer``, ``part``: the group's name, and what `layer_of` and `part_of` read
+          from it, missing where they read nothing.
+        - ``origin``: ``"O"`` for the cosine of θ_t with θ_T, ``"initialization"`` for that of θ_t −
+          θ_0 with θ_T − θ_0, θ_0 being the first checkpoint.
         - ``threshold``
-        - ``step``: that of the first settled checkpoint; missing where the group has no direction at the end (it stayed at the origin, or came back).
-        - ``after``: the step of the checkpoint before it, the last one below the threshold; missing where none is below. The group settled after
-          ``after`` and by ``step``: the checkpoints resolve no more.
+        - ``step``: that of the first settled checkpoint; missing where the group has no direction
+          at the end (it stayed at the origin, or came back).
+        - ``after``: the step of the checkpoint before it, the last one below the threshold; missing
+          where none is below. The group settled after ``after`` and by ``step``: the checkpoints
+          resolve no more.
         - ``share``: ``step`` as a share of the last step.
 
-        A checkpoint without a direction (a bias that is zero at the start) counts as below every threshold. A ``step`` equal to the last one says
-        no more than that the last checkpoint but one is below.
+        A checkpoint without a direction (a bias that is zero at the start) counts as below every
+        threshold. A ``step`` equal to the last one says no more than that the last checkpoint but
+        one is below.
 
     Raises
     ------
@@ -62,13 +72,17 @@ def settling(kernel, thresholds=(0.9, 0.95, 0.99)):
 
     Notes
     -----
-    This is one meaning of "converge" out of several, and it compares with where training stopped, not with a limit: as the learning rate falls
-    to its floor, everything settles. Seen from O, a group that hardly leaves a large θ_0 has settled from the start, whatever it did on its way;
-    seen from initialization that share of θ_0 is gone, and the same group may be among the last. The threshold is a choice too: look whether the
-    order of the groups depends on it. Other meanings would be the distance left, ‖θ_T − θ_t‖ / ‖θ_T − θ_0‖ (it sees lengths, which weight decay
-    changes without a turn), the share of the path that is behind (it counts noise as way), or a threshold relative to the group's first cosine.
+    This is one meaning of "converge" out of several, and it compares with where training stopped,
+    not with a limit: as the learning rate falls to its floor, everything settles. Seen from O, a
+    group that hardly leaves a large θ_0 has settled from the start, whatever it did on its way;
+    seen from initialization that share of θ_0 is gone, and the same group may be among the last.
+    The threshold is a choice too: look whether the order of the groups depends on it. Other
+    meanings would be the distance left, ‖θ_T − θ_t‖ / ‖θ_T − θ_0‖ (it sees lengths, which weight
+    decay changes without a turn), the share of the path that is behind (it counts noise as way), or
+    a threshold relative to the group's first cosine.
 
-    Beyond the paper, to put a number on its "converge the latest" (of the query-key-value weights of a middle layer, Fig 9); chapter "Layer by layer".
+    Beyond the paper, to put a number on its "converge the latest" (of the query-key-value weights
+    of a middle layer, Fig 9); chapter "Layer by layer".
 
     >>> import numpy as np, trajhelpers as th
     >>> theta = np.array([[1.0, 0], [1, 1], [1, 4], [1, 5], [1, 6]])          # turns away from its start
@@ -81,15 +95,21 @@ def settling(kernel, thresholds=(0.9, 0.95, 0.99)):
     """
     thresholds = np.atleast_1d(np.asarray(thresholds, dtype=float))
     if not len(thresholds) or not np.all(np.abs(thresholds) < 1):
-        raise ValueError(f"thresholds: expected cosines between -1 and 1, got {thresholds.tolist()}")
+        raise ValueError(
+            f"thresholds: expected cosines between -1 and 1, got {thresholds.tolist()}"
+        )
     _refuse_joined_runs(kernel)
     rows = []
     for name, group in kernel.groups().items():
         for seen_from, origin in _SEEN_FROM.items():
             cosine = cosine_to_end(group, origin)
             for threshold in thresholds:
-                rows.append((*_place(name), seen_from, threshold, *_settled(group, cosine, threshold)))
-    table = pd.DataFrame(rows, columns=["group", "layer", "part", "origin", "threshold", "after", "step"])
+                rows.append(
+                    (*_place(name), seen_from, threshold, *_settled(group, cosine, threshold))
+                )
+    table = pd.DataFrame(
+        rows, columns=["group", "layer", "part", "origin", "threshold", "after", "step"]
+    )
     table = table.astype({"layer": "Int64", "after": "Int64", "step": "Int64"})
     return table.assign(share=table.step / int(kernel.steps[-1]))
 
@@ -107,11 +127,14 @@ def layer_table(kernel, threshold=0.95):
     Returns
     -------
     pandas.DataFrame
-        One row a group, in the kernel's order; ``table.pivot(index="layer", columns="part", values="omega")`` lays one of the columns out.
+        One row a group, in the kernel's order; ``table.pivot(index="layer", columns="part",
+        values="omega")`` lays one of the columns out.
 
         - ``group``, ``layer``, ``part``, ``parameters``
-        - ``omega``, ``omega_0``: mean directional similarity from O and from the first checkpoint, over the ``checkpoints`` and ``checkpoints_0`` that
-          have a direction from there. A bias that is zero at the start has none from O before it first moves. NaN where there is none at all.
+        - ``omega``, ``omega_0``: mean directional similarity from O and from the first checkpoint,
+          over the ``checkpoints`` and ``checkpoints_0`` that have a direction from there. A bias
+          that is zero at the start has none from O before it first moves. NaN where there is none
+          at all.
         - ``angle``: between θ_T and θ_0, in degrees; NaN where one of them is zero.
         - ``moved``: ‖θ_T − θ_0‖ / ‖θ_0‖; NaN where θ_0 is zero.
         - ``settled``, ``settled_0``: the step of `settling`, from O and from initialization.
@@ -136,16 +159,35 @@ def layer_table(kernel, threshold=0.95):
             angle = float(np.degrees(np.arccos(group.cosine_between(None, -1, None, 0))))
         omegas = (mds(seen) if seen else np.nan, mds(seen_0, 0) if seen_0 else np.nan)
         counts = (seen.n if seen else 0, seen_0.n - 1 if seen_0 else 0)
-        rows.append((*_place(name), group.p, *omegas, *counts, angle, moved / start if start else np.nan))
-    table = pd.DataFrame(rows, columns=["group", "layer", "part", "parameters", "omega", "omega_0", "checkpoints", "checkpoints_0", "angle", "moved"])
-    return table.astype({"layer": "Int64"}).assign(settled=settled["O"], settled_0=settled["initialization"])
+        rows.append(
+            (*_place(name), group.p, *omegas, *counts, angle, moved / start if start else np.nan)
+        )
+    table = pd.DataFrame(
+        rows,
+        columns=[
+            "group",
+            "layer",
+            "part",
+            "parameters",
+            "omega",
+            "omega_0",
+            "checkpoints",
+            "checkpoints_0",
+            "angle",
+            "moved",
+        ],
+    )
+    return table.astype({"layer": "Int64"}).assign(
+        settled=settled["O"], settled_0=settled["initialization"]
+    )
 
 
 def with_direction(kernel, origin=None):
-    """The kernel of the checkpoints that have a direction from an origin, None for O or 0 for the first, which stays; None where none has.
+    """The kernel of the checkpoints that have a direction from an origin, None for O or 0 for the
+    first, which stays; None where none has.
 
-    What a map of it shows is what the whole kernel's map shows, without a warning of what is left out.
-    """
+    What a map of it shows is what the whole kernel's map shows, without a warning of what is left
+    out."""
     kept = kernel.kept(origin)
     if not len(kept):
         return None
@@ -169,5 +211,7 @@ def _place(name):
 
 def _refuse_joined_runs(kernel):
     if len(set(kernel.runs)) > 1:
-        raise ValueError(f"joined runs ({', '.join(dict.fromkeys(kernel.runs))}) have no last step in common: take one of them, "
-                         f"kernel[[run == {kernel.runs[0]!r} for run in kernel.runs]]")
+        raise ValueError(
+            f"joined runs ({', '.join(dict.fromkeys(kernel.runs))}) have no last step in common:"
+            f" take one of them, kernel[[run == {kernel.runs[0]!r} for run in kernel.runs]]"
+        )

@@ -47,33 +47,48 @@ def group_kernels(study, *fields, arm=None, **fixed):
     """
     table = study.table if arm is None else study.table[study.table.arm == arm]
     for field, value in fixed.items():
-        table = table[np.isclose(table[field], value, rtol=1e-9, atol=0)] if isinstance(value, float) else table[table[field] == value]
+        table = (
+            table[np.isclose(table[field], value, rtol=1e-9, atol=0)]
+            if isinstance(value, float)
+            else table[table[field] == value]
+        )
     if table.empty:
         raise ValueError(f"no run of this study has {fixed}" + (f" in arm {arm!r}" if arm else ""))
     groups = {}
     for run, row in table.sort_values("seed", kind="stable").iterrows():
         if row.diverged == "":
-            groups.setdefault(tuple(row[field] for field in fields) if len(fields) > 1 else row[fields[0]], []).append(study.kernels[run])
+            groups.setdefault(
+                tuple(row[field] for field in fields) if len(fields) > 1 else row[fields[0]], []
+            ).append(study.kernels[run])
     wanted = table[list(fields)].drop_duplicates().itertuples(index=False, name=None)
-    return {key: groups[key] for key in (setting if len(fields) > 1 else setting[0] for setting in wanted) if key in groups}
+    return {
+        key: groups[key]
+        for key in (setting if len(fields) > 1 else setting[0] for setting in wanted)
+        if key in groups
+    }
 
 
 @styled
 def plot_measure(groups, measure, ax=None, unit="epoch", null=True):
-    """One hallmark of several settings over the training: the mean over seeds, and a band from the lowest to the highest.
+    """One hallmark of several settings over the training: the mean over seeds, and a band from the
+    lowest to the highest.
 
     Parameters
     ----------
     groups : dict of label → list of TrajectoryKernel
         As :func:`group_kernels` gives it, with labels for readers.
     measure : str
-        ``"consecutive"``, ``"update_position"``, ``"apex_initialization"``, ``"apex_origin"`` (degrees); ``"parameters"``, ``"updates"``, ``"from_initialization"`` (lengths,
-        logarithmic); ``"K"``, ``"C"``, ``"K0"``, ``"C0"`` (eigenvalues' shares of their sum, by rank, logarithmic).
+        ``"consecutive"``, ``"update_position"``, ``"apex_initialization"``, ``"apex_origin"``
+        (degrees); ``"parameters"``, ``"updates"``, ``"from_initialization"`` (lengths,
+        logarithmic); ``"K"``, ``"C"``, ``"K0"``, ``"C0"`` (eigenvalues' shares of their sum, by
+        rank, logarithmic).
     unit : str
         What one checkpoint is: "epoch", "checkpoint". The horizontal axis counts them.
     null : bool
-        In grey, in the setting's own dashes: the random walk that has the lengths of the setting's first run. For the angles of updates instead 90°, where
-        every random walk is, and 120°, where white noise around a point is; for the lengths of updates nothing, since the walk has the same.
+        In grey, in the setting's own dashes: the random walk that has the lengths of the setting's
+        first run. For the angles of updates instead 90°, where every random walk is, and 120°,
+        where white noise around a point is; for the lengths of updates nothing, since the walk has
+        the same.
 
     Returns
     -------
@@ -87,15 +102,28 @@ def plot_measure(groups, measure, ax=None, unit="epoch", null=True):
 
     def series(kernel):
         values = compute(kernel)[measure]
-        return np.where(values > values.sum() * np.finfo(float).eps, values, np.nan) / values.sum() if spectral else values
+        return (
+            np.where(values > values.sum() * np.finfo(float).eps, values, np.nan) / values.sum()
+            if spectral
+            else values
+        )
 
     for style, (name, kernels) in zip(LINES * (1 + len(groups) // len(LINES)), groups.items()):
         values = np.stack([series(kernel) for kernel in kernels])
         x = np.arange(first, first + values.shape[1])
         ax.plot(x, values.mean(0), label=name, **style)
-        ax.fill_between(x, values.min(0), values.max(0), color=style["color"], alpha=0.2, linewidth=0)
+        ax.fill_between(
+            x, values.min(0), values.max(0), color=style["color"], alpha=0.2, linewidth=0
+        )
         if null and measure not in ("consecutive", "updates", "update_position"):
-            ax.plot(x, series(random_walk_like(kernels[0])), color=NULL_COLOUR, linestyle=style["linestyle"], linewidth=0.9, zorder=1)
+            ax.plot(
+                x,
+                series(random_walk_like(kernels[0])),
+                color=NULL_COLOUR,
+                linestyle=style["linestyle"],
+                linewidth=0.9,
+                zorder=1,
+            )
     if null and measure in ("consecutive", "update_position"):
         for level in (90, _WHITE_NOISE) if measure == "consecutive" else (90,):
             ax.axhline(level, color=NULL_COLOUR, linewidth=0.9, linestyle="-", zorder=0)
@@ -107,7 +135,21 @@ def plot_measure(groups, measure, ax=None, unit="epoch", null=True):
 
 
 @styled
-def plot_hallmarks(groups, measures=("consecutive", "update_position", "apex_initialization", "apex_origin", "parameters", "updates", "from_initialization", "C"), unit="epoch", null=True):
+def plot_hallmarks(
+    groups,
+    measures=(
+        "consecutive",
+        "update_position",
+        "apex_initialization",
+        "apex_origin",
+        "parameters",
+        "updates",
+        "from_initialization",
+        "C",
+    ),
+    unit="epoch",
+    null=True,
+):
     """Panels of `plot_measure`, with one legend.
 
     Returns
@@ -124,10 +166,12 @@ def plot_hallmarks(groups, measures=("consecutive", "update_position", "apex_ini
     axes = grid.ravel()
     for ax, measure in zip(axes, measures):
         plot_measure(groups, measure, ax, unit, null)
-    for ax in axes[len(measures):]:
+    for ax in axes[len(measures) :]:
         ax.remove()
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=min(5, len(groups)))
-    return axes[:len(measures)]
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=min(5, len(groups))
+    )
+    return axes[: len(measures)]
 
 
 @styled
@@ -143,7 +187,8 @@ def plot_points(table, x, y, by=None, ax=None, labels=None):
     by : str, optional
         A column: one line for each of its values.
     labels : dict, optional
-        From a column to what its axis is to say, and from a value of ``by`` to its name in the legend.
+        From a column to what its axis is to say, and from a value of ``by`` to its name in the
+        legend.
 
     Returns
     -------
@@ -155,9 +200,28 @@ def plot_points(table, x, y, by=None, ax=None, labels=None):
     groups = [("", table)] if by is None else list(table.groupby(by, sort=False))
     for style, (name, part) in zip(LINES * (1 + len(groups) // len(LINES)), groups):
         mean = part.groupby(x)[y].mean()
-        ax.plot([ticks.index(value) for value in mean.index], mean, label=labels.get(name, str(name)), **style)
-        ax.plot([ticks.index(value) for value in part[x]], part[y], color=style["color"], linestyle="none", marker="o", markersize=3.5, markerfacecolor="none")
-    ax.set_xticks(range(len(ticks)), [f"{tick:.3g}" if isinstance(tick, (int, float, np.number)) else str(tick) for tick in ticks])
+        ax.plot(
+            [ticks.index(value) for value in mean.index],
+            mean,
+            label=labels.get(name, str(name)),
+            **style,
+        )
+        ax.plot(
+            [ticks.index(value) for value in part[x]],
+            part[y],
+            color=style["color"],
+            linestyle="none",
+            marker="o",
+            markersize=3.5,
+            markerfacecolor="none",
+        )
+    ax.set_xticks(
+        range(len(ticks)),
+        [
+            f"{tick:.3g}" if isinstance(tick, (int, float, np.number)) else str(tick)
+            for tick in ticks
+        ],
+    )
     ax.set_xlabel(labels.get(x, x))
     ax.set_ylabel(labels.get(y, y))
     if by is not None:

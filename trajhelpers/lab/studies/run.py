@@ -1,4 +1,6 @@
-"""Run studies, and read what was run: each recipe is trained once, kept as a kernel and a log, and put in every study that has it."""
+"""Run studies, and read what was run: each recipe is trained once, kept as a kernel and a log, and
+put in every study that has it.
+"""
 
 import json
 import multiprocessing
@@ -15,21 +17,22 @@ from tqdm.auto import tqdm
 
 from ...atomic import atomic_path
 from ...checkpoints import open_trajectory
-from ..training.images import DATA_FOLDER
 from ...errors import NonFiniteError
 from ...gram import gram
 from ...hallmarks import mds
-from ..training.hessian import measure_sharpness
 from ...kernel import load_kernel
-from ..training.language import HEAD, LanguageRecipe, train_language
 from ..pythia.suite import gpt_neox_groups
-from ..training.recipe import Recipe
-from .catalogue import STUDIES
+from ..training.hessian import measure_sharpness
+from ..training.images import DATA_FOLDER
+from ..training.language import HEAD, LanguageRecipe, train_language
 from ..training.loop import read_log, train
+from ..training.recipe import Recipe
 from ..training.width import WidthRecipe, train_width
+from .catalogue import STUDIES
 
 _TRAINERS = {Recipe: train, WidthRecipe: train_width, LanguageRecipe: train_language}
-_RESULTS = ("train_accuracy", "test_accuracy", "validation_loss", "validation_bits", "seconds")    # of a log's last row
+# of a log's last row
+_RESULTS = ("train_accuracy", "test_accuracy", "validation_loss", "validation_bits", "seconds")
 
 
 class LoadedStudy(NamedTuple):
@@ -48,16 +51,20 @@ def load_study(name, folder=None):
     name : str
         E.g. ``"momentum-decay-vgg"``; `trajhelpers study --list` lists them.
     folder : path, optional
-        Where you ran ``trajhelpers study NAME --out FOLDER``. By default the runs that come with the book, from any working directory.
+        Where you ran ``trajhelpers study NAME --out FOLDER``. By default the runs that come with
+        the book, from any working directory.
 
     Returns
     -------
     LoadedStudy
-        ``table``: one row a run and arm, indexed by ``run``, with the recipe's fields by their names, ``arm``, ``mds`` (ω), ``relative_mds`` (ω_0), ``train_accuracy``,
-        ``test_accuracy`` (after training, over all images) or, of language models, ``validation_loss``, ``validation_bits`` and ``decay_exposure`` (Σηλ),
-        ``seconds``, and ``diverged`` (why a run ended early; its numbers are missing then).
-        ``kernels``: dict from run to TrajectoryKernel. ``log``: one row an epoch, as :func:`trajhelpers.training.train` returns it, with a column ``run``;
-        of a study that measures it, also ``sharpness`` and ``full_loss`` at every checkpoint.
+        ``table``: one row a run and arm, indexed by ``run``, with the recipe's fields by their
+        names, ``arm``, ``mds`` (ω), ``relative_mds`` (ω_0), ``train_accuracy``, ``test_accuracy``
+        (after training, over all images) or, of language models, ``validation_loss``,
+        ``validation_bits`` and ``decay_exposure`` (Σηλ), ``seconds``, and ``diverged`` (why a run
+        ended early; its numbers are missing then). ``kernels``: dict from run to TrajectoryKernel.
+        ``log``: one row an epoch, as :func:`trajhelpers.training.train` returns it, with a column
+        ``run``; of a study that measures it, also ``sharpness`` and ``full_loss`` at every
+        checkpoint.
 
     Raises
     ------
@@ -74,22 +81,33 @@ def load_study(name, folder=None):
     _study(name)
     place = (DATA_FOLDER if folder is None else Path(folder)) / "studies" / name
     if not (place / "runs.csv").is_file():
-        remedy = "the book's runs come with its repository, and are not part of the installed package" if folder is None else f"trajhelpers study {name} --out {folder}"
+        remedy = (
+            "the book's runs come with its repository, and are not part of the installed package"
+            if folder is None
+            else f"trajhelpers study {name} --out {folder}"
+        )
         raise FileNotFoundError(f"{place / 'runs.csv'}: no such study there; {remedy}")
-    table = pd.read_csv(place / "runs.csv", index_col="run", dtype={"run": "str", "diverged": "str"})       # some ids are digits all through
+    # some ids are digits all through
+    table = pd.read_csv(
+        place / "runs.csv", index_col="run", dtype={"run": "str", "diverged": "str"}
+    )
     table["diverged"] = table.diverged.fillna("")
-    kernels = {run: load_kernel(place / f"{run}.npz") for run in table.index[table.diverged == ""].unique()}
+    kernels = {
+        run: load_kernel(place / f"{run}.npz") for run in table.index[table.diverged == ""].unique()
+    }
     return LoadedStudy(table, kernels, pd.read_csv(place / "log.csv", dtype={"run": "str"}))
 
 
 def run_studies(names, out, seeds=3, jobs=2, device="auto", progress=True):
-    """Train what the studies need and is not there yet, then write their tables to ``out/studies/NAME``.
+    """Train what the studies need and is not there yet, then write their tables to
+    ``out/studies/NAME``.
 
     Parameters
     ----------
     names : sequence of str
     out : path
-        ``out/trained/RUN`` keeps each recipe's log and kernel: a study that is run again, or another that shares recipes, goes on from there.
+        ``out/trained/RUN`` keeps each recipe's log and kernel: a study that is run again, or
+        another that shares recipes, goes on from there.
     seeds : int
         Each recipe is trained with seeds 0 … seeds − 1.
     jobs : int
@@ -104,18 +122,30 @@ def run_studies(names, out, seeds=3, jobs=2, device="auto", progress=True):
     recipes = list(dict.fromkeys(recipe for study in studies for _, recipe in study.recipes(seeds)))
     missing = [recipe for recipe in recipes if not _is_done(_folder(out, recipe))]
     sharp = {recipe for study in studies if study.sharpness for _, recipe in study.recipes(seeds)}
-    with tqdm(total=len(recipes), initial=len(recipes) - len(missing), desc="runs", unit="run", disable=not progress) as bar:
-        for _ in _in_processes([(recipe, str(_folder(out, recipe)), device, recipe in sharp) for recipe in missing], jobs):
+    with tqdm(
+        total=len(recipes),
+        initial=len(recipes) - len(missing),
+        desc="runs",
+        unit="run",
+        disable=not progress,
+    ) as bar:
+        for _ in _in_processes(
+            [(recipe, str(_folder(out, recipe)), device, recipe in sharp) for recipe in missing],
+            jobs,
+        ):
             bar.update()
     for study in studies:
         _collect(study, out, seeds)
 
 
 def _in_processes(tasks, jobs):
-    """One thread a process: for networks this small two processes get far more done than two threads."""
+    """One thread a process: for networks this small two processes get far more done than two
+    threads.
+    """
     quiet = os.environ.get("TQDM_DISABLE")
     before = set(multiprocessing.active_children())
-    os.environ["TQDM_DISABLE"] = "1"           # of the workers, which read it when they start: one display is enough
+    # of the workers, which read it when they start: one display is enough
+    os.environ["TQDM_DISABLE"] = "1"
     try:
         with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
             waiting = [pool.submit(_train_one, *task) for task in tasks]
@@ -125,7 +155,8 @@ def _in_processes(tasks, jobs):
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 for worker in set(multiprocessing.active_children()) - before:
-                    worker.terminate()         # what it had reached is on disk, and the next call goes on from there
+                    # what it had reached is on disk, and the next call goes on from there
+                    worker.terminate()
                 raise
     finally:
         os.environ.pop("TQDM_DISABLE")
@@ -135,6 +166,7 @@ def _in_processes(tasks, jobs):
 
 def _train_one(recipe, folder, device, sharp):
     import torch
+
     torch.set_num_threads(1)
     folder = Path(folder)
     try:
@@ -142,13 +174,20 @@ def _train_one(recipe, folder, device, sharp):
         if sharp:
             measure_sharpness(folder, device)
         with warnings.catch_warnings():
-            warnings.simplefilter("error")     # a study's kernel has nothing that a reader would have to be told beside it
+            # a study's kernel has nothing that a reader would have to be told beside it
+            warnings.simplefilter("error")
             trajectory = open_trajectory(folder)
-            groups = gpt_neox_groups(trajectory, recipe.width // HEAD) if isinstance(recipe, LanguageRecipe) else None
+            groups = (
+                gpt_neox_groups(trajectory, recipe.width // HEAD)
+                if isinstance(recipe, LanguageRecipe)
+                else None
+            )
             gram(trajectory, device="cpu", groups=groups).save(folder / "kernel.npz")
-    except NonFiniteError as error:            # of the loss, or of the weights after the last one
+    except NonFiniteError as error:  # of the loss, or of the weights after the last one
         with atomic_path(folder / "diverged.json") as temporary:
-            temporary.write_text(json.dumps(str(error).removeprefix(f"{folder}: ").replace(f"{folder}/", "")))
+            temporary.write_text(
+                json.dumps(str(error).removeprefix(f"{folder}: ").replace(f"{folder}/", ""))
+            )
         return
     for checkpoint in folder.glob("step_*.safetensors"):
         checkpoint.unlink()
@@ -162,15 +201,29 @@ def _collect(study, out, seeds):
     rows, logs = [], {}
     for arm, recipe in study.recipes(seeds):
         folder = _folder(out, recipe)
-        row = {"run": recipe.id, "arm": arm, **asdict(recipe), "mds": None, "relative_mds": None, "diverged": ""}
+        row = {
+            "run": recipe.id,
+            "arm": arm,
+            **asdict(recipe),
+            "mds": None,
+            "relative_mds": None,
+            "diverged": "",
+        }
         if isinstance(recipe, LanguageRecipe):
             row["decay_exposure"] = recipe.decay_exposure
         if (folder / "diverged.json").exists():
             row["diverged"] = json.loads((folder / "diverged.json").read_text())
         else:
-            kernel, log = load_kernel(folder / "kernel.npz").group_by(study.groups or (lambda name: "all")), read_log(folder)
+            kernel, log = (
+                load_kernel(folder / "kernel.npz").group_by(study.groups or (lambda name: "all")),
+                read_log(folder),
+            )
             last = log.iloc[-1]
-            row |= {"mds": mds(kernel), "relative_mds": mds(kernel, 0), **last[last.index.intersection(_RESULTS)]}
+            row |= {
+                "mds": mds(kernel),
+                "relative_mds": mds(kernel, 0),
+                **last[last.index.intersection(_RESULTS)],
+            }
             kernel.save(place / f"{recipe.id}.npz")
             if study.sharpness:
                 log = log.merge(pd.read_csv(folder / "sharpness.csv"), on="step", how="outer")
@@ -180,7 +233,10 @@ def _collect(study, out, seeds):
     for stale in place.glob("*.npz"):
         if stale.name not in kept:
             stale.unlink()
-    for name, table in (("runs.csv", pd.DataFrame(rows)), ("log.csv", pd.concat(logs.values()) if logs else pd.DataFrame({"run": []}))):
+    for name, table in (
+        ("runs.csv", pd.DataFrame(rows)),
+        ("log.csv", pd.concat(logs.values()) if logs else pd.DataFrame({"run": []})),
+    ):
         with atomic_path(place / name) as temporary:
             table.to_csv(temporary, index=False)
 

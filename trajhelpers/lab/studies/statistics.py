@@ -1,8 +1,7 @@
 """How sure a difference is, and whether two numbers go together: the few statistics of the studies.
 
-Seeds vary the initialization and the order of images, never the data subset or its label noise: every interval is conditional on those.
-No correction is made for the number of comparisons.
-"""
+Seeds vary the initialization and the order of images, never the data subset or its label noise:
+every interval is conditional on those. No correction is made for the number of comparisons."""
 
 from typing import NamedTuple
 
@@ -26,7 +25,9 @@ class PairedDifference(NamedTuple):
 
 
 class Regression(NamedTuple):
-    """Coefficients with 95 % intervals (a row a factor, columns ``coefficient``, ``low``, ``high``), R², and the residuals' standard deviation and degrees of freedom."""
+    """Coefficients with 95 % intervals (a row a factor, columns ``coefficient``, ``low``,
+    ``high``), R², and the residuals' standard deviation and degrees of freedom.
+    """
 
     coefficients: pd.DataFrame
     r_squared: float
@@ -35,7 +36,9 @@ class Regression(NamedTuple):
 
 
 class Association(NamedTuple):
-    """Kendall's τ, its two-sided permutation p, a 95 % interval (where there is one), and how many recipes it is over."""
+    """Kendall's τ, its two-sided permutation p, a 95 % interval (where there is one), and how many
+    recipes it is over.
+    """
 
     tau: float
     p: float
@@ -55,7 +58,8 @@ def paired_difference(first, second):
     Returns
     -------
     PairedDifference
-        With n seeds the interval has n − 1 degrees of freedom: 4.30 standard errors to each side for three seeds.
+        With n seeds the interval has n − 1 degrees of freedom: 4.30 standard errors to each side
+        for three seeds.
 
     Raises
     ------
@@ -69,7 +73,10 @@ def paired_difference(first, second):
     -0.130 [-0.155, -0.105]
     """
     if not first.index.is_unique or sorted(first.index) != sorted(second.index) or len(first) < 2:
-        raise ValueError(f"seeds: expected the same two or more on both sides, got {list(first.index)} and {list(second.index)}")
+        raise ValueError(
+            f"seeds: expected the same two or more on both sides, got {list(first.index)} and"
+            f" {list(second.index)}"
+        )
     differences = (first - second).to_numpy(dtype=float)
     mean, error = differences.mean(), differences.std(ddof=1) / np.sqrt(len(differences))
     half = stats.t.ppf((1 + _LEVEL) / 2, len(differences) - 1) * error
@@ -107,14 +114,16 @@ def stratified_kendall(strata, draws=10_000, seed=0):
     strata : sequence of (x, y)
         Arrays over the recipes of one study each.
     draws : int
-        Permutations of y within every stratum, and bootstrap samples of recipes within every stratum.
+        Permutations of y within every stratum, and bootstrap samples of recipes within every
+        stratum.
     seed : int
 
     Returns
     -------
     Association
-        τ = (concordant − discordant) / all pairs within strata. ``p``: the share of permutations whose |τ| is as large, the run itself counted.
-        ``low, high``: percentiles of the bootstrap over recipes; a recipe drawn twice makes no pair with itself.
+        τ = (concordant − discordant) / all pairs within strata. ``p``: the share of permutations
+        whose |τ| is as large, the run itself counted. ``low, high``: percentiles of the bootstrap
+        over recipes; a recipe drawn twice makes no pair with itself.
 
     Chapter "Does ω predict generalization?".
 
@@ -125,41 +134,63 @@ def stratified_kendall(strata, draws=10_000, seed=0):
     generator = np.random.default_rng(seed)
 
     def tau(samples):
-        signs = [np.sign(np.subtract.outer(x, x)) * np.sign(np.subtract.outer(y, y)) for x, y, _ in samples]
+        signs = [
+            np.sign(np.subtract.outer(x, x)) * np.sign(np.subtract.outer(y, y))
+            for x, y, _ in samples
+        ]
         pairs = [np.not_equal.outer(which, which) for _, _, which in samples]
         return sum(s.sum() for s in signs) / max(sum(p.sum() for p in pairs), 1)
 
     observed = tau([(x, y, np.arange(len(x))) for x, y in strata])
-    permuted = [tau([(x, generator.permutation(y), np.arange(len(x))) for x, y in strata]) for _ in range(draws)]
-    drawn = [tau([(x[which], y[which], which) for x, y in strata for which in [generator.integers(0, len(x), len(x))]]) for _ in range(draws)]
+    permuted = [
+        tau([(x, generator.permutation(y), np.arange(len(x))) for x, y in strata])
+        for _ in range(draws)
+    ]
+    drawn = [
+        tau(
+            [
+                (x[which], y[which], which)
+                for x, y in strata
+                for which in [generator.integers(0, len(x), len(x))]
+            ]
+        )
+        for _ in range(draws)
+    ]
     p = (1 + np.sum(np.abs(permuted) >= abs(observed) - 1e-12)) / (1 + draws)
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return Association(float(observed), float(p), float(low), float(high), sum(len(x) for x, _ in strata))
+    return Association(
+        float(observed), float(p), float(low), float(high), sum(len(x) for x, _ in strata)
+    )
 
 
 def regression(response, factors):
-    """Least squares of a response on several factors and a constant, with Student's 95 % intervals from the residuals.
+    """Least squares of a response on several factors and a constant, with Student's 95 % intervals
+    from the residuals.
 
     Parameters
     ----------
     response : pandas.Series
-        One value a cell: average seeds first, or the intervals take repeats of a cell for new evidence about the law.
+        One value a cell: average seeds first, or the intervals take repeats of a cell for new
+        evidence about the law.
     factors : pandas.DataFrame
         One column a factor, of the same index.
 
     Returns
     -------
     Regression
-        The coefficients are those of the factors, each with the others held fixed; the constant is left out.
+        The coefficients are those of the factors, each with the others held fixed; the constant is
+        left out.
 
     Raises
     ------
     ValueError
-        Where the indices differ, there are too few cells, or a factor is a combination of the others.
+        Where the indices differ, there are too few cells, or a factor is a combination of the
+        others.
 
     Notes
     -----
-    Where the law is not linear the residuals hold what the line misses, and the intervals widen by it. Chapter "Pythia".
+    Where the law is not linear the residuals hold what the line misses, and the intervals widen by
+    it. Chapter "Pythia".
 
     >>> import pandas as pd
     >>> factors = pd.DataFrame({"x": [0, 1, 0, 1, 2.0], "z": [0, 0, 1, 1, 1.0]})
@@ -172,10 +203,22 @@ def regression(response, factors):
     design = np.column_stack([np.ones(len(factors)), factors.to_numpy(float)])
     degrees = len(design) - design.shape[1]
     if degrees < 1 or np.linalg.matrix_rank(design) < design.shape[1]:
-        raise ValueError(f"factors: {len(design)} cells do not determine the coefficients of {', '.join(factors)} and a constant; more cells are needed, or fewer factors")
+        raise ValueError(
+            f"factors: {len(design)} cells do not determine the coefficients of"
+            f" {', '.join(factors)} and a constant; more cells are needed, or fewer factors"
+        )
     solution, *_ = np.linalg.lstsq(design, response.to_numpy(float))
     residuals = response.to_numpy(float) - design @ solution
     variance = residuals @ residuals / degrees
-    half = stats.t.ppf((1 + _LEVEL) / 2, degrees) * np.sqrt(variance * np.diag(np.linalg.inv(design.T @ design)))
-    table = pd.DataFrame({"coefficient": solution, "low": solution - half, "high": solution + half})[1:].set_axis(factors.columns)
-    return Regression(table, 1 - residuals @ residuals / ((response - response.mean()) ** 2).sum(), variance**0.5, degrees)
+    half = stats.t.ppf((1 + _LEVEL) / 2, degrees) * np.sqrt(
+        variance * np.diag(np.linalg.inv(design.T @ design))
+    )
+    table = pd.DataFrame(
+        {"coefficient": solution, "low": solution - half, "high": solution + half}
+    )[1:].set_axis(factors.columns)
+    return Regression(
+        table,
+        1 - residuals @ residuals / ((response - response.mean()) ** 2).sum(),
+        variance**0.5,
+        degrees,
+    )

@@ -1,4 +1,6 @@
-"""What runs at several widths say together: how far they turn, how that scales with width, and what it leaves for ω."""
+"""What runs at several widths say together: how far they turn, how that scales with width, and what
+it leaves for ω.
+"""
 
 from typing import NamedTuple
 
@@ -12,8 +14,9 @@ from ...nulls import random_walk, straight_line
 def departure(kernel):
     """1 − cos(θ_t, θ_0) for every checkpoint, shape (n,), without the rounding of cosines near one.
 
-    With d = θ_t − θ_0 it is (‖d‖² − (‖θ_t‖ − ‖θ_0‖)²) / (2 ‖θ_t‖ ‖θ_0‖), which the kernel of increments has to full relative precision.
-    Of the hidden matrices alone: ``departure(kernel.select("hidden*"))``.
+    With d = θ_t − θ_0 it is (‖d‖² − (‖θ_t‖ − ‖θ_0‖)²) / (2 ‖θ_t‖ ‖θ_0‖), which the kernel of
+    increments has to full relative precision. Of the hidden matrices alone:
+    ``departure(kernel.select("hidden*"))``.
 
     Source: Appendix B of the paper. Chapter "The width argument".
 
@@ -22,8 +25,8 @@ def departure(kernel):
     array([0.e+00, 5.e-13, 2.e-12])
     """
     start, moves, along = kernel.total[0, 0], kernel.total[1:, 1:], np.cumsum(kernel.total[0, 1:])
-    squared = np.diag(moves.cumsum(0).cumsum(1))                  # ‖d‖²
-    gained = 2 * along + squared                                  # ‖θ_t‖² − ‖θ_0‖²
+    squared = np.diag(moves.cumsum(0).cumsum(1))  # ‖d‖²
+    gained = 2 * along + squared  # ‖θ_t‖² − ‖θ_0‖²
     norm, first = np.sqrt(start + gained), np.sqrt(start)
     return np.concatenate([[0.0], (squared - (gained / (norm + first)) ** 2) / (2 * norm * first)])
 
@@ -42,15 +45,18 @@ def predicted_omega(departure, n):
 
     With unit vectors u_t = θ_t / ‖θ_t‖, c = 1 − ε, and ω = ‖mean of u‖²:
 
-    - ``lowest``, if no checkpoint is further from θ_0 in angle than the last: ‖mean u‖ ≥ ⟨mean u, u_0⟩ ≥ (1 + (n − 1)c) / n, so that
-      ω ≥ (1 − ε(n − 1)/n)² ≥ 1 − 2ε. Attained where the others lie in opposite pairs on the cone around u_0.
-    - ``highest``, without any condition: u_0 + u_T has length √(2 + 2c), the other n − 2 at most n − 2, so that
-      ω ≤ ((n − 2 + √(2 + 2c)) / n)². Attained with all others halfway.
-    - ``straight``: equal steps on a line at a right angle to θ_0; 1 − ω → ε(n + 1) / (6(n − 1)) as ε → 0, since then 1 − ω is the variance of
-      the angles, which are spread evenly up to √(2ε).
-    - ``walk``: :func:`trajhelpers.random_walk` from as far from O as ε says; 1 − ω → ε(n + 1) / (3n), since then 1 − C[s, t] is ε|s − t| / (n − 1).
+    - ``lowest``, if no checkpoint is further from θ_0 in angle than the last: ‖mean u‖ ≥ ⟨mean u,
+      u_0⟩ ≥ (1 + (n − 1)c) / n, so that ω ≥ (1 − ε(n − 1)/n)² ≥ 1 − 2ε. Attained where the others
+      lie in opposite pairs on the cone around u_0.
+    - ``highest``, without any condition: u_0 + u_T has length √(2 + 2c), the other n − 2 at most n
+      − 2, so that ω ≤ ((n − 2 + √(2 + 2c)) / n)². Attained with all others halfway.
+    - ``straight``: equal steps on a line at a right angle to θ_0; 1 − ω → ε(n + 1) / (6(n − 1)) as
+      ε → 0, since then 1 − ω is the variance of the angles, which are spread evenly up to √(2ε).
+    - ``walk``: :func:`trajhelpers.random_walk` from as far from O as ε says; 1 − ω → ε(n + 1) /
+      (3n), since then 1 − C[s, t] is ε|s − t| / (n − 1).
 
-    All four leave 1 − ω in proportion to a small ε (the highest as ε/n): where paths keep their shape, 1 − ω falls with width as 1 − cos does.
+    All four leave 1 − ω in proportion to a small ε (the highest as ε/n): where paths keep their
+    shape, 1 − ω falls with width as 1 − cos does.
 
     Parameters
     ----------
@@ -77,7 +83,12 @@ def predicted_omega(departure, n):
     if squared_sine == 0:
         return OmegaRange(1.0, 1.0, 1.0, 1.0)
     walk = mds(random_walk(n, start=cosine * np.sqrt(last / squared_sine)))
-    return OmegaRange(lowest, walk, mds(straight_line(n, start=0.0, offset=cosine * last / np.sqrt(squared_sine))), highest)
+    return OmegaRange(
+        lowest,
+        walk,
+        mds(straight_line(n, start=0.0, offset=cosine * last / np.sqrt(squared_sine))),
+        highest,
+    )
 
 
 class Slope(NamedTuple):
@@ -103,13 +114,15 @@ def slope(widths, values):
     Returns
     -------
     Slope
-        With Student's 95 % interval, N − 2 degrees of freedom for N values. It counts the scatter about *one* line: where the local slopes drift it is
-        too narrow to hold the limit of large widths.
+        With Student's 95 % interval, N − 2 degrees of freedom for N values. It counts the scatter
+        about *one* line: where the local slopes drift it is too narrow to hold the limit of large
+        widths.
 
     Raises
     ------
     ValueError
-        For values that are not above zero, shapes that do not fit, or less than three values or two widths.
+        For values that are not above zero, shapes that do not fit, or less than three values or two
+        widths.
 
     Chapter "The width argument".
 
@@ -118,7 +131,10 @@ def slope(widths, values):
     """
     widths, values = _width_table(widths, values)
     if values.size < 3 or len(set(widths)) < 2:
-        raise ValueError(f"values: expected three or more at two or more widths, got {values.size} at {len(set(widths))}")
+        raise ValueError(
+            f"values: expected three or more at two or more widths, got {values.size} at"
+            f" {len(set(widths))}"
+        )
     x, y = np.log(widths) - np.log(widths).mean(), np.log(values) - np.log(values).mean()
     fitted = x @ y / (x @ x)
     rest = y - fitted * x
@@ -129,7 +145,8 @@ def slope(widths, values):
 def local_slopes(widths, values):
     """The exponent from each width to the next, of geometric means over seeds.
 
-    Parameters are those of :func:`slope`; the result has shape (different widths − 1,), from the smallest width on.
+    Parameters are those of :func:`slope`; the result has shape (different widths − 1,), from the
+    smallest width on.
 
     >>> local_slopes([64, 128, 256], [4.0, 2.0, 0.5])
     array([-1., -2.])
@@ -143,10 +160,16 @@ def local_slopes(widths, values):
 def _width_table(widths, values):
     widths, values = np.asarray(widths, float), np.asarray(values, float)
     if widths.ndim != 1 or values.ndim not in (1, 2) or len(widths) != len(values):
-        raise ValueError(f"values: expected shape ({widths.size},) or ({widths.size}, seeds) for widths of shape {widths.shape}, got {values.shape}")
+        raise ValueError(
+            f"values: expected shape ({widths.size},) or ({widths.size}, seeds) for widths of shape"
+            f" {widths.shape}, got {values.shape}"
+        )
     for what, numbers in (("widths", widths), ("values", values)):
         if not (np.isfinite(numbers) & (numbers > 0)).all():
-            raise ValueError(f"{what}: expected numbers above zero, got {numbers[~(np.isfinite(numbers) & (numbers > 0))][0]}")
+            raise ValueError(
+                f"{what}: expected numbers above zero, got"
+                f" {numbers[~(np.isfinite(numbers) & (numbers > 0))][0]}"
+            )
     if values.ndim == 2:
         widths, values = np.repeat(widths, values.shape[1]), values.ravel()
     return widths, values

@@ -44,7 +44,11 @@ def live_training(recipe, folder="runs/live"):
     steps = len(recipe.checkpoints) if isinstance(recipe.checkpoints, tuple) else recipe.checkpoints
     bar = ipywidgets.IntProgress(0, 0, steps)
     said = ipywidgets.HTML()
-    picture = ipywidgets.Image(value=_png(lambda ax: ax.set_axis_off(), height=0.2), format="png", layout={"max_width": "100%"})
+    picture = ipywidgets.Image(
+        value=_png(lambda ax: ax.set_axis_off(), height=0.2),
+        format="png",
+        layout={"max_width": "100%"},
+    )
     stopping = threading.Event()
 
     def on_checkpoint(step, log):
@@ -57,8 +61,15 @@ def live_training(recipe, folder="runs/live"):
 
     def run():
         try:
-            train(recipe.replace(learning_rate=rate.value, momentum=momentum.value, weight_decay=decay.value), folder,
-                  overwrite=True, progress=False, on_checkpoint=on_checkpoint)
+            train(
+                recipe.replace(
+                    learning_rate=rate.value, momentum=momentum.value, weight_decay=decay.value
+                ),
+                folder,
+                overwrite=True,
+                progress=False,
+                on_checkpoint=on_checkpoint,
+            )
         except (TrajectoryError, ValueError, OSError) as error:
             said.value = f"<b>{error}</b>"
         finally:
@@ -72,12 +83,24 @@ def live_training(recipe, folder="runs/live"):
 
     start.on_click(on_start)
     stop.on_click(lambda _: stopping.set())
-    return ipywidgets.VBox([ipywidgets.HBox([rate, momentum, decay], layout={"flex_flow": "row wrap"}), ipywidgets.HBox([start, stop, bar]), said, picture])
+    return ipywidgets.VBox(
+        [
+            ipywidgets.HBox([rate, momentum, decay], layout={"flex_flow": "row wrap"}),
+            ipywidgets.HBox([start, stop, bar]),
+            said,
+            picture,
+        ]
+    )
 
 
 def _slider(description, values, value):
-    return ipywidgets.SelectionSlider(options=[(f"{option:g}", option) for option in sorted({*values, value})], value=value,
-                                      description=description, layout={"width": "260px"}, style={"description_width": "24px"})
+    return ipywidgets.SelectionSlider(
+        options=[(f"{option:g}", option) for option in sorted({*values, value})],
+        value=value,
+        description=description,
+        layout={"width": "260px"},
+        style={"description_width": "24px"},
+    )
 
 
 def _png(draw, height=3.9):

@@ -1,4 +1,6 @@
-"""The networks of the studies: small ones for small images, with their width as a parameter, and the paper's own, which are torchvision's."""
+"""The networks of the studies: small ones for small images, with their width as a parameter, and
+the paper's own, which are torchvision's.
+"""
 
 import torch
 from torch import nn
@@ -14,9 +16,11 @@ def build_model(name, width, channels, pixels, classes):
     Parameters
     ----------
     name : str
-        ``"mlp"``, ``"vgg"``, ``"resnet"``, ``"vit"``, or one of torchvision's: ``"vgg16_bn"``, ``"resnet50"``, ``"vit_b_16"``.
+        ``"mlp"``, ``"vgg"``, ``"resnet"``, ``"vit"``, or one of torchvision's: ``"vgg16_bn"``,
+        ``"resnet50"``, ``"vit_b_16"``.
     width : int or None
-        Units of the hidden layers, channels of the first convolution, or width of the ViT; torchvision's have one width, and take None.
+        Units of the hidden layers, channels of the first convolution, or width of the ViT;
+        torchvision's have one width, and take None.
     channels, pixels, classes : int
         Images are ``(channels, pixels, pixels)``; the network returns ``(batch, classes)``.
 
@@ -36,51 +40,104 @@ def build_model(name, width, channels, pixels, classes):
 
 def mlp(width, channels, pixels, classes):
     """Two hidden layers."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(channels * pixels**2, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, classes))
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(channels * pixels**2, width),
+        nn.ReLU(),
+        nn.Linear(width, width),
+        nn.ReLU(),
+        nn.Linear(width, classes),
+    )
 
 
 def vgg(width, channels, pixels, classes):
-    """Five convolutions of 3 × 3 with BatchNorm, in the plan of VGG: width, 2, pool, 2, 4, pool, 4 times the width, then a mean over all pixels."""
-    def block(inputs, outputs):
-        return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+    """Five convolutions of 3 × 3 with BatchNorm, in the plan of VGG: width, 2, pool, 2, 4, pool, 4
+    times the width, then a mean over all pixels.
+    """
 
-    model = nn.Sequential(*block(channels, width), *block(width, 2 * width), nn.MaxPool2d(2),
-                          *block(2 * width, 2 * width), *block(2 * width, 4 * width), nn.MaxPool2d(2),
-                          *block(4 * width, 4 * width), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, classes))
+    def block(inputs, outputs):
+        return [
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        ]
+
+    model = nn.Sequential(
+        *block(channels, width),
+        *block(width, 2 * width),
+        nn.MaxPool2d(2),
+        *block(2 * width, 2 * width),
+        *block(2 * width, 4 * width),
+        nn.MaxPool2d(2),
+        *block(4 * width, 4 * width),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4 * width, classes),
+    )
     return _kaiming(model)
 
 
 def resnet(width, channels, pixels, classes):
-    """A stem and three stages of one basic block, of width, 2 and 4 times the width, halving the image between stages."""
-    return _kaiming(nn.Sequential(_convolution(channels, width, 3, 1), nn.BatchNorm2d(width), nn.ReLU(),
-                                  BasicBlock(width, width, 1), BasicBlock(width, 2 * width, 2), BasicBlock(2 * width, 4 * width, 2),
-                                  nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, classes)))
+    """A stem and three stages of one basic block, of width, 2 and 4 times the width, halving the
+    image between stages.
+    """
+    return _kaiming(
+        nn.Sequential(
+            _convolution(channels, width, 3, 1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            BasicBlock(width, width, 1),
+            BasicBlock(width, 2 * width, 2),
+            BasicBlock(2 * width, 4 * width, 2),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(4 * width, classes),
+        )
+    )
 
 
 class BasicBlock(nn.Module):
-    """Two convolutions of 3 × 3 with BatchNorm and a shortcut around them, a convolution of 1 × 1 where the shape changes."""
+    """Two convolutions of 3 × 3 with BatchNorm and a shortcut around them, a convolution of 1 × 1
+    where the shape changes.
+    """
 
     def __init__(self, inputs, outputs, stride):
         super().__init__()
-        self.branch = nn.Sequential(_convolution(inputs, outputs, 3, stride), nn.BatchNorm2d(outputs), nn.ReLU(),
-                                    _convolution(outputs, outputs, 3, 1), nn.BatchNorm2d(outputs))
+        self.branch = nn.Sequential(
+            _convolution(inputs, outputs, 3, stride),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            _convolution(outputs, outputs, 3, 1),
+            nn.BatchNorm2d(outputs),
+        )
         same = inputs == outputs and stride == 1
-        self.shortcut = nn.Identity() if same else nn.Sequential(_convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+        self.shortcut = (
+            nn.Identity()
+            if same
+            else nn.Sequential(_convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+        )
 
     def forward(self, x):
         return torch.relu(self.branch(x) + self.shortcut(x))
 
 
 class ViT(nn.Module):
-    """Patches of 2 × 2, learned positions, three pre-norm encoder layers with two heads, a mean over patches, LayerNorm throughout."""
+    """Patches of 2 × 2, learned positions, three pre-norm encoder layers with two heads, a mean
+    over patches, LayerNorm throughout.
+    """
 
     def __init__(self, width, channels, pixels, classes):
         super().__init__()
         self.patches = nn.Conv2d(channels, width, 2, stride=2)
         self.positions = nn.Parameter(0.02 * torch.randn(1, (pixels // 2) ** 2, width))
-        layer = nn.TransformerEncoderLayer(width, 2, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
-        self.layers = nn.TransformerEncoder(layer, 3, norm=nn.LayerNorm(width), enable_nested_tensor=False)
-        for copy in self.layers.layers[1:]:      # TransformerEncoder starts all its layers from one draw
+        layer = nn.TransformerEncoderLayer(
+            width, 2, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(
+            layer, 3, norm=nn.LayerNorm(width), enable_nested_tensor=False
+        )
+        # TransformerEncoder starts all its layers from one draw
+        for copy in self.layers.layers[1:]:
             copy.load_state_dict(nn.TransformerEncoderLayer(width, 2, 2 * width).state_dict())
         self.head = nn.Linear(width, classes)
 

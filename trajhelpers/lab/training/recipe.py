@@ -29,15 +29,23 @@ class JsonRecipe:
 
     @classmethod
     def from_json(cls, text):
-        """Read what `to_json` wrote, or what you wrote by hand; fields with defaults may be missing."""
+        """Read what `to_json` wrote, or what you wrote by hand; fields with defaults may be
+        missing.
+        """
         try:
             fields = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"not a recipe: invalid JSON ({error})") from error
         if not isinstance(fields, dict):
-            raise ValueError(f"not a recipe: expected a JSON object with its fields, got {text.strip()[:40]!r}")
+            raise ValueError(
+                f"not a recipe: expected a JSON object with its fields, got {text.strip()[:40]!r}"
+            )
         cls._refuse_unknown(fields)
-        missing = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.name not in fields]
+        missing = [
+            f.name
+            for f in dataclasses.fields(cls)
+            if f.default is dataclasses.MISSING and f.name not in fields
+        ]
         if missing:
             raise ValueError(f"{', '.join(missing)}: missing from the recipe")
         return cls(**fields)
@@ -57,14 +65,22 @@ class JsonRecipe:
 
     @property
     def id(self):
-        """Twelve hexadecimal digits that name the recipe: a hash of its fields, the seed among them."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        """Twelve hexadecimal digits that name the recipe: a hash of its fields, the seed among
+        them.
+        """
+        return hashlib.sha256(
+            json.dumps(dataclasses.asdict(self), sort_keys=True).encode()
+        ).hexdigest()[:12]
 
     def _choice(self, field, allowed):
         value = getattr(self, field)
         if value not in allowed:
             close = difflib.get_close_matches(str(value), allowed, 1)
-            self._refuse(field, "one of " + ", ".join(allowed), f"; did you mean {close[0]!r}?" if close else "")
+            self._refuse(
+                field,
+                "one of " + ", ".join(allowed),
+                f"; did you mean {close[0]!r}?" if close else "",
+            )
 
     def _number(self, field, expected, allowed):
         value = getattr(self, field)
@@ -85,7 +101,14 @@ class JsonRecipe:
         for name in fields:
             if name not in known:
                 close = difflib.get_close_matches(name, known, 1)
-                raise ValueError(f"{name}: no such field of a recipe" + (f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"))
+                raise ValueError(
+                    f"{name}: no such field of a recipe"
+                    + (
+                        f"; did you mean {close[0]!r}?"
+                        if close
+                        else f"; there are {', '.join(known)}"
+                    )
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +118,17 @@ class Recipe(JsonRecipe):
     Parameters
     ----------
     model : str
-        One of ``"mlp"``, ``"vgg"``, ``"resnet"``, ``"vit"`` (small, of the given ``width``) or torchvision's ``"vgg16_bn"``, ``"resnet50"``, ``"vit_b_16"``.
+        One of ``"mlp"``, ``"vgg"``, ``"resnet"``, ``"vit"`` (small, of the given ``width``) or
+        torchvision's ``"vgg16_bn"``, ``"resnet50"``, ``"vit_b_16"``.
     data : str
-        ``"digits"`` or ``"fashion-mnist"``, which come with the book; ``"cifar10"`` or ``"imagenet"`` from a folder of yours;
-        ``"fake-cifar10"`` or ``"fake-imagenet"``, random images of their shapes, to try a recipe with.
+        ``"digits"`` or ``"fashion-mnist"``, which come with the book; ``"cifar10"`` or
+        ``"imagenet"`` from a folder of yours; ``"fake-cifar10"`` or ``"fake-imagenet"``, random
+        images of their shapes, to try a recipe with.
     width : int, optional
         Of a small model; None for torchvision's.
     optimizer : str
-        ``"sgd"`` (weight decay enters the gradient) or ``"adamw"`` (decay is decoupled; β₁ = .9, β₂ = .999).
+        ``"sgd"`` (weight decay enters the gradient) or ``"adamw"`` (decay is decoupled; β₁ = .9, β₂
+        = .999).
     learning_rate, momentum, nesterov, weight_decay
         η, μ and λ. AdamW takes neither momentum nor nesterov.
     batch_size : int
@@ -110,7 +136,8 @@ class Recipe(JsonRecipe):
     epochs, steps : int
         How long: one of the two.
     schedule : str
-        ``"step"`` (η × ``decay_factor`` at each of ``decay_at``), ``"cosine"`` (to zero) or ``"constant"``.
+        ``"step"`` (η × ``decay_factor`` at each of ``decay_at``), ``"cosine"`` (to zero) or
+        ``"constant"``.
     decay_at : tuple of float
         Fractions of the run.
     warmup : float
@@ -118,13 +145,15 @@ class Recipe(JsonRecipe):
     sam_rho : float
         ρ of sharpness-aware minimization; 0 is without.
     label_noise : float
-        The share of training labels that are drawn anew, uniformly over all classes. Which ones does not depend on the seed.
+        The share of training labels that are drawn anew, uniformly over all classes. Which ones
+        does not depend on the seed.
     seed : int
         Of the initialization and of the order of the images.
     dtype : str
         ``"float32"``, ``"float64"``, or ``"bfloat16"`` for mixed precision.
     checkpoints : int or tuple of int
-        How many besides the initialization, at equal distances, the last at the end; or the steps at which to record.
+        How many besides the initialization, at equal distances, the last at the end; or the steps
+        at which to record.
 
     Raises
     ------
@@ -165,11 +194,19 @@ class Recipe(JsonRecipe):
     checkpoints: int | tuple[int, ...] = 45
 
     def __post_init__(self):
-        for field in ("decay_at", "checkpoints"):                 # JSON has lists
+        for field in ("decay_at", "checkpoints"):  # JSON has lists
             if isinstance(getattr(self, field), list):
                 object.__setattr__(self, field, tuple(getattr(self, field)))
-        for field in ("learning_rate", "momentum", "weight_decay", "decay_factor", "warmup", "sam_rho", "label_noise"):
-            if type(getattr(self, field)) is int:                 # 0 and 0.0 are one recipe
+        for field in (
+            "learning_rate",
+            "momentum",
+            "weight_decay",
+            "decay_factor",
+            "warmup",
+            "sam_rho",
+            "label_noise",
+        ):
+            if type(getattr(self, field)) is int:  # 0 and 0.0 are one recipe
                 object.__setattr__(self, field, float(getattr(self, field)))
         self._choice("model", MODELS)
         self._choice("data", DATA)
@@ -195,16 +232,30 @@ class Recipe(JsonRecipe):
         if self.model == "vit" and self.width % 2:
             self._refuse("width", "an even number for vit, which has two heads")
         if (self.epochs is None) == (self.steps is None):
-            raise ValueError(f"epochs, steps: expected one of the two, got epochs={self.epochs!r}, steps={self.steps!r}")
+            raise ValueError(
+                f"epochs, steps: expected one of the two, got epochs={self.epochs!r},"
+                f" steps={self.steps!r}"
+            )
         self._whole("epochs" if self.steps is None else "steps", 1)
         if self.optimizer == "adamw" and (self.momentum or self.nesterov):
-            raise ValueError(f"momentum, nesterov: adamw has its own averages and takes neither; got momentum={self.momentum}, nesterov={self.nesterov}")
+            raise ValueError(
+                "momentum, nesterov: adamw has its own averages and takes neither; got"
+                f" momentum={self.momentum}, nesterov={self.nesterov}"
+            )
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov: means nothing without momentum; got momentum=0")
-        if not isinstance(self.decay_at, tuple) or not all(_is_number(at) and 0 < at < 1 for at in self.decay_at) or list(self.decay_at) != sorted(set(self.decay_at)):
+        if (
+            not isinstance(self.decay_at, tuple)
+            or not all(_is_number(at) and 0 < at < 1 for at in self.decay_at)
+            or list(self.decay_at) != sorted(set(self.decay_at))
+        ):
             self._refuse("decay_at", "fractions of the run between 0 and 1, in increasing order")
         if isinstance(self.checkpoints, tuple):
-            if not self.checkpoints or not all(type(step) is int and step >= 0 for step in self.checkpoints) or list(self.checkpoints) != sorted(set(self.checkpoints)):
+            if (
+                not self.checkpoints
+                or not all(type(step) is int and step >= 0 for step in self.checkpoints)
+                or list(self.checkpoints) != sorted(set(self.checkpoints))
+            ):
                 self._refuse("checkpoints", "a count, or steps from 0 on in increasing order")
         else:
             self._whole("checkpoints", 1)
@@ -217,7 +268,9 @@ class Recipe(JsonRecipe):
         if self.schedule == "cosine":
             return self.learning_rate * (1 + math.cos(math.pi * (step - warm) / (steps - warm))) / 2
         if self.schedule == "step":
-            return self.learning_rate * self.decay_factor ** sum(step >= round(at * steps) for at in self.decay_at)
+            return self.learning_rate * self.decay_factor ** sum(
+                step >= round(at * steps) for at in self.decay_at
+            )
         return self.learning_rate
 
     def checkpoint_steps(self, steps):

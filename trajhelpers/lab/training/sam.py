@@ -6,8 +6,8 @@ import torch
 class SAM:
     """Step with the gradient from the point, at distance ρ, where the loss is about highest.
 
-    g = ∇L(θ) is followed to θ + ρ g / ‖g‖; the gradient there is what the wrapped optimizer steps with, from θ.
-    A gradient of zero perturbs nothing.
+    g = ∇L(θ) is followed to θ + ρ g / ‖g‖; the gradient there is what the wrapped optimizer steps
+    with, from θ. A gradient of zero perturbs nothing.
 
     Parameters
     ----------
@@ -15,7 +15,8 @@ class SAM:
     rho : float
         ρ, in parameter units.
 
-    Source: Foret et al. 2021, equations 2 and 3, with its first-order step; Fig 30–34 of the paper; chapter "Sharpness-aware minimization".
+    Source: Foret et al. 2021, equations 2 and 3, with its first-order step; Fig 30–34 of the paper;
+    chapter "Sharpness-aware minimization".
 
     >>> import torch
     >>> w = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
@@ -35,12 +36,18 @@ class SAM:
         self.optimizer, self.rho = optimizer, rho
 
     def step(self, closure):
-        """One step. ``closure`` clears the gradients, computes the loss and its gradient, and returns the loss.
+        """One step. ``closure`` clears the gradients, computes the loss and its gradient, and
+        returns the loss.
 
-        It is called twice, with BatchNorm's running statistics following both calls; the loss at θ is returned.
-        """
+        It is called twice, with BatchNorm's running statistics following both calls; the loss at θ
+        is returned."""
         loss = closure()
-        moved = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        moved = [
+            p
+            for group in self.optimizer.param_groups
+            for p in group["params"]
+            if p.grad is not None
+        ]
         norm = torch.nn.utils.get_total_norm([p.grad for p in moved])
         with torch.no_grad():
             at = [p.clone() for p in moved]
@@ -49,7 +56,8 @@ class SAM:
                     p.add_(p.grad * (self.rho / norm))
         closure()
         with torch.no_grad():
-            for p, start in zip(moved, at):    # copied back, since adding and subtracting would round
+            # copied back, since adding and subtracting would round
+            for p, start in zip(moved, at):
                 p.copy_(start)
         self.optimizer.step()
         return loss

@@ -1,11 +1,14 @@
-"""The width argument of Appendix B: train one network at many widths, and see how far its matrices turn.
+"""The width argument of Appendix B: train one network at many widths, and see how far its matrices
+turn.
 
-The network has an input matrix (64 pixels → n), ``depth`` square hidden matrices (n → n) and an output matrix (n → 10), ReLU between
-them and nothing else: no biases, since the theory speaks of matrices, and no norm layers, since a matrix before one is free of scale and
-turns by another law; the input matrix alone already holds what the argument leaves out (in the standard form and in μP a quarter of ‖θ‖²
-at every width).
+The network has an input matrix (64 pixels → n), ``depth`` square hidden matrices (n → n) and an
+output matrix (n → 10), ReLU between them and nothing else: no biases, since the theory speaks of
+matrices, and no norm layers, since a matrix before one is free of scale and turns by another law;
+the input matrix alone already holds what the argument leaves out (in the standard form and in μP a
+quarter of ‖θ‖² at every width).
 
-A weight is multiplier × parameter, and θ is made of the parameters. With r = n / 64, all at width 64 being the same network:
+A weight is multiplier × parameter, and θ is made of the parameters. With r = n / 64, all at width
+64 being the same network:
 
 =========  =======  ==========  ==========  ========  =========
                     variance    multiplier  rate/η    rate/η
@@ -22,9 +25,9 @@ mup        input    2/64        1           r         1
            output   64/n²       1           1/r       1/r
 =========  =======  ==========  ==========  ========  =========
 
-Standard with a rule: He et al. 2015 (the output without ReLU's 2), η × 1, 1/√r or 1/r. NTK: Jacot et al. 2018, its multipliers counted
-from width 64; it is standard SGD at η/r, except that the input matrix keeps η. μP: Yang & Hu 2021, in the form of Yang et al. 2022, Table 3.
-"""
+Standard with a rule: He et al. 2015 (the output without ReLU's 2), η × 1, 1/√r or 1/r. NTK: Jacot
+et al. 2018, its multipliers counted from width 64; it is standard SGD at η/r, except that the input
+matrix keeps η. μP: Yang & Hu 2021, in the form of Yang et al. 2022, Table 3."""
 
 import time
 from dataclasses import dataclass
@@ -38,17 +41,18 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ...atomic import atomic_path
+from ...record import Recorder
 from ...streaming.devices import choose_device
 from .images import load_data
-from .recipe import JsonRecipe
-from ...record import Recorder
 from .loop import _claim_folder, _diverged, _look_at_folder, _OneProcess
+from .recipe import JsonRecipe
 
 BASE_WIDTH = 64
 _PIXELS, _CLASSES = 64, 10
 _RULES = {"constant": lambda r: 1.0, "1/sqrt(n)": lambda r: r**-0.5, "1/n": lambda r: 1 / r}
-_CHECKED = 64                  # images of the coordinate check
-# Gradients fall as 1/n and Adam is to see none of it: torch's 1e-8 is no small number beside them at width 2,048.
+_CHECKED = 64  # images of the coordinate check
+# Gradients fall as 1/n and Adam is to see none of it: torch's 1e-8 is no small number beside them
+# at width 2,048.
 _ADAM_EPS = 1e-12
 
 
@@ -63,14 +67,18 @@ class WidthRecipe(JsonRecipe):
     parametrization : str
         ``"standard"``, ``"ntk"`` (SGD alone: Adam undoes its multipliers) or ``"mup"``.
     optimizer : str
-        ``"sgd"``, without momentum, or ``"adam"`` (β₁ = .9, β₂ = .999, ε = 1e-12); neither with weight decay.
+        ``"sgd"``, without momentum, or ``"adam"`` (β₁ = .9, β₂ = .999, ε = 1e-12); neither with
+        weight decay.
     rule : str
-        How the learning rate of the standard parametrization falls with width: ``"constant"``, ``"1/sqrt(n)"`` or ``"1/n"``. The other two have their own
-        rates for each matrix, and take ``"constant"``.
+        How the learning rate of the standard parametrization falls with width: ``"constant"``,
+        ``"1/sqrt(n)"`` or ``"1/n"``. The other two have their own rates for each matrix, and take
+        ``"constant"``.
     learning_rate : float
-        η at width 64, where all parametrizations and rules agree; the table at the head of this module says what it is elsewhere.
+        η at width 64, where all parametrizations and rules agree; the table at the head of this
+        module says what it is elsewhere.
     steps, batch_size : int
-        Batches go through the 1,280 training images of digits in a new order each epoch; a last incomplete batch is left out.
+        Batches go through the 1,280 training images of digits in a new order each epoch; a last
+        incomplete batch is left out.
     depth : int
         Square hidden matrices.
     seed : int
@@ -106,13 +114,20 @@ class WidthRecipe(JsonRecipe):
     checkpoints: int = 8
 
     def __post_init__(self):
-        if type(self.learning_rate) is int:                       # 1 and 1.0 are one recipe
+        if type(self.learning_rate) is int:  # 1 and 1.0 are one recipe
             object.__setattr__(self, "learning_rate", float(self.learning_rate))
         self._choice("parametrization", ("standard", "ntk", "mup"))
         self._choice("optimizer", ("sgd", "adam"))
         self._choice("rule", tuple(_RULES))
         self._number("learning_rate", "above 0", lambda x: x > 0)
-        for field, least in (("width", 2), ("steps", 1), ("batch_size", 1), ("depth", 1), ("seed", 0), ("checkpoints", 1)):
+        for field, least in (
+            ("width", 2),
+            ("steps", 1),
+            ("batch_size", 1),
+            ("depth", 1),
+            ("seed", 0),
+            ("checkpoints", 1),
+        ):
             self._whole(field, least)
         if self.parametrization != "standard" and self.rule != "constant":
             self._refuse("rule", f"constant for {self.parametrization}, which has its own rates")
@@ -123,7 +138,9 @@ class WidthRecipe(JsonRecipe):
 
 
 class Scale(NamedTuple):
-    """Of a matrix: the variance of its parameters at the start, what makes weights of them, and their learning rate."""
+    """Of a matrix: the variance of its parameters at the start, what makes weights of them, and
+    their learning rate.
+    """
 
     variance: float
     multiplier: float
@@ -145,17 +162,29 @@ def scales(recipe):
     """
     n, r, rate = recipe.width, recipe.width / BASE_WIDTH, recipe.learning_rate
     if recipe.parametrization == "ntk":
-        return {"input": Scale(2 / _PIXELS, 1.0, rate), "hidden": Scale(2 / BASE_WIDTH, r**-0.5, rate), "output": Scale(1 / BASE_WIDTH, r**-0.5, rate)}
+        return {
+            "input": Scale(2 / _PIXELS, 1.0, rate),
+            "hidden": Scale(2 / BASE_WIDTH, r**-0.5, rate),
+            "output": Scale(1 / BASE_WIDTH, r**-0.5, rate),
+        }
     if recipe.parametrization == "standard":
         rate *= _RULES[recipe.rule](r)
-        return {"input": Scale(2 / _PIXELS, 1.0, rate), "hidden": Scale(2 / n, 1.0, rate), "output": Scale(1 / n, 1.0, rate)}
+        return {
+            "input": Scale(2 / _PIXELS, 1.0, rate),
+            "hidden": Scale(2 / n, 1.0, rate),
+            "output": Scale(1 / n, 1.0, rate),
+        }
     of_sgd = recipe.optimizer == "sgd"
-    return {"input": Scale(2 / _PIXELS, 1.0, rate * (r if of_sgd else 1)), "hidden": Scale(2 / n, 1.0, rate * (1 if of_sgd else 1 / r)),
-            "output": Scale(BASE_WIDTH / n**2, 1.0, rate / r)}
+    return {
+        "input": Scale(2 / _PIXELS, 1.0, rate * (r if of_sgd else 1)),
+        "hidden": Scale(2 / n, 1.0, rate * (1 if of_sgd else 1 / r)),
+        "output": Scale(BASE_WIDTH / n**2, 1.0, rate / r),
+    }
 
 
 class WidthNetwork(nn.Module):
-    """The network of a `WidthRecipe`, freshly initialized: parameters ``input.weight``, ``hidden.0.weight`` …, ``output.weight``.
+    """The network of a `WidthRecipe`, freshly initialized: parameters ``input.weight``,
+    ``hidden.0.weight`` …, ``output.weight``.
 
     Takes images of any shape (batch, …) with 64 pixels and gives (batch, 10).
 
@@ -176,15 +205,24 @@ class WidthNetwork(nn.Module):
         self.output = matrix(n, _CLASSES)
         self.scales = scales(recipe)
         generator = torch.Generator().manual_seed(recipe.seed)
-        for layer, scale in self._layers():                       # the same draws in every parametrization
+        # the same draws in every parametrization
+        for layer, scale in self._layers():
             with torch.no_grad():
-                layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * scale.variance**0.5)
+                layer.weight.copy_(
+                    torch.randn(layer.weight.shape, generator=generator) * scale.variance**0.5
+                )
 
     def _layers(self):
-        return [(self.input, self.scales["input"]), *((layer, self.scales["hidden"]) for layer in self.hidden), (self.output, self.scales["output"])]
+        return [
+            (self.input, self.scales["input"]),
+            *((layer, self.scales["hidden"]) for layer in self.hidden),
+            (self.output, self.scales["output"]),
+        ]
 
     def preactivations(self, images):
-        """What each matrix gives, before ReLU: (batch, n) of the input and the hidden ones, then the network's (batch, 10)."""
+        """What each matrix gives, before ReLU: (batch, n) of the input and the hidden ones, then
+        the network's (batch, 10).
+        """
         found, x = [], images.flatten(1)
         for layer, scale in self._layers():
             found.append(layer(x) * scale.multiplier)
@@ -207,7 +245,8 @@ def train_width(recipe, folder, device="cpu", resume=False, overwrite=False, pro
     ----------
     recipe : WidthRecipe
     folder : path
-        Gets ``recipe.json``, ``log.csv`` and one ``step_<N>.safetensors`` a checkpoint, the initialization among them.
+        Gets ``recipe.json``, ``log.csv`` and one ``step_<N>.safetensors`` a checkpoint, the
+        initialization among them.
     device : str
         As in :func:`trajhelpers.training.train`. The numbers that are drawn do not depend on it.
     resume : bool
@@ -220,22 +259,25 @@ def train_width(recipe, folder, device="cpu", resume=False, overwrite=False, pro
     Returns
     -------
     pandas.DataFrame
-        One row a checkpoint: ``step``; ``running_loss``, mean cross-entropy of the batches since the last; ``seconds`` since the start; and the coordinate
-        check, root mean squares over entries and the first 64 training images: ``input_change``, ``feature_change_1`` … ``feature_change_<depth>``, how far
-        the preactivations after the input matrix and after each hidden one have moved since initialization, and ``output_change``. The last row also
-        has ``train_loss``, ``train_accuracy``, ``test_loss`` and ``test_accuracy`` over all images.
+        One row a checkpoint: ``step``; ``running_loss``, mean cross-entropy of the batches since
+        the last; ``seconds`` since the start; and the coordinate check, root mean squares over
+        entries and the first 64 training images: ``input_change``, ``feature_change_1`` …
+        ``feature_change_<depth>``, how far the preactivations after the input matrix and after each
+        hidden one have moved since initialization, and ``output_change``. The last row also has
+        ``train_loss``, ``train_accuracy``, ``test_loss`` and ``test_accuracy`` over all images.
 
     Raises
     ------
     ExistingRunError
-        Where the folder holds a run, and it is not to be resumed or overwritten, or is another recipe's.
+        Where the folder holds a run, and it is not to be resumed or overwritten, or is another
+        recipe's.
     NonFiniteError
         At the first loss that is NaN or infinite. The checkpoints and the log up to there are kept.
 
     Notes
     -----
-    On a CPU, one recipe, machine and number of threads give the same bits each time. Chapter "The width argument".
-    """
+    On a CPU, one recipe, machine and number of threads give the same bits each time. Chapter "The
+    width argument"."""
     folder, engine = Path(folder), _OneProcess(choose_device(device))
     finished = _look_at_folder(folder, recipe, resume, overwrite, engine)
     if finished is not None:
@@ -245,15 +287,27 @@ def train_width(recipe, folder, device="cpu", resume=False, overwrite=False, pro
     splits = {split: _all(data, split, engine.device) for split in ("train", "test")}
     images, labels = splits["train"]
     if recipe.batch_size > len(labels):
-        raise ValueError(f"batch_size: expected at most {len(labels)}, the training images of digits, got {recipe.batch_size}")
+        raise ValueError(
+            f"batch_size: expected at most {len(labels)}, the training images of digits, got"
+            f" {recipe.batch_size}"
+        )
     network = WidthNetwork(recipe).to(engine.device)
     optimizer = network.optimizer(recipe.optimizer)
     start = _coordinates(network, images)
-    _claim_folder(folder, recipe, True, engine)            # what cannot start has changed nothing
+    _claim_folder(folder, recipe, True, engine)  # what cannot start has changed nothing
     at = {round(i * recipe.steps / recipe.checkpoints) for i in range(1, recipe.checkpoints + 1)}
     log, losses, started = [], [], time.perf_counter()
-    with (Recorder(folder, network, steps=at, overwrite=True) as record,
-          tqdm(_batches(recipe, len(labels)), total=recipe.steps, desc=f"width {recipe.width}, {recipe.parametrization}", unit="step", disable=not progress, leave=False) as bar):
+    with (
+        Recorder(folder, network, steps=at, overwrite=True) as record,
+        tqdm(
+            _batches(recipe, len(labels)),
+            total=recipe.steps,
+            desc=f"width {recipe.width}, {recipe.parametrization}",
+            unit="step",
+            disable=not progress,
+            leave=False,
+        ) as bar,
+    ):
         for step, batch in enumerate(bar, 1):
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(network(images[batch]), labels[batch])
@@ -264,11 +318,23 @@ def train_width(recipe, folder, device="cpu", resume=False, overwrite=False, pro
             optimizer.step()
             record(step)
             if step in at:
-                log.append({"step": step, "running_loss": np.mean(losses), "seconds": time.perf_counter() - started, **_changes(_coordinates(network, images), start)})
+                log.append(
+                    {
+                        "step": step,
+                        "running_loss": np.mean(losses),
+                        "seconds": time.perf_counter() - started,
+                        **_changes(_coordinates(network, images), start),
+                    }
+                )
                 losses.clear()
                 if step == recipe.steps:
-                    record.flush()                         # a finished log stands for a finished run
-                    log[-1] |= {f"{split}_{what}": value for split in splits for what, value in _evaluate(network, *splits[split]).items()}
+                    # a finished log stands for a finished run
+                    record.flush()
+                    log[-1] |= {
+                        f"{split}_{what}": value
+                        for split in splits
+                        for what, value in _evaluate(network, *splits[split]).items()
+                    }
                 with atomic_path(folder / "log.csv") as temporary:
                     pd.DataFrame(log).to_csv(temporary, index=False)
     return pd.DataFrame(log)
@@ -284,8 +350,10 @@ def _batches(recipe, size):
     for step in range(recipe.steps):
         epoch, place = divmod(step, an_epoch)
         if place == 0:
-            order = torch.randperm(size, generator=torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch))
-        yield order[place * recipe.batch_size:(place + 1) * recipe.batch_size]
+            order = torch.randperm(
+                size, generator=torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
+            )
+        yield order[place * recipe.batch_size : (place + 1) * recipe.batch_size]
 
 
 @torch.no_grad()
@@ -294,14 +362,24 @@ def _coordinates(network, images):
 
 
 def _changes(now, start):
-    names = ["input_change", *(f"feature_change_{i}" for i in range(1, len(now) - 1)), "output_change"]
-    return {name: (after - before).square().mean().sqrt().item() for name, after, before in zip(names, now, start)}
+    names = [
+        "input_change",
+        *(f"feature_change_{i}" for i in range(1, len(now) - 1)),
+        "output_change",
+    ]
+    return {
+        name: (after - before).square().mean().sqrt().item()
+        for name, after, before in zip(names, now, start)
+    }
 
 
 @torch.no_grad()
 def _evaluate(network, images, labels):
     outputs = network(images)
-    return {"loss": nn.functional.cross_entropy(outputs, labels).item(), "accuracy": (outputs.argmax(1) == labels).double().mean().item()}
+    return {
+        "loss": nn.functional.cross_entropy(outputs, labels).item(),
+        "accuracy": (outputs.argmax(1) == labels).double().mean().item(),
+    }
 
 
 # ---- the study ----
