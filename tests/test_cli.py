@@ -235,7 +235,7 @@ def test_bad_input(run, capfd):
 )
 def test_where_an_error_came_from(run, capfd):
     """One line for a user; the way to the line of code for whoever reports a bug."""
-    call = ["hallmarks", str(run / "nowhere.npz")]
+    call = ["hallmarks", str(run[0] / "nowhere.npz")]
     assert main(call) == 2 and "Traceback" not in capfd.readouterr().err
     assert main([*call, "--debug"]) == 2
     said = capfd.readouterr().err
