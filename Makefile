@@ -2,13 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CHAPTERS := $(sort $(wildcard book/*.ipynb))
-# What a page depends on, without what running a chapter leaves behind.
-SOURCES := _config.yml _toc.yml $(shell find book trajhelpers data -type f -not -path '*/.*' -not -path '*/__pycache__/*' -not -path '*/runs/*')
 
 .PHONY: help book test test-slow notebooks lab serve data bench clean
 
 help:
-	@echo "make book       execute every chapter and build the pages into _build/html"
+	@echo "make book       execute what has changed and build the pages into _build/html"
 	@echo "make test       tests, doctests, stored notebooks (nbval), and the pages in a real browser"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make notebooks  execute the chapters in place and store them with their outputs"
@@ -16,24 +14,22 @@ help:
 	@echo "make serve      serve the built pages on this machine"
 	@echo "make data       run all studies again and put them, images, text and the manifest into data/ (two hours)"
 	@echo "make bench      time the kernel against its peers and limits"
-	@echo "make clean      remove the pages"
+	@echo "make clean      remove the pages and the executed chapters"
 
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
 	touch $@
 
-# Always from scratch, so that no page survives the code that made it. -W: without it a failing chapter exits 0.
+# Chapters are executed again where something has changed. Pages are always made from scratch, which takes
+# seconds, so that none survives its source and no warning is passed over. Without -W a warning exits 0.
 book: .venv/installed
-	rm -rf _build
-	$(BIN)/jupyter-book build . -n -W --keep-going -q
-	touch _build/pages
+	rm -rf _build/html _build/.doctrees _build/jupyter_execute
+	$(BIN)/python book/execute.py
+	$(BIN)/jupyter-book build _build/source --path-output . -n -W --keep-going -q
 	@echo "The pages are in $(CURDIR)/_build/html/index.html; make serve shows them."
 
-_build/pages: .venv/installed $(SOURCES)
-	$(MAKE) book
-
-test: _build/pages
+test: book
 	$(BIN)/python -m pytest --doctest-modules trajhelpers tests
 	$(BIN)/python -m pytest --nbval-lax book/
 
@@ -46,7 +42,7 @@ notebooks: .venv/installed
 lab: .venv/installed
 	$(BIN)/jupyter lab --notebook-dir=book
 
-serve: _build/pages
+serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html
 
 # From what was trained before, where runs/ has it.
