@@ -2,13 +2,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CHAPTERS := $(sort $(wildcard book/*.ipynb))
+# A process a core; each takes a gigabyte.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4
+# A machine without AVX-512, on one that has it: products round differently, and training goes its own way.
+AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 OPENBLAS_CORETYPE=Haswell
+TRAINING := $(addprefix tests/test_,training.py width.py language.py sam.py) book/10-the-lemma.ipynb book/12-pythia.ipynb
 
-.PHONY: help book test test-slow notebooks lab serve data bench clean
+.PHONY: help book test test-slow test-avx2 notebooks lab serve data bench clean
 
 help:
 	@echo "make book       execute what has changed and build the pages into _build/html"
-	@echo "make test       tests, doctests, stored notebooks (nbval), and the pages in a real browser"
+	@echo "make test       tests, doctests, stored notebooks, and the pages in a real browser"
 	@echo "make test-slow  the tests that take minutes"
+	@echo "make test-avx2  what trains, again as on a machine without AVX-512"
 	@echo "make notebooks  execute the chapters in place and store them with their outputs"
 	@echo "make lab        open the chapters in JupyterLab"
 	@echo "make serve      serve the built pages on this machine"
@@ -30,11 +36,14 @@ book: .venv/installed
 	@echo "The pages are in $(CURDIR)/_build/html/index.html; make serve shows them."
 
 test: book
-	$(BIN)/python -m pytest --doctest-modules trajhelpers tests
-	$(BIN)/python -m pytest --nbval-lax book/
+	$(PYTEST) --dist worksteal --doctest-modules trajhelpers tests
 
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m slow tests
+	$(PYTEST) --dist worksteal -m slow tests
+
+# loadfile keeps the cells of a chapter in order, in one kernel.
+test-avx2: .venv/installed
+	$(AVX2) $(PYTEST) --dist loadfile --nbval-lax $(TRAINING)
 
 notebooks: .venv/installed
 	$(BIN)/python book/store.py $(CHAPTERS)

@@ -111,7 +111,9 @@ async def execute_all(paths, around):
         done += 1
         print(f"{done}/{len(paths)} {path.stem}: {said}", flush=True)
 
-    await asyncio.gather(*map(one, paths))
+    async with asyncio.TaskGroup() as group:    # which waits until every kernel is stopped
+        for path in paths:
+            group.create_task(one(path))
     return failed
 
 
@@ -129,8 +131,11 @@ def bring_up_to_date(paths):
     # The longest first, so that no core is idle at the end; those never executed are taken for long.
     lasted = {path: last.metadata.execution["seconds"] if (last := last_execution(path)) else 1e9
               for path in old}
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        failed = runner.run(execute_all(sorted(old, key=lasted.get, reverse=True), around))
+    try:
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            failed = runner.run(execute_all(sorted(old, key=lasted.get, reverse=True), around))
+    except KeyboardInterrupt:
+        sys.exit("interrupted; what was executed is kept")
     if failed:
         sys.exit("failed: " + ", ".join(sorted(path.stem for path in failed)))
 
