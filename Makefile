@@ -4,9 +4,11 @@ BIN := .venv/bin
 CHAPTERS := $(sort $(wildcard book/*.ipynb))
 # A process a core; each takes a gigabyte.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4
-# A machine without AVX-512, on one that has it: products round differently, and training goes its own way.
-AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 OPENBLAS_CORETYPE=Haswell
-TRAINING := $(addprefix tests/test_,training.py width.py language.py sam.py) book/10-the-lemma.ipynb book/12-pythia.ipynb
+# A machine without AVX-512, on one that has it: there products round, and training goes, otherwise.
+AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
+	OPENBLAS_CORETYPE=Haswell
+TRAINING := $(addprefix tests/test_,training.py width.py language.py sam.py) \
+	$(addprefix book/,10-the-lemma.ipynb 12-pythia.ipynb)
 
 .PHONY: help book test test-slow test-avx2 notebooks lab serve data bench clean
 
@@ -27,8 +29,9 @@ help:
 	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
 	touch $@
 
-# Chapters are executed again where something has changed. Pages are always made from scratch, which takes
-# seconds, so that none survives its source and no warning is passed over. Without -W a warning exits 0.
+# Chapters are executed again where something has changed. Pages are always made from scratch, which
+# takes seconds, so that none survives its source and no warning is passed over. Without -W one
+# exits 0.
 book: .venv/installed
 	rm -rf _build/html _build/.doctrees _build/jupyter_execute
 	$(BIN)/python book/execute.py

@@ -1,9 +1,9 @@
 """Execute the chapters and lay the book out for Sphinx: python book/execute.py
 
-As many chapters at a time as there are cores, and only those of which something has changed: the code
-cells, the package, the data, the requirements or the scripts beside the chapters. Executed chapters
-lie in _build/executed, each with what it was made from and how long it took; the book as Sphinx reads
-it, with their outputs, in _build/source."""
+As many chapters at a time as there are cores, and only those of which something has changed: the
+code cells, the package, the data, the requirements or the scripts beside the chapters. Executed
+chapters lie in _build/executed, each with what it was made from and how long it took; the book as
+Sphinx reads it, with their outputs, in _build/source."""
 
 import asyncio
 import json
@@ -105,7 +105,7 @@ async def execute_all(paths, around):
         async with cores:
             try:
                 said = f"{await execute(path, around):.0f} s"
-            except Exception as error:      # the traceback of a cell, a time-out, a kernel that died
+            except Exception as error:  # the traceback of a cell, a time-out, a kernel that died
                 failed.append(path)
                 said = f"failed\n{error}"
         done += 1
@@ -128,12 +128,14 @@ def bring_up_to_date(paths):
     """Execute those chapters that need it; ends the program where one fails."""
     around = surroundings()
     old = [path for path in paths if not is_current(path, around)]
-    # The longest first, so that no core is idle at the end; those never executed are taken for long.
-    lasted = {path: last.metadata.execution["seconds"] if (last := last_execution(path)) else 1e9
-              for path in old}
+    # The longest first, so that no core is idle at the end; those never executed are taken for
+    # long, the last before the first, as chapters grow.
+    seconds = {path: last.metadata.execution["seconds"] if (last := last_execution(path)) else 1e9
+               for path in reversed(old)}
+    order = sorted(seconds, key=seconds.get, reverse=True)
     try:
         with asyncio.Runner(loop_factory=Loop) as runner:
-            failed = runner.run(execute_all(sorted(old, key=lasted.get, reverse=True), around))
+            failed = runner.run(execute_all(order, around))
     except KeyboardInterrupt:
         sys.exit("interrupted; what was executed is kept")
     if failed:
