@@ -2,16 +2,14 @@
 fake tensors.
 """
 
-import sys
-
 import numpy as np
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import trajhelpers as th
-
-module = sys.modules["trajhelpers.gram"]
+from trajhelpers.streaming import accelerator
+from trajhelpers.streaming.segments import segments_of
 
 
 @pytest.fixture
@@ -32,9 +30,8 @@ class _Silent:
 
 
 def products(trajectory, precision, device):
-    return module._accelerator_products(
-        trajectory, list(module._segments(trajectory, None).values()), precision, _Silent(), device
-    )
+    segments = list(segments_of(trajectory, None).values())
+    return accelerator.sums_on_device(trajectory, segments, precision, _Silent(), device)
 
 
 @pytest.mark.parametrize("precision, tolerance", [("float64", 1e-12), ("float32", 1e-5)])
@@ -42,7 +39,7 @@ def products(trajectory, precision, device):
 def test_torch_agrees_with_direct_products(
     trajectory, precision, tolerance, block_bytes, monkeypatch
 ):
-    monkeypatch.setattr(module, "_ACCELERATOR_BYTES", block_bytes)
+    monkeypatch.setattr(accelerator, "_BLOCK_BYTES", block_bytes)
     found = products(trajectory, precision, "cpu").numpy()
     for index, name in enumerate(trajectory.names):
         theta = trajectory.read([(name, 0, trajectory.sizes[name])])
@@ -70,8 +67,8 @@ def test_every_tensor_of_the_cuda_loop_is_on_the_device(precision, dtype, monkey
             for t in range(5)
         ]
     )
-    monkeypatch.setattr(module, "_upload_queue", module._PlainQueue)
-    monkeypatch.setattr(module, "_fill", lambda trajectory, block, host, pool: None)
+    monkeypatch.setattr(accelerator, "_upload_queue", accelerator._PlainQueue)
+    monkeypatch.setattr(accelerator, "_fill", lambda trajectory, block, host, pool: None)
     with FakeTensorMode():
         sums = products(trajectory, precision, "cuda")
     assert sums.device.type == "cuda" and sums.dtype == torch.float64 and sums.shape == (1, 5, 5)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 import trajhelpers as th
+from trajhelpers.streaming.cpu import COLUMNS
 
 # derandomized: the same examples on every machine and in every run
 fast = settings(derandomize=True, deadline=None, max_examples=25, database=None)
@@ -110,7 +111,7 @@ def test_cutting_a_tensor_into_groups(seed, n, cuts):
     theta = oracle.flat(states)
     close(kernel.total, kernel_of(states).total)
     assert list(kernel.names) == list(groups)
-    for i, (name, part) in enumerate(kernel.groups().items()):
+    for i, (_, part) in enumerate(kernel.groups().items()):
         assert part.p == edges[i + 1] - edges[i]
         close(part.gram(), oracle.gram(theta[:, edges[i] : edges[i + 1]]))
 
@@ -196,7 +197,7 @@ def test_chunk_size(monkeypatch, columns, precision, limit):
     """The blocks' width is no option; it is set from outside here. Groups end where no block and no
     worker's share does.
     """
-    monkeypatch.setitem(sys.modules["trajhelpers.gram"]._COLUMNS, precision, columns)
+    monkeypatch.setitem(COLUMNS, precision, columns)
     states = draw_states(4, [(23,), (10, 31), (1,), (7, 5)], 6)
     groups = {
         "a": [("layer0.weight", 2, 9), ("layer3.weight", None, None)],

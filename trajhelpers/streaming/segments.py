@@ -1,5 +1,38 @@
 """Segments: lists of ranges (name, start, stop) of flattened tensors, of which groups are made."""
 
+# A float32 product must not run over more terms than its rounding allows (chapter 2).
+LONGEST_FLOAT32_SUM = 16384
+
+
+def segments_of(trajectory, groups):
+    if groups is None:
+        return {name: [(name, 0, size)] for name, size in trajectory.sizes.items()}
+    sizes, segments = trajectory.sizes, {}
+    for group, ranges in groups.items():
+        segments[group] = []
+        for name, start, stop in ranges:
+            if name not in sizes:
+                raise ValueError(
+                    f"groups: {group!r} names the tensor {name!r}, which the trajectory does not"
+                    f" have; it has {', '.join(list(sizes)[:8])} …"
+                )
+            start, stop = 0 if start is None else start, sizes[name] if stop is None else stop
+            if not 0 <= start < stop <= sizes[name]:
+                raise ValueError(
+                    f"groups: {group!r} asks for elements {start}:{stop} of {name!r}, which has"
+                    f" {sizes[name]}"
+                )
+            if (start, stop) != (0, sizes[name]) and name in trajectory.permuted:
+                raise ValueError(
+                    f"groups: {group!r} asks for a part of {name!r}, which is stored in"
+                    f" channels_last order: its elements {start}:{stop} are not those of the"
+                    " flattened tensor; save contiguous tensors, or take it whole"
+                )
+            segments[group].append((name, start, stop))
+    if not segments or not all(segments.values()):
+        raise ValueError("groups: a group without a tensor")
+    return segments
+
 
 def columns_of(segment):
     return sum(stop - start for _, start, stop in segment)
