@@ -8,16 +8,13 @@ import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from .nonfinite import NotFinite
 from .segments import LONGEST_FLOAT32_SUM, blocks_of, columns_of
+from .settings import one_blas_thread
 
 # A block and its increments must fit a core's cache.
 COLUMNS = {"float32": LONGEST_FLOAT32_SUM, "float64": 8192}
-# Looked for once: the system calls back for every library, and a Ctrl-C that falls into such a call
-# is lost.
-_LIBRARIES = ThreadpoolController()
 
 
 def products_on_cpu(trajectory, segments, precision, progress):
@@ -32,7 +29,7 @@ def products_on_cpu(trajectory, segments, precision, progress):
     )
     edges = [total * worker // workers for worker in range(workers + 1)]
     stop = threading.Event()
-    with _LIBRARIES.limit(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+    with one_blas_thread.held(), ThreadPoolExecutor(workers) as pool:
         try:
             parts = [
                 pool.submit(

@@ -1,5 +1,7 @@
 """Segments: lists of ranges (name, start, stop) of flattened tensors, of which groups are made."""
 
+# Ranges (name, start, stop) of flattened tensors.
+Segment = list[tuple[str, int, int]]
 # A float32 product must not run over more terms than its rounding allows (chapter 2).
 LONGEST_FLOAT32_SUM = 16384
 
