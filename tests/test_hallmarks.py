@@ -134,7 +134,7 @@ def test_going_back_is_180_degrees():
 
 @pytest.mark.parametrize("n", [5, 12, 60])
 def test_a_circle_around_the_origin(n):
-    """0 when evenly sampled, 1/n^2 when its end repeats its start (one unit vector is left over)."""
+    """0 when evenly sampled, 1/n^2 when its end repeats its start (one unit vector is left)."""
     phase = 2 * np.pi * np.arange(n) / n
     assert abs(th.mds(kernel_of(np.c_[np.cos(phase), np.sin(phase)]))) < 1e-15
     phase = np.linspace(0, 2 * np.pi, n) + 1e-12  # not bitwise the same point
@@ -212,7 +212,25 @@ def test_the_end_back_at_the_start():
     np.testing.assert_allclose(found["consecutive"], 90, atol=1e-12)
     with pytest.warns(th.TrajectoryWarning, match="4"):
         assert kernel.cosine(origin=0).shape == (3, 3)
-    assert not np.isfinite(th.path_ratio(kernel))
+    assert th.path_ratio(kernel) == np.inf
+
+
+def test_a_closed_path_is_infinitely_longer_than_its_way():
+    """Whatever rounding leaves of the way back: 1e-16 of either sign, and not zero."""
+    for seed in range(20):
+        theta = np.random.default_rng(seed).standard_normal((6, 100))
+        theta[5] = theta[0]
+        with pytest.warns(th.TrajectoryWarning):
+            kernel = kernel_of(theta)
+        assert th.path_ratio(kernel) == np.inf, seed
+        for part in (kernel[:5], kernel[1:], kernel[::2]):
+            assert th.path_ratio(part) < 10
+    assert th.path_ratio(th.circular_orbit(60, endpoint=True)) == np.inf
+
+
+def test_a_run_that_stands_still_has_no_path_ratio():
+    kernel = th.TrajectoryKernel(np.diag([1.0, 0, 0]))
+    assert np.isnan(th.path_ratio(kernel))
 
 
 def test_a_return_is_found_although_increments_cancel():

@@ -4,6 +4,7 @@ in degrees.
 Everything here takes a :class:`~trajhelpers.TrajectoryKernel` of n checkpoints and gives plain
 numbers and arrays; what is undefined (the angle of an update that did not move) is NaN."""
 
+import math
 import warnings
 
 import numpy as np
@@ -171,10 +172,18 @@ def path_ratio(kernel):
     """Path length divided by displacement, Σ‖θ_{t+1} − θ_t‖ / ‖θ_T − θ_0‖: 1 for a straight line.
 
     Beyond the paper, whose title asks for lengths: the tortuosity of a path, as used for rivers and
-    for animals' tracks. It grows with finer checkpointing; infinity for a closed path."""
+    for animals' tracks. It grows with finer checkpointing; infinity for a closed path, whose end
+    :meth:`~trajhelpers.TrajectoryKernel.kept` cannot tell from its start; NaN where nothing moved.
+
+    >>> import trajhelpers as th
+    >>> round(path_ratio(th.random_walk(26)), 6), path_ratio(th.circular_orbit(26, endpoint=True))
+    (5.0, inf)
+    """
     t = np.arange(kernel.n)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return float(kernel.distance(t[:-1], t[1:]).sum() / kernel.distance(0, kernel.n - 1))
+    length = float(kernel.distance(t[:-1], t[1:]).sum())
+    if kernel.n - 1 not in kernel.kept(0):
+        return math.inf if length > 0 else math.nan
+    return length / float(kernel.distance(0, kernel.n - 1))
 
 
 def principal_components(kernel, k=2):
