@@ -1,4 +1,9 @@
-"""How the figures look: legible at the 700 pixels of a page, in greyscale, and to the colour-blind."""
+"""How the figures look: legible at the 700 pixels of a page, in greyscale, and to the
+colour-blind.
+"""
+
+import functools
+import threading
 
 import matplotlib
 from matplotlib import cycler
@@ -59,6 +64,19 @@ def use_style():
     matplotlib.rcParams.update(RC)
 
 
+# Settings are the whole process's, and pyplot's current figure too: one thread draws at a time. A
+# picture may be drawn by others, in one thread.
+_drawing = threading.RLock()
+
+
 def styled(draw):
-    """Make a function draw in the book's style, and leave the settings as they were."""
-    return matplotlib.rc_context(RC)(draw)
+    """Make a function draw in the book's style, and leave the settings as they were; several
+    threads draw one after the other.
+    """
+
+    @functools.wraps(draw)
+    def drawn(*arguments, **options):
+        with _drawing, matplotlib.rc_context(RC):
+            return draw(*arguments, **options)
+
+    return drawn

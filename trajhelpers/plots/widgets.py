@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 
 from ..hallmarks import mds
 from .kernels import plot_map
+from .style import styled
 
 
 def picture_slider(labels, pictures, description):
@@ -88,6 +89,7 @@ def map_slider(kernels, description):
     )
 
 
+@styled
 def _pair(kernel, lowest):
     figure, axes = plt.subplots(1, 2, figsize=(8.2, 3.7), layout="constrained")
     for ax, origin, symbol in zip(axes, (None, 0), ("ω", "ω₀")):
@@ -96,6 +98,7 @@ def _pair(kernel, lowest):
     return _picture(figure)
 
 
+@styled
 def _webp(kernel, origin, unit):
     figure, ax = plt.subplots(figsize=(4.6, 3.9), layout="constrained")
     plot_map(kernel, origin, ax, vmin=-1, unit=unit)
