@@ -357,3 +357,34 @@ def test_json_of_a_copied_initialization(tmp_path, capsys):
     assert len(found["spectra"]["K0"]) == len(found["spectra"]["C0"]) == 3
     assert found["relative_mds"] == pytest.approx(oracle.mds(theta, 0), abs=1e-13)
     assert "1" in err
+
+
+def test_a_kernel_cannot_be_written_to():
+    """What is summed once must not go stale."""
+    given = np.eye(4)
+    kernel = th.TrajectoryKernel(given)
+    given[0, 0] = 7  # the caller's own
+    assert kernel.total[0, 0] == kernel.increments[0, 0, 0] == 1
+    for matrix in (
+        kernel.increments,
+        kernel.total,
+        kernel[::2].total,
+        kernel.groups()["all"].total,
+    ):
+        with pytest.raises(ValueError, match="read-only"):
+            matrix[..., 0, 0] = 7
+    with pytest.raises(AttributeError):
+        kernel.total = given
+
+
+def test_the_total_is_summed_once():
+    kernel = th.TrajectoryKernel(np.stack([np.eye(5)] * 3), names="abc")
+    assert kernel.total is kernel.total
+
+
+def test_groups_are_not_copied_by_a_pass_or_a_file(tmp_path):
+    kernel = kernel_of(np.eye(4))
+    kernel.save(tmp_path / "x.npz")
+    for whole in (kernel, th.load_kernel(tmp_path / "x.npz")):
+        (part,) = whole.groups().values()
+        assert np.shares_memory(part.increments, whole.increments)

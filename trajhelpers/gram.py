@@ -20,6 +20,7 @@ from .streaming.nonfinite import NonFiniteFound, NotFinite, nonfinite_checkpoint
 from .streaming.progress import progress_bar
 from .streaming.resuming import Partial, State, conditions
 from .streaming.segments import blocks_of, columns_of, segments_of
+from .version import __version__
 
 
 def gram(
@@ -86,7 +87,7 @@ def gram(
     whole, state, store = trajectory, None, None
     if partial is not None:
         store = Partial(
-            partial, conditions(trajectory, segments, precision, device, memory, _version())
+            partial, conditions(trajectory, segments, precision, device, memory, __version__)
         )
         state = store.read()
     state = state or State(0, [], _zeros(trajectory, segments))
@@ -104,6 +105,8 @@ def gram(
             left = [index for index in range(whole.n) if index not in state.lost]
             lost = sorted([*state.lost, *(left[index] for index in found.bad)])
             state = State(0, lost, _zeros(_without(whole, lost), segments))
+    # Nobody else has them: the kernel need not copy them.
+    increments.setflags(write=False)
     kernel = TrajectoryKernel(
         increments,
         trajectory.steps,
@@ -126,7 +129,7 @@ def cost(
     device, segments = _checked(trajectory, device, precision, groups, memory)
     state = (
         Partial(
-            partial, conditions(trajectory, segments, precision, device, memory, _version())
+            partial, conditions(trajectory, segments, precision, device, memory, __version__)
         ).read()
         if partial is not None
         else None
@@ -149,12 +152,6 @@ def _checked(trajectory, device, precision, groups, memory):
     if operator.index(memory) < 1:
         raise ValueError(f"memory: expected bytes, from 1 on, got {memory}")
     return device, segments_of(trajectory, groups)
-
-
-def _version():
-    from . import __version__
-
-    return __version__
 
 
 def _zeros(trajectory, segments):

@@ -207,7 +207,7 @@ def principal_components(kernel, k=2):
     if not 1 <= k < n:
         raise ValueError(f"k: expected 1 to {n - 1} components for {n} checkpoints, got {k}")
     # The centre is a mean of differences from θ_0, so that a path far from O loses no digits.
-    _, _, rows = kernel._displacements(0, np.arange(n))
+    rows = kernel.coefficients(0, np.arange(n))
     rows = rows - rows.mean(0)
     eigenvalues, vectors = np.linalg.eigh(rows @ kernel.total @ rows.T)
     eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0)[: n - 1], vectors[:, ::-1]
