@@ -6,7 +6,7 @@ import ipywidgets
 import matplotlib.pyplot as plt
 
 from ..hallmarks import mds
-from .kernels import plot_map
+from .maps import plot_map
 from .style import styled
 
 
