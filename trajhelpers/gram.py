@@ -8,9 +8,11 @@ whatever p is."""
 import operator
 import warnings
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 
+from .checkpoints import Trajectory
 from .errors import NonFiniteError, TrajectoryWarning
 from .kernel import TrajectoryKernel
 from .streaming.blocks import Block, cut, in_turn, requests
@@ -19,13 +21,18 @@ from .streaming.devices import choose_device
 from .streaming.nonfinite import NonFiniteFound, NotFinite, nonfinite_checkpoints
 from .streaming.progress import progress_bar
 from .streaming.resuming import Partial, State, conditions
-from .streaming.segments import blocks_of, columns_of, segments_of
+from .streaming.segments import Groups, blocks_of, columns_of, segments_of
 from .version import __version__
 
 
 def gram(
-    trajectory, device="auto", precision="float64", groups=None, memory=2_000_000_000, partial=None
-):
+    trajectory: Trajectory,
+    device: str = "auto",
+    precision: str = "float64",
+    groups: Groups | None = None,
+    memory: int = 2_000_000_000,
+    partial: str | Path | None = None,
+) -> TrajectoryKernel:
     """The kernel of a trajectory: the Gram matrix of its increments, one a parameter tensor.
 
     Parameters
@@ -121,8 +128,13 @@ def gram(
 
 
 def cost(
-    trajectory, device="auto", precision="float64", groups=None, memory=2_000_000_000, partial=None
-):
+    trajectory: Trajectory,
+    device: str = "auto",
+    precision: str = "float64",
+    groups: Groups | None = None,
+    memory: int = 2_000_000_000,
+    partial: str | Path | None = None,
+) -> tuple[int, int]:
     """What :func:`gram` with the same arguments still has to ask of the hub, as ``(requests,
     bytes)``; nothing for other sources.
     """

@@ -6,13 +6,17 @@ numbers and arrays; what is undefined (the angle of an update that did not move)
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
 
 from .errors import TrajectoryWarning
+from .kernel import TrajectoryKernel
 
 
-def mds(kernel, origin=None):
+def mds(kernel: TrajectoryKernel, origin: int | None = None) -> float:
     """ω, the mean directional similarity: the mean of all entries of C, the diagonal included.
 
     Parameters
@@ -39,7 +43,7 @@ def mds(kernel, origin=None):
     return float(cosine.mean()) if cosine.size else float("nan")
 
 
-def angles(kernel, stride=1):
+def angles(kernel: TrajectoryKernel, stride: int = 1) -> dict[str, Float64[np.ndarray, " t"]]:
     """The six angular measures of the paper, in degrees.
 
     Parameters
@@ -100,7 +104,7 @@ def angles(kernel, stride=1):
         return {name: np.degrees(np.arccos(cosine)) for name, cosine in cosines.items()}
 
 
-def norms(kernel, stride=1):
+def norms(kernel: TrajectoryKernel, stride: int = 1) -> dict[str, Float64[np.ndarray, " t"]]:
     """The three lengths of the paper, in parameter units.
 
     Returns
@@ -129,7 +133,7 @@ def norms(kernel, stride=1):
     }
 
 
-def spectra(kernel, origin=0):
+def spectra(kernel: TrajectoryKernel, origin: int = 0) -> dict[str, Float64[np.ndarray, " rank"]]:
     """Eigenvalues, in descending order, of the kernels and of the maps.
 
     Parameters
@@ -154,7 +158,7 @@ def spectra(kernel, origin=0):
     return {name: np.linalg.eigvalsh(matrix)[::-1] for name, matrix in matrices.items()}
 
 
-def effective_rank(eigenvalues):
+def effective_rank(eigenvalues: ArrayLike) -> float:
     """How many directions a spectrum uses: the participation ratio (Σλ)² / Σλ².
 
     1 for a single direction, m for m equal ones. Beyond the paper: it puts one number on each of
@@ -168,7 +172,7 @@ def effective_rank(eigenvalues):
     return float(eigenvalues.sum() ** 2 / square) if square > 0 else float("nan")
 
 
-def path_ratio(kernel):
+def path_ratio(kernel: TrajectoryKernel) -> float:
     """Path length divided by displacement, Σ‖θ_{t+1} − θ_t‖ / ‖θ_T − θ_0‖: 1 for a straight line.
 
     Beyond the paper, whose title asks for lengths: the tortuosity of a path, as used for rivers and
@@ -186,7 +190,9 @@ def path_ratio(kernel):
     return length / float(kernel.distance(0, kernel.n - 1))
 
 
-def principal_components(kernel, k=2):
+def principal_components(
+    kernel: TrajectoryKernel, k: int = 2
+) -> tuple[Float64[np.ndarray, "n k"], Float64[np.ndarray, " n-1"]]:
     """The path in its first k principal components.
 
     The components are those of the centred trajectory; its covariance is never formed, since the
@@ -216,7 +222,7 @@ def principal_components(kernel, k=2):
     return coordinates, eigenvalues / eigenvalues.sum()
 
 
-def hallmarks(kernel, origin=0):
+def hallmarks(kernel: TrajectoryKernel, origin: int = 0) -> dict[str, Any]:
     """All of the paper's numbers for one trajectory: what ``trajhelpers hallmarks run.npz --json``
     prints.
 

@@ -371,23 +371,24 @@ class TrajectoryKernel:
                 f"kernel[{index}] is one checkpoint, which has no kernel: use a slice or a list of"
                 " indices"
             )
-        index = (
-            np.arange(self.n)[index]
-            if isinstance(index, slice) or np.asarray(index).dtype == bool
-            else self._indices(index)
-        )
-        if len(index) == 0 or np.any(np.diff(index) <= 0):
+        every = np.arange(self.n)
+        if isinstance(index, slice):
+            taken = every[index]
+        else:
+            given = np.asarray(index)
+            taken = every[given] if given.dtype == bool else self._indices(given)
+        if len(taken) == 0 or np.any(np.diff(taken) <= 0):
             raise ValueError(
                 "checkpoints must be taken in increasing order, at least one of them; got indices"
-                f" {index.tolist()}"
+                f" {taken.tolist()}"
             )
-        rows = self.coefficients(np.concatenate([[0], index[:-1]]), index)
-        rows[0] = np.arange(self.n) <= index[0]
+        rows = self.coefficients(np.concatenate([[0], taken[:-1]]), taken)
+        rows[0] = every <= taken[0]
         return self._with(
             increments=_symmetric(rows @ self.increments @ rows.T),
             squared_path=self._squared_path @ rows.T,
-            steps=self.steps[index],
-            runs=[self.runs[i] for i in index],
+            steps=self.steps[taken],
+            runs=[self.runs[i] for i in taken],
         )
 
     def select(self, patterns: str | Sequence[str]) -> "TrajectoryKernel":
@@ -432,7 +433,7 @@ class TrajectoryKernel:
                 ".".join(part for part in match.groups() if part is not None) or match.group()
             )
 
-        members = {}
+        members: dict[str, list[int]] = {}
         for g, name in enumerate(self.names):
             new = key(name) if callable(key) else searched(name)
             members.setdefault("other" if new is None else str(new), []).append(g)

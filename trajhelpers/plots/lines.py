@@ -7,10 +7,14 @@ The horizontal axis of every line plot shows steps, in their unit (`unit`, "step
 - symmetric-logarithmic, where it is more (Pythia's 0, 1, 2, 4, …, 512, 1000, 2000, …, 143000);
 - the checkpoint's index, where several runs are joined: their steps begin again."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 from ..hallmarks import angles, norms, principal_components, spectra
+from ..kernel import TrajectoryKernel
 from .style import NULL_COLOUR, STEP_COLOURS, styled
 
 _MOST_UNEVEN_LINEAR = 50
@@ -46,8 +50,12 @@ def _places(kernel, ax, unit):
 
 @styled
 def plot_angles(
-    kernel, names=("consecutive", "update_position", "update_total"), stride=1, ax=None, unit="step"
-):
+    kernel: TrajectoryKernel,
+    names: Sequence[str] = ("consecutive", "update_position", "update_total"),
+    stride: int = 1,
+    ax: Axes | None = None,
+    unit: str = "step",
+) -> Axes:
     """Angular measures against steps, in degrees, with a line at 90°.
 
     Parameters
@@ -82,8 +90,12 @@ def plot_angles(
 
 @styled
 def plot_norms(
-    kernel, names=("parameters", "updates", "from_initialization"), stride=1, ax=None, unit="step"
-):
+    kernel: TrajectoryKernel,
+    names: Sequence[str] = ("parameters", "updates", "from_initialization"),
+    stride: int = 1,
+    ax: Axes | None = None,
+    unit: str = "step",
+) -> Axes:
     """The three lengths against steps, in parameter units, on a logarithmic axis.
 
     Returns
@@ -105,7 +117,12 @@ def plot_norms(
 
 
 @styled
-def plot_spectra(kernel, names=("K", "C", "K0", "C0"), origin=0, ax=None):
+def plot_spectra(
+    kernel: TrajectoryKernel,
+    names: Sequence[str] = ("K", "C", "K0", "C0"),
+    origin: int = 0,
+    ax: Axes | None = None,
+) -> Axes:
     """Eigenvalues of kernels and maps by rank, each as a share of their sum, on a logarithmic axis.
 
     Returns
@@ -133,7 +150,9 @@ def plot_spectra(kernel, names=("K", "C", "K0", "C0"), origin=0, ax=None):
 
 
 @styled
-def plot_path(kernel, ax=None, unit="step", colorbar=True):
+def plot_path(
+    kernel: TrajectoryKernel, ax: Axes | None = None, unit: str = "step", colorbar: bool = True
+) -> Axes:
     """The path in the plane of its first two principal components; a square marks the start, a star
     the end.
 
@@ -148,7 +167,14 @@ def plot_path(kernel, ax=None, unit="step", colorbar=True):
     ax = _axes(ax, figsize=(4.6, 3.9))
     coordinates, explained = principal_components(kernel)
     ax.plot(*coordinates.T, color=NULL_COLOUR, linewidth=0.8, linestyle="-", zorder=1)
-    points = ax.scatter(*coordinates.T, c=np.arange(kernel.n), cmap=STEP_COLOURS, s=16, zorder=2)
+    points = ax.scatter(
+        coordinates[:, 0],
+        coordinates[:, 1],
+        c=np.arange(kernel.n),
+        cmap=STEP_COLOURS,
+        s=16,
+        zorder=2,
+    )
     ax.plot(
         *coordinates[0],
         marker="s",
@@ -171,7 +197,7 @@ def plot_path(kernel, ax=None, unit="step", colorbar=True):
     if colorbar:
         bar = ax.figure.colorbar(points, ax=ax, label=unit, fraction=0.046, pad=0.04)
         places = np.linspace(0, kernel.n - 1, 5).round().astype(int)
-        bar.set_ticks(places, labels=[str(kernel.steps[place]) for place in places])
+        bar.set_ticks(places.tolist(), labels=[str(kernel.steps[place]) for place in places])
     return ax
 
 

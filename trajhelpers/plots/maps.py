@@ -4,16 +4,29 @@ Maps give each checkpoint a row of the same height, whatever the spacing, and la
 steps (joined runs with their names)."""
 
 import math
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
+from jaxtyping import Float64, Int
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import MaxNLocator
 
+from ..kernel import TrajectoryKernel
 from .style import MAP_COLOURS, styled
 
 
 @styled
-def plot_map(kernel, origin=None, ax=None, vmin=None, vmax=1.0, unit="step", colorbar=True):
+def plot_map(
+    kernel: TrajectoryKernel,
+    origin: int | None = None,
+    ax: Axes | None = None,
+    vmin: float | None = None,
+    vmax: float = 1.0,
+    unit: str = "step",
+    colorbar: bool = True,
+) -> Axes:
     """The Trajectory Map C, or with an origin the Relative Trajectory Map C_τ: dark where two
     checkpoints point the same way.
 
@@ -61,7 +74,14 @@ def plot_map(kernel, origin=None, ax=None, vmin=None, vmax=1.0, unit="step", col
 
 
 @styled
-def plot_maps(kernels, origin=None, columns=4, vmin=None, vmax=1.0, unit="step"):
+def plot_maps(
+    kernels: Mapping[str, TrajectoryKernel],
+    origin: int | None = None,
+    columns: int = 4,
+    vmin: float | None = None,
+    vmax: float = 1.0,
+    unit: str = "step",
+) -> np.ndarray:
     """Maps of several trajectories side by side, on one scale of colours.
 
     Parameters
@@ -110,7 +130,7 @@ def plot_maps(kernels, origin=None, columns=4, vmin=None, vmax=1.0, unit="step")
     return axes
 
 
-def round_down(cosine):
+def round_down(cosine: Float64[np.ndarray, "..."]) -> float:
     """The lightest colour: the least cosine, rounded down to a twentieth, or more finely where all
     are close to one.
     """
@@ -122,7 +142,9 @@ def round_down(cosine):
     )
 
 
-def label_checkpoints(axis, kernel, kept, unit):
+def label_checkpoints(
+    axis: Axis, kernel: TrajectoryKernel, kept: Int[np.ndarray, " rows"], unit: str
+) -> None:
     """Label rows with steps: round ones where there are any, else evenly spaced rows; fewer in a
     small map.
     """
@@ -131,7 +153,7 @@ def label_checkpoints(axis, kernel, kept, unit):
     if len(borders):
         starts, ends = np.concatenate([[0], borders]), np.concatenate([borders, [len(kept)]])
         axis.set_ticks((starts + ends - 1) / 2, [runs[start] for start in starts])
-        line = axis.axes.axvline if axis.axis_name == "x" else axis.axes.axhline
+        line = axis.axes.axvline if axis is axis.axes.xaxis else axis.axes.axhline
         for border in borders:
             line(border - 0.5, color="white", linewidth=1.2)
         axis.set_label_text("run")

@@ -1,15 +1,17 @@
 """All of a kernel's pictures on one sheet."""
 
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from ..hallmarks import mds
+from ..kernel import TrajectoryKernel
 from .lines import plot_angles, plot_norms, plot_path, plot_spectra
 from .maps import plot_map
 from .style import styled
 
 
 @styled
-def plot_sheet(kernel, origin=0, unit="step"):
+def plot_sheet(kernel: TrajectoryKernel, origin: int = 0, unit: str = "step") -> Figure:
     """One figure: the map, the relative map, angles, norms, spectra and the path. What
     ``trajhelpers plot`` writes.
 

@@ -1,16 +1,20 @@
 """Widgets that work on a rendered page, where there is no kernel: what moves was drawn before."""
 
 import io
+from collections.abc import Iterable, Mapping
 
 import ipywidgets
 import matplotlib.pyplot as plt
 
 from ..hallmarks import mds
+from ..kernel import TrajectoryKernel
 from .maps import plot_map
 from .style import styled
 
 
-def picture_slider(labels, pictures, description):
+def picture_slider(
+    labels: Iterable[str], pictures: Iterable[bytes], description: str
+) -> ipywidgets.VBox:
     """A slider that shows one of several pictures, with no kernel behind it.
 
     Parameters
@@ -42,7 +46,7 @@ def picture_slider(labels, pictures, description):
     return ipywidgets.VBox([slider, stack])
 
 
-def origin_slider(kernel, unit="step"):
+def origin_slider(kernel: TrajectoryKernel, unit: str = "step") -> ipywidgets.VBox:
     """A slider over the origin τ: O first, then every checkpoint; beneath it the map seen from
     there. Chapter 2.
 
@@ -60,7 +64,7 @@ def origin_slider(kernel, unit="step"):
     )
 
 
-def map_slider(kernels, description):
+def map_slider(kernels: Mapping[str, TrajectoryKernel], description: str) -> ipywidgets.VBox:
     """A slider over the settings of stored runs; beneath it the map and the relative map of the
     run, all on one scale of colours.
 

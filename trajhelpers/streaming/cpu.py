@@ -8,25 +8,27 @@ import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 import numpy as np
+from jaxtyping import Float64
 
+from ..checkpoints import Trajectory
 from .nonfinite import NotFinite
-from .segments import LONGEST_FLOAT32_SUM, blocks_of, columns_of
+from .progress import Progress
+from .segments import LONGEST_FLOAT32_SUM, Segment, blocks_of, columns_of
 from .settings import one_blas_thread
 
 # A block and its increments must fit a core's cache.
 COLUMNS = {"float32": LONGEST_FLOAT32_SUM, "float64": 8192}
 
 
-def products_on_cpu(trajectory, segments, precision, progress):
+def products_on_cpu(
+    trajectory: Trajectory, segments: list[Segment], precision: str, progress: Progress
+) -> Float64[np.ndarray, "segments n n"]:
+    """The increments' Gram matrices. NotFinite names a block whose product is not."""
     total = sum(map(columns_of, segments))
     columns = COLUMNS[precision]
-    workers = max(
-        1,
-        min(
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            total // columns,
-        ),
-    )
+    # What this process may use, where the system says so (not on macOS).
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    workers = max(1, min(cores or 1, total // columns))
     edges = [total * worker // workers for worker in range(workers + 1)]
     stop = threading.Event()
     with one_blas_thread.held(), ThreadPoolExecutor(workers) as pool:
@@ -51,7 +53,15 @@ def products_on_cpu(trajectory, segments, precision, progress):
     return increments
 
 
-def _multiply_blocks(trajectory, segments, begin, end, precision, progress, stop):
+def _multiply_blocks(
+    trajectory: Trajectory,
+    segments: list[Segment],
+    begin: int,
+    end: int,
+    precision: str,
+    progress: Progress,
+    stop: threading.Event,
+) -> dict[int, Float64[np.ndarray, "n n"]]:
     columns = COLUMNS[precision]
     # Values are held in the type that loses nothing, and differenced in it: a difference taken in
     # float32 of what is stored in float64 would lose the updates of a converged run.
@@ -64,7 +74,7 @@ def _multiply_blocks(trajectory, segments, begin, end, precision, progress, stop
         np.empty((trajectory.n, columns), exact),
         np.empty((trajectory.n, columns), precision),
     )
-    sums = {}
+    sums: dict[int, np.ndarray] = {}
     for index, block, width in blocks_of(segments, begin, end, columns):
         if stop.is_set():
             break

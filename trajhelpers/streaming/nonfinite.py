@@ -2,24 +2,31 @@
 
 import numpy as np
 
-from .segments import blocks_of, columns_of
+from ..checkpoints import Trajectory
+from .segments import Segment, blocks_of, columns_of
 
 _COLUMNS = 8192
 
 
 class NotFinite(Exception):
-    def __init__(self, segment):
+    """The product of these ranges is not finite."""
+
+    def __init__(self, segment: Segment):
         self.segment = segment
 
 
 class NonFiniteFound(Exception):
-    def __init__(self, bad, message):
+    """What :func:`nonfinite_checkpoints` found."""
+
+    def __init__(self, bad: list[int], message: str):
         self.bad, self.message = bad, message
 
 
-def nonfinite_checkpoints(trajectory, segment, precision):
+def nonfinite_checkpoints(
+    trajectory: Trajectory, segment: Segment, precision: str
+) -> tuple[list[int], str]:
     """Indices of the checkpoints with NaN or infinity in a segment, and what to say of them."""
-    found = {}
+    found: dict[int, str] = {}
     for _, block, _ in blocks_of([segment], 0, columns_of(segment), _COLUMNS):
         for name, start, stop in block:
             for index, row in enumerate(trajectory.read([(name, start, stop)])):

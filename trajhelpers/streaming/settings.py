@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 from threadpoolctl import ThreadpoolController
@@ -90,12 +91,12 @@ def _blas_threads() -> list[Place]:
 def _float32_products() -> list[Place]:
     import torch
 
+    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]  # type: ignore[attr-defined]
     return [
         Place(
-            lambda backend=backend: backend.fp32_precision,
-            lambda value, backend=backend: setattr(backend, "fp32_precision", value),
+            partial(getattr, backend, "fp32_precision"), partial(setattr, backend, "fp32_precision")
         )
-        for backend in (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+        for backend in backends
     ]
 
 
