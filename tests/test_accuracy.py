@@ -13,7 +13,6 @@ relative to ||d_s|| ||d_t||:
 """
 
 import functools
-import sys
 import warnings
 
 import numpy as np
@@ -23,6 +22,8 @@ from threadpoolctl import threadpool_limits
 from trajectories import ACCURACY_TABLE, N, orbit, random_walk, shrinking_float32
 
 import trajhelpers as th
+from trajhelpers.streaming.accelerator import products_on_accelerator
+from trajhelpers.streaming.segments import segments_of
 
 P = 100_000
 EASY = [name for name in ACCURACY_TABLE if name != "orbit"]
@@ -66,18 +67,17 @@ class Silent:
 
 def by_torch(states, precision):
     """The code for accelerators, run on the CPU."""
-    module = sys.modules["trajhelpers.gram"]
     trajectory = th.open_trajectory(states)
-    segments = list(module._segments(trajectory, None).values())
+    segments = list(segments_of(trajectory, None).values())
     return th.TrajectoryKernel(
-        module._on_accelerator(trajectory, segments, precision, Silent(), "cpu"),
+        products_on_accelerator(trajectory, segments, precision, Silent(), "cpu"),
         names=trajectory.names,
         precision=precision,
     )
 
 
 def run(name, precision):
-    states, theta, maps, angles = truth(name)
+    states, _, maps, angles = truth(name)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # no warning where the result is good
         kernel = th.gram(th.open_trajectory(states), device="cpu", precision=precision)

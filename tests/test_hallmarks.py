@@ -134,7 +134,7 @@ def test_going_back_is_180_degrees():
 
 @pytest.mark.parametrize("n", [5, 12, 60])
 def test_a_circle_around_the_origin(n):
-    """0 when evenly sampled, 1/n^2 when its end repeats its start (one unit vector is left over)."""
+    """0 when evenly sampled, 1/n^2 when its end repeats its start (one unit vector is left)."""
     phase = 2 * np.pi * np.arange(n) / n
     assert abs(th.mds(kernel_of(np.c_[np.cos(phase), np.sin(phase)]))) < 1e-15
     phase = np.linspace(0, 2 * np.pi, n) + 1e-12  # not bitwise the same point
@@ -212,7 +212,25 @@ def test_the_end_back_at_the_start():
     np.testing.assert_allclose(found["consecutive"], 90, atol=1e-12)
     with pytest.warns(th.TrajectoryWarning, match="4"):
         assert kernel.cosine(origin=0).shape == (3, 3)
-    assert not np.isfinite(th.path_ratio(kernel))
+    assert th.path_ratio(kernel) == np.inf
+
+
+def test_a_closed_path_is_infinitely_longer_than_its_way():
+    """Whatever rounding leaves of the way back: 1e-16 of either sign, and not zero."""
+    for seed in range(20):
+        theta = np.random.default_rng(seed).standard_normal((6, 100))
+        theta[5] = theta[0]
+        with pytest.warns(th.TrajectoryWarning):
+            kernel = kernel_of(theta)
+        assert th.path_ratio(kernel) == np.inf, seed
+        for part in (kernel[:5], kernel[1:], kernel[::2]):
+            assert th.path_ratio(part) < 10
+    assert th.path_ratio(th.circular_orbit(60, endpoint=True)) == np.inf
+
+
+def test_a_run_that_stands_still_has_no_path_ratio():
+    kernel = th.TrajectoryKernel(np.diag([1.0, 0, 0]))
+    assert np.isnan(th.path_ratio(kernel))
 
 
 def test_a_return_is_found_although_increments_cancel():
@@ -339,3 +357,34 @@ def test_json_of_a_copied_initialization(tmp_path, capsys):
     assert len(found["spectra"]["K0"]) == len(found["spectra"]["C0"]) == 3
     assert found["relative_mds"] == pytest.approx(oracle.mds(theta, 0), abs=1e-13)
     assert "1" in err
+
+
+def test_a_kernel_cannot_be_written_to():
+    """What is summed once must not go stale."""
+    given = np.eye(4)
+    kernel = th.TrajectoryKernel(given)
+    given[0, 0] = 7  # the caller's own
+    assert kernel.total[0, 0] == kernel.increments[0, 0, 0] == 1
+    for matrix in (
+        kernel.increments,
+        kernel.total,
+        kernel[::2].total,
+        kernel.groups()["all"].total,
+    ):
+        with pytest.raises(ValueError, match="read-only"):
+            matrix[..., 0, 0] = 7
+    with pytest.raises(AttributeError):
+        kernel.total = given
+
+
+def test_the_total_is_summed_once():
+    kernel = th.TrajectoryKernel(np.stack([np.eye(5)] * 3), names="abc")
+    assert kernel.total is kernel.total
+
+
+def test_groups_are_not_copied_by_a_pass_or_a_file(tmp_path):
+    kernel = kernel_of(np.eye(4))
+    kernel.save(tmp_path / "x.npz")
+    for whole in (kernel, th.load_kernel(tmp_path / "x.npz")):
+        (part,) = whole.groups().values()
+        assert np.shares_memory(part.increments, whole.increments)

@@ -2,11 +2,14 @@
 unit.
 """
 
+import threading
+
 import matplotlib
 import numpy as np
 import pytest
 
 import trajhelpers as th
+from trajhelpers.plots.style import RC, styled
 
 matplotlib.use("agg")
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -79,7 +82,7 @@ def test_series_lie_at_their_steps(walk):
         "apex at initialization": 10,
         "apex at O": 0,
     }
-    for label, (name, values) in zip(first, angles.items()):
+    for label, values in zip(first, angles.values()):
         assert lines[label].get_xdata()[0] == first[label]
         np.testing.assert_array_equal(lines[label].get_ydata(), values)
     assert "degrees" in ax.get_ylabel()
@@ -106,6 +109,37 @@ def test_the_settings_of_the_reader_stay(walk):
     assert dict(matplotlib.rcParams) == before
 
 
+def test_drawing_from_two_threads_leaves_the_settings_as_they_were(walk, monkeypatch):
+    """The second begins while the first draws, and ends after it."""
+    before = dict(matplotlib.rcParams)
+    inside, go_on, seen = threading.Event(), threading.Event(), []
+
+    @styled
+    def first():
+        inside.set()
+        # As long as the second takes to draw beside it, where nothing keeps it from that.
+        go_on.wait(0.5)
+        seen.append(matplotlib.rcParams["font.size"])
+
+    @styled
+    def second():
+        go_on.set()
+        threads[0].join(0.5)
+        seen.append(matplotlib.rcParams["font.size"])
+        th.plot_map(walk)  # one that is styled itself
+
+    threads = [threading.Thread(target=draw) for draw in (first, second)]
+    with matplotlib.rc_context({"font.size": 3}):
+        threads[0].start()
+        assert inside.wait(60)
+        threads[1].start()
+        for thread in threads:
+            thread.join(60)
+        assert matplotlib.rcParams["font.size"] == 3
+    assert seen == [RC["font.size"]] * 2
+    assert dict(matplotlib.rcParams) == before
+
+
 def test_the_slider_has_one_picture_an_origin(walk):
     kernel = walk[::10]
     slider, stack = th.origin_slider(kernel, unit="epoch").children
@@ -117,5 +151,5 @@ def test_the_slider_has_one_picture_an_origin(walk):
 
 
 def test_pages_stay_small():
-    slider, stack = th.origin_slider(th.random_walk(61)).children
+    _, stack = th.origin_slider(th.random_walk(61)).children
     assert sum(len(child.value) for child in stack.children) < 500_000

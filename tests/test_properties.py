@@ -2,8 +2,14 @@
 change in the process.
 """
 
+import contextlib
+import functools
+import itertools
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import oracle
@@ -14,6 +20,9 @@ from hypothesis import strategies as st
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 import trajhelpers as th
+from trajhelpers.streaming.accelerator import products_on_accelerator
+from trajhelpers.streaming.cpu import COLUMNS
+from trajhelpers.streaming.settings import Place, Setting
 
 # derandomized: the same examples on every machine and in every run
 fast = settings(derandomize=True, deadline=None, max_examples=25, database=None)
@@ -110,7 +119,7 @@ def test_cutting_a_tensor_into_groups(seed, n, cuts):
     theta = oracle.flat(states)
     close(kernel.total, kernel_of(states).total)
     assert list(kernel.names) == list(groups)
-    for i, (name, part) in enumerate(kernel.groups().items()):
+    for i, (_, part) in enumerate(kernel.groups().items()):
         assert part.p == edges[i + 1] - edges[i]
         close(part.gram(), oracle.gram(theta[:, edges[i] : edges[i + 1]]))
 
@@ -196,7 +205,7 @@ def test_chunk_size(monkeypatch, columns, precision, limit):
     """The blocks' width is no option; it is set from outside here. Groups end where no block and no
     worker's share does.
     """
-    monkeypatch.setitem(sys.modules["trajhelpers.gram"]._COLUMNS, precision, columns)
+    monkeypatch.setitem(COLUMNS, precision, columns)
     states = draw_states(4, [(23,), (10, 31), (1,), (7, 5)], 6)
     groups = {
         "a": [("layer0.weight", 2, 9), ("layer3.weight", None, None)],
@@ -309,6 +318,133 @@ def test_settings_are_left_as_they_were_after_an_error():
         with pytest.raises(th.NonFiniteError):
             kernel_of(states)
         assert settings_of_the_process() == earlier
+
+
+def overlapping(first_in, last_out):
+    """Run two functions of ``(entered, leave)`` in two threads: the second enters while the first
+    is inside, and leaves after it.
+    """
+    entered, leave = (
+        [threading.Event(), threading.Event()],
+        [threading.Event(), threading.Event()],
+    )
+    with ThreadPoolExecutor(2) as pool:
+        runs = []
+        for index, run in enumerate((first_in, last_out)):
+            runs.append(pool.submit(run, entered[index], leave[index]))
+            assert entered[index].wait(60)
+        for index, run in enumerate(runs):
+            leave[index].set()
+            run.result(60)
+
+
+class Paused:
+    """A trajectory whose first block is not read before it may be."""
+
+    def __init__(self, trajectory, entered, leave):
+        self._trajectory, self._entered, self._leave = trajectory, entered, leave
+
+    def __getattr__(self, name):
+        return getattr(self._trajectory, name)
+
+    def read_into(self, *arguments):
+        self._entered.set()
+        assert self._leave.wait(60)
+        self._trajectory.read_into(*arguments)
+
+
+def test_overlapping_passes_leave_the_settings_as_they_were():
+    states = draw_states(6, [(20, 20)], 5)
+    expected = kernel_of(states).increments
+
+    def one_pass(entered, leave):
+        found = th.gram(Paused(th.open_trajectory(states), entered, leave), device="cpu")
+        np.testing.assert_array_equal(found.increments, expected)
+
+    with threadpool_limits(limits=2, user_api="blas"):
+        earlier = settings_of_the_process()
+        overlapping(one_pass, one_pass)
+        assert settings_of_the_process() == earlier
+
+
+def test_overlapping_passes_on_an_accelerator_are_exact_to_the_end(monkeypatch):
+    """The first one out must not allow the other's products TF32 again."""
+    module = sys.modules["trajhelpers.gram"]
+    by_torch = functools.partial(products_on_accelerator, device="cpu")
+    monkeypatch.setattr(module, "products_on_cpu", by_torch)
+    states = draw_states(6, [(20, 20)], 5, torch.float32)
+    before, seen = torch.get_float32_matmul_precision(), []
+
+    def one_pass(entered, leave):
+        paused = Paused(th.open_trajectory(states), entered, leave)
+        th.gram(paused, device="cpu", precision="float32")
+
+    def last_pass(entered, leave):
+        def looked():
+            assert leave.wait(60)
+            seen.extend(
+                backend.fp32_precision
+                for backend in (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+            )
+            return True
+
+        one_pass(entered, SimpleNamespace(wait=lambda seconds: looked()))
+
+    try:
+        torch.set_float32_matmul_precision("high")
+        earlier = settings_of_the_process()
+        overlapping(one_pass, last_pass)
+        assert settings_of_the_process() == earlier
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert set(seen) == {"ieee"}
+
+
+def test_a_setting_that_somebody_changes_meanwhile_stays_theirs():
+    values = {"a": 4, "b": 4}
+    places = [
+        Place(
+            functools.partial(values.get, name),
+            lambda value, name=name: values.update({name: value}),
+        )
+        for name in values
+    ]
+    setting = Setting(lambda: places, 1)
+    with setting.held(), setting.held():
+        assert values == {"a": 1, "b": 1}
+        values["a"] = 3
+    assert values == {"a": 3, "b": 4}
+
+
+@pytest.mark.parametrize("after", range(6))
+def test_a_setting_comes_back_wherever_a_pass_is_interrupted(after):
+    """Ctrl-C before or after any reading or writing of a place, with another pass under way or
+    not.
+    """
+    values, count = {"a": 4, "b": 4}, itertools.count()
+
+    def interrupted():
+        if next(count) == after:
+            raise KeyboardInterrupt
+
+    def place(name):
+        def read():
+            interrupted()
+            return values[name]
+
+        def write(value):
+            values[name] = value
+            interrupted()
+
+        return Place(read, write)
+
+    setting = Setting(lambda: [place("a"), place("b")], 1)
+    with contextlib.suppress(KeyboardInterrupt):
+        with setting.held():
+            pass
+    with setting.held():
+        assert values == {"a": 1, "b": 1}
+    assert values == {"a": 4, "b": 4}
 
 
 def autocast():

@@ -2,6 +2,7 @@
 however badly the network behaves, in few bytes and little memory.
 """
 
+import functools
 import io
 import logging
 import os
@@ -25,6 +26,7 @@ from standin_hub import StandInHub
 import trajhelpers as th
 from trajhelpers.sources import ranges as _ranges
 from trajhelpers.sources import remote as _remote
+from trajhelpers.streaming.accelerator import products_on_accelerator
 from trajhelpers.streaming.blocks import cut
 from trajhelpers.streaming.segments import columns_of
 
@@ -139,7 +141,8 @@ def test_an_accelerator_gets_the_same_blocks(hub, tmp_path, monkeypatch):
     states = [whole_numbers(seed) for seed in range(5)]
     put(hub, tmp_path, states)
     module = sys.modules["trajhelpers.gram"]
-    monkeypatch.setattr(module, "_on_cpu", module._on_accelerator)
+    on_cpu_by_torch = functools.partial(products_on_accelerator, device="cpu")
+    monkeypatch.setattr(module, "products_on_cpu", on_cpu_by_torch)
     check_exactly(th.gram(opened(), device="cpu", memory=30_000), states)
 
 
@@ -571,7 +574,8 @@ def test_reads_are_as_large_as_memory_allows(hub, tmp_path):
 PEAK = textwrap.dedent("""
     import sys, trajhelpers as th
     def peak():
-        return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
+        lines = open("/proc/self/status")
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
     trajectory = th.open_trajectory(sys.argv[1], revisions="step*")
     th.gram(trajectory[:2], device="cpu", memory=2**20, groups={"some": [("b", 0, None)]})
     before = peak()

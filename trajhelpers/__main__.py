@@ -198,7 +198,7 @@ def _plot(options):
     import matplotlib
 
     matplotlib.use("agg")
-    from .plots.kernels import plot_sheet
+    from .plots.sheet import plot_sheet
 
     figure = plot_sheet(load_kernel(options.kernel))
     figure.savefig(options.output)

@@ -4,14 +4,19 @@ in degrees.
 Everything here takes a :class:`~trajhelpers.TrajectoryKernel` of n checkpoints and gives plain
 numbers and arrays; what is undefined (the angle of an update that did not move) is NaN."""
 
+import math
 import warnings
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
 
 from .errors import TrajectoryWarning
+from .kernel import TrajectoryKernel
 
 
-def mds(kernel, origin=None):
+def mds(kernel: TrajectoryKernel, origin: int | None = None) -> float:
     """ω, the mean directional similarity: the mean of all entries of C, the diagonal included.
 
     Parameters
@@ -38,7 +43,7 @@ def mds(kernel, origin=None):
     return float(cosine.mean()) if cosine.size else float("nan")
 
 
-def angles(kernel, stride=1):
+def angles(kernel: TrajectoryKernel, stride: int = 1) -> dict[str, Float64[np.ndarray, " t"]]:
     """The six angular measures of the paper, in degrees.
 
     Parameters
@@ -99,7 +104,7 @@ def angles(kernel, stride=1):
         return {name: np.degrees(np.arccos(cosine)) for name, cosine in cosines.items()}
 
 
-def norms(kernel, stride=1):
+def norms(kernel: TrajectoryKernel, stride: int = 1) -> dict[str, Float64[np.ndarray, " t"]]:
     """The three lengths of the paper, in parameter units.
 
     Returns
@@ -112,7 +117,8 @@ def norms(kernel, stride=1):
     Source: section 2 (iii) and Fig 4(f–h) of the paper; chapter "Lengths and bends".
 
     >>> import numpy as np, trajhelpers as th
-    >>> norms(th.TrajectoryKernel(np.eye(4)))["from_initialization"].round(3)      # a walk: the square root of time
+    >>> walk = th.TrajectoryKernel(np.eye(4))
+    >>> norms(walk)["from_initialization"].round(3)      # the square root of time
     array([1.   , 1.414, 1.732])
     """
     if not isinstance(stride, (int, np.integer)) or not 1 <= stride < kernel.n:
@@ -128,7 +134,7 @@ def norms(kernel, stride=1):
     }
 
 
-def spectra(kernel, origin=0):
+def spectra(kernel: TrajectoryKernel, origin: int = 0) -> dict[str, Float64[np.ndarray, " rank"]]:
     """Eigenvalues, in descending order, of the kernels and of the maps.
 
     Parameters
@@ -153,7 +159,7 @@ def spectra(kernel, origin=0):
     return {name: np.linalg.eigvalsh(matrix)[::-1] for name, matrix in matrices.items()}
 
 
-def effective_rank(eigenvalues):
+def effective_rank(eigenvalues: ArrayLike) -> float:
     """How many directions a spectrum uses: the participation ratio (Σλ)² / Σλ².
 
     1 for a single direction, m for m equal ones. Beyond the paper: it puts one number on each of
@@ -167,17 +173,27 @@ def effective_rank(eigenvalues):
     return float(eigenvalues.sum() ** 2 / square) if square > 0 else float("nan")
 
 
-def path_ratio(kernel):
+def path_ratio(kernel: TrajectoryKernel) -> float:
     """Path length divided by displacement, Σ‖θ_{t+1} − θ_t‖ / ‖θ_T − θ_0‖: 1 for a straight line.
 
     Beyond the paper, whose title asks for lengths: the tortuosity of a path, as used for rivers and
-    for animals' tracks. It grows with finer checkpointing; infinity for a closed path."""
+    for animals' tracks. It grows with finer checkpointing; infinity for a closed path, whose end
+    :meth:`~trajhelpers.TrajectoryKernel.kept` cannot tell from its start; NaN where nothing moved.
+
+    >>> import trajhelpers as th
+    >>> round(path_ratio(th.random_walk(26)), 6), path_ratio(th.circular_orbit(26, endpoint=True))
+    (5.0, inf)
+    """
     t = np.arange(kernel.n)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return float(kernel.distance(t[:-1], t[1:]).sum() / kernel.distance(0, kernel.n - 1))
+    length = float(kernel.distance(t[:-1], t[1:]).sum())
+    if kernel.n - 1 not in kernel.kept(0):
+        return math.inf if length > 0 else math.nan
+    return length / float(kernel.distance(0, kernel.n - 1))
 
 
-def principal_components(kernel, k=2):
+def principal_components(
+    kernel: TrajectoryKernel, k: int = 2
+) -> tuple[Float64[np.ndarray, "n k"], Float64[np.ndarray, " n-1"]]:
     """The path in its first k principal components.
 
     The components are those of the centred trajectory; its covariance is never formed, since the
@@ -198,7 +214,7 @@ def principal_components(kernel, k=2):
     if not 1 <= k < n:
         raise ValueError(f"k: expected 1 to {n - 1} components for {n} checkpoints, got {k}")
     # The centre is a mean of differences from θ_0, so that a path far from O loses no digits.
-    _, _, rows = kernel._displacements(0, np.arange(n))
+    rows = kernel.coefficients(0, np.arange(n))
     rows = rows - rows.mean(0)
     eigenvalues, vectors = np.linalg.eigh(rows @ kernel.total @ rows.T)
     eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0)[: n - 1], vectors[:, ::-1]
@@ -207,7 +223,7 @@ def principal_components(kernel, k=2):
     return coordinates, eigenvalues / eigenvalues.sum()
 
 
-def hallmarks(kernel, origin=0):
+def hallmarks(kernel: TrajectoryKernel, origin: int = 0) -> dict[str, Any]:
     """All of the paper's numbers for one trajectory: what ``trajhelpers hallmarks run.npz --json``
     prints.
 

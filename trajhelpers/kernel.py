@@ -5,19 +5,20 @@ What is stored is the Gram matrix of *increments*, U[s, t] = ⟨δ_s, δ_t⟩ wi
 is a small quadratic form in U, and none is the small difference of two large numbers (chapter "The
 kernel and its maps")."""
 
-import json
 import re
 import warnings
-import zipfile
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, Int
+from numpy.typing import ArrayLike
 
-from .atomic import atomic_path
-from .errors import TrajectoryError, TrajectoryWarning
+from .errors import TrajectoryWarning
+from .kernel_file import read_kernel_file, write_kernel_file
 
-_FORMAT = 1
 _LARGEST_HIDDEN_EXCESS = 1e-6
 _LARGEST_SILENT_ERROR = 1e-6
 # A displacement this small against the increments it is made of is rounding and no direction.
@@ -46,6 +47,9 @@ class TrajectoryKernel:
         Where the checkpoints came from; saved with the kernel and read by nothing.
     precision : {"float64", "float32"}
         Of the products, which says when rounding begins to matter.
+    squared_path : array, shape (groups, n), optional
+        Slicing sums increments, and their rounding errors with them: the squared lengths of what
+        each increment was made of. Default the diagonals of ``increments``.
 
     Raises
     ------
@@ -71,26 +75,25 @@ class TrajectoryKernel:
 
     def __init__(
         self,
-        increments,
-        steps=None,
-        names=None,
-        sizes=None,
-        runs=None,
-        source=None,
-        precision="float64",
-        *,
-        _squared_path=None,
+        increments: ArrayLike,
+        steps: ArrayLike | None = None,
+        names: Sequence[str] | None = None,
+        sizes: Sequence[int] | None = None,
+        runs: Sequence[str] | None = None,
+        source: dict | None = None,
+        precision: str = "float64",
+        squared_path: ArrayLike | None = None,
     ):
         increments = np.asarray(increments, dtype=np.float64)
-        self.increments = increments[None] if increments.ndim == 2 else increments
         if (
-            self.increments.ndim != 3
-            or self.increments.shape[1] != self.increments.shape[2]
-            or 0 in self.increments.shape
+            increments.ndim not in (2, 3)
+            or increments.shape[-1] != increments.shape[-2]
+            or 0 in increments.shape
         ):
             raise ValueError(
                 f"increments: expected shape (n, n) or (groups, n, n), got {increments.shape}"
             )
+        self._increments = _frozen(increments[None] if increments.ndim == 2 else increments)
         count, n = self.increments.shape[:2]
         self.steps = np.arange(n) if steps is None else np.asarray(steps)
         self.names = ("all",) if names is None else tuple(names)
@@ -113,23 +116,48 @@ class TrajectoryKernel:
             raise ValueError(f"names: two groups share a name in {self.names}")
         if precision not in ("float64", "float32"):
             raise ValueError(f"precision: expected 'float64' or 'float32', got {precision!r}")
-        # Slicing sums increments, and their rounding errors with them: what each new increment was
-        # made of is kept.
-        self._squared_path = (
-            np.einsum("gss->gs", self.increments) if _squared_path is None else _squared_path
+        # Summed once: everything below asks for it, and groups may be hundreds.
+        self._total = _frozen(self._increments.sum(0))
+        self._squared_path = _frozen(
+            np.einsum("gss->gs", self._increments)
+            if squared_path is None
+            else np.asarray(squared_path, dtype=np.float64)
         )
+        self._squared_path_total = self._squared_path.sum(0)
 
-    n = property(lambda self: self.increments.shape[1], doc="Number of checkpoints.")
-    p = property(lambda self: sum(self.sizes), doc="Number of parameters.")
-    total = property(
-        lambda self: self.increments.sum(0),
-        doc="The increments' Gram matrix over all parameters, shape (n, n).",
-    )
+    @property
+    def n(self) -> int:
+        """Number of checkpoints."""
+        return self._increments.shape[1]
 
-    def __len__(self):
+    @property
+    def p(self) -> int:
+        """Number of parameters."""
+        return sum(self.sizes)
+
+    @property
+    def increments(self) -> Float64[np.ndarray, "groups n n"]:
+        """The increments' Gram matrices, one a group. Cannot be written to, nor can `total`: make
+        another kernel, of a copy.
+        """
+        return self._increments
+
+    @property
+    def total(self) -> Float64[np.ndarray, "n n"]:
+        """The increments' Gram matrix over all parameters."""
+        return self._total
+
+    @property
+    def squared_path(self) -> Float64[np.ndarray, "groups n"]:
+        """What ``increments`` were made of: the sums of squared lengths of the increments that each
+        is the sum of.
+        """
+        return self._squared_path
+
+    def __len__(self) -> int:
         return self.n
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"TrajectoryKernel({self.n} checkpoints, steps {self.steps[0]} … {self.steps[-1]},"
             f" {self.p:,} parameters in {len(self.names)} group{'s'[: len(self.names) > 1]})"
@@ -137,7 +165,7 @@ class TrajectoryKernel:
 
     # ---- maps ----
 
-    def gram(self, origin=None):
+    def gram(self, origin: int | None = None) -> Float64[np.ndarray, "rows rows"]:
         """K, the inner products of the checkpoints seen from ``origin``.
 
         Parameters
@@ -156,7 +184,7 @@ class TrajectoryKernel:
         """
         return self._seen_from(origin)[0]
 
-    def cosine(self, origin=None):
+    def cosine(self, origin: int | None = None) -> Float64[np.ndarray, "rows rows"]:
         """C, the Trajectory Map, or C_τ, the Relative Trajectory Map: cosines between checkpoints
         seen from ``origin``.
 
@@ -164,60 +192,65 @@ class TrajectoryKernel:
         chapter 2 of the book.
 
         >>> import numpy as np
-        >>> TrajectoryKernel(np.eye(3)).cosine(origin=0).round(3)      # a walk with right angles, from its start
+        >>> walk = TrajectoryKernel(np.eye(3))
+        >>> walk.cosine(origin=0).round(3)      # right angles, seen from the start
         array([[1.   , 0.707],
                [0.707, 1.   ]])
         """
         inner, path = self._seen_from(origin)
         squared = np.diag(inner)
         self._warn_of_rounding(path, squared)
-        return _cosine(inner, squared[:, None], squared[None, :])
+        return clipped_cosine(inner, squared[:, None], squared[None, :])
 
-    def kept(self, origin=None):
+    def kept(self, origin: int | None = None) -> Int[np.ndarray, " rows"]:
         """Indices of the checkpoints that have a row in ``gram(origin)`` and ``cosine(origin)``."""
         return np.flatnonzero(self._moved(origin)[0])
 
-    def distance(self, start, end):
+    def distance(self, start: ArrayLike | None, end: ArrayLike) -> Float64[np.ndarray, " *pairs"]:
         """‖θ_end − θ_start‖ for arrays of checkpoint indices of one shape; ``start=None`` measures
         from O.
         """
-        start, end, rows = self._displacements(start, end)
-        squared, _ = self._squared(rows)
-        return np.sqrt(np.maximum(squared, 0)).reshape(end.shape)
+        squared, _ = self._squared(self.coefficients(start, end))
+        return np.sqrt(np.maximum(squared, 0))
 
-    def cosine_between(self, start, end, other_start, other_end):
+    def cosine_between(
+        self,
+        start: ArrayLike | None,
+        end: ArrayLike,
+        other_start: ArrayLike | None,
+        other_end: ArrayLike,
+    ) -> Float64[np.ndarray, " *pairs"]:
         """Cosine of the angle between θ_end − θ_start and θ_other_end − θ_other_start, for arrays
         of checkpoint indices.
 
         A start of None stands for O. NaN where one of the two vectors is zero.
 
         >>> import numpy as np
-        >>> TrajectoryKernel(np.eye(4)).cosine_between(0, [1, 2, 3], 0, 3).round(3)     # progress against the whole way
+        >>> walk = TrajectoryKernel(np.eye(4))
+        >>> walk.cosine_between(0, [1, 2, 3], 0, 3).round(3)      # progress, the whole way
         array([0.577, 0.816, 1.   ])
         """
-        start, end, a = self._displacements(start, end)
-        other_start, other_end, b = self._displacements(other_start, other_end)
-        shape = np.broadcast_shapes(end.shape, other_end.shape)
+        a, b = self.coefficients(start, end), self.coefficients(other_start, other_end)
         squares = []
         for rows in (a, b):
             squared, made_of = self._squared(rows)
-            squared[squared <= _NO_DISPLACEMENT * made_of] = np.nan
+            squared = np.where(squared > _NO_DISPLACEMENT * made_of, squared, np.nan)
             self._warn_of_rounding(made_of, squared)
             squares.append(squared)
-        inner = np.einsum("ij,ij->i", *np.broadcast_arrays(a @ self.total, b))
-        return _cosine(inner, *squares).reshape(shape)
+        inner = np.einsum("...i,...i->...", a @ self.total, b)
+        return clipped_cosine(inner, *squares)
 
-    def identical(self):
+    def identical(self) -> list[tuple[int, int]]:
         """Pairs of indices (s, t) of checkpoints that are equal up to rounding: t the next one
         after s that equals it.
 
         >>> import numpy as np
-        >>> delta = np.array([[1.0, 0], [0, 1], [0, -1], [0, 0]])         # there, and back, and no further
+        >>> delta = np.array([[1.0, 0], [0, 1], [0, -1], [0, 0]])      # there, back, no further
         >>> TrajectoryKernel(delta @ delta.T).identical()
         [(0, 2), (2, 3)]
         """
         total = self.total
-        made_of = _NO_DISPLACEMENT * np.cumsum(self._squared_path.sum(0))
+        made_of = _NO_DISPLACEMENT * np.cumsum(self._squared_path_total)
         # Squared distances from all s to t grow from those to t − 1: nothing large is subtracted
         # from anything large.
         squared, largest, before, pairs = (
@@ -239,13 +272,24 @@ class TrajectoryKernel:
             before[:t] |= equal
         return pairs
 
-    def _displacements(self, start, end):
-        """Coefficients of δ_0 … δ_{n−1} in θ_end − θ_start, one row a pair."""
-        start = np.asarray(-1 if start is None else self._indices(start))
-        start, end = np.broadcast_arrays(start, self._indices(end))
+    def coefficients(
+        self, start: ArrayLike | None, end: ArrayLike
+    ) -> Float64[np.ndarray, "*pairs n"]:
+        """Coefficients of δ_0 … δ_{n−1} in θ_end − θ_start, one row a pair of checkpoint indices;
+        ``start=None`` stands for O.
+
+        Any inner product of differences a and b is ``a @ kernel.total @ b``.
+
+        >>> import numpy as np
+        >>> TrajectoryKernel(np.eye(4)).coefficients(1, [2, 3])
+        array([[0., 0., 1., 0.],
+               [0., 0., 1., 1.]])
+        """
+        first = np.asarray(-1) if start is None else self._indices(start)
+        last = self._indices(end)
         column = np.arange(self.n)
-        upto_end, upto_start = column <= end.reshape(-1, 1), column <= start.reshape(-1, 1)
-        return start, end, upto_end.astype(float) - upto_start
+        upto_end, upto_start = column <= last[..., None], column <= first[..., None]
+        return upto_end.astype(float) - upto_start
 
     def _indices(self, index):
         index = np.asarray(index)
@@ -262,13 +306,12 @@ class TrajectoryKernel:
         """Squared lengths of displacements, and the sums of the squared increments that they are
         made of.
         """
-        return np.einsum("ij,ij->i", rows @ self.total, rows), np.abs(
-            rows
-        ) @ self._squared_path.sum(0)
+        squared = np.einsum("...i,...i->...", rows @ self.total, rows)
+        return squared, np.abs(rows) @ self._squared_path_total
 
     def _moved(self, origin):
         """Which checkpoints have a direction from the origin, and the displacements of all."""
-        _, _, rows = self._displacements(origin, np.arange(self.n))
+        rows = self.coefficients(origin, np.arange(self.n))
         squared, made_of = self._squared(rows)
         return squared > _NO_DISPLACEMENT * made_of, rows
 
@@ -290,7 +333,7 @@ class TrajectoryKernel:
                 stacklevel=4,
             )
         rows = rows[moved]
-        return _symmetric(rows @ self.total @ rows.T), np.abs(rows) @ self._squared_path.sum(0)
+        return _symmetric(rows @ self.total @ rows.T), np.abs(rows) @ self._squared_path_total
 
     def _warn_of_rounding(self, made_of, squared):
         """An inner product of increments carries a relative error of about eps, independent of the
@@ -298,7 +341,7 @@ class TrajectoryKernel:
         """
         with np.errstate(divide="ignore", invalid="ignore"):
             error = np.finfo(self.precision).eps / 2 * made_of / squared
-        worst = np.nanmax(error, initial=0)
+        worst = np.nanmax(np.atleast_1d(error), initial=0)
         if worst > _LARGEST_SILENT_ERROR:
             remedy = (
                 ": compute the kernel again with precision='float64'"
@@ -314,13 +357,14 @@ class TrajectoryKernel:
 
     # ---- parts ----
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: slice | ArrayLike) -> "TrajectoryKernel":
         """The kernel of some of the checkpoints, as if it had been computed from those alone.
 
         ``index`` is a slice, a boolean mask or a list of strictly increasing indices.
 
         >>> import numpy as np
-        >>> TrajectoryKernel(np.eye(5))[::2].total        # every second point of a walk: steps twice as long, squared
+        >>> walk = TrajectoryKernel(np.eye(5))
+        >>> walk[::2].total      # every second point: steps twice as long, squared
         array([[1., 0., 0.],
                [0., 2., 0.],
                [0., 0., 2.]])
@@ -330,26 +374,27 @@ class TrajectoryKernel:
                 f"kernel[{index}] is one checkpoint, which has no kernel: use a slice or a list of"
                 " indices"
             )
-        index = (
-            np.arange(self.n)[index]
-            if isinstance(index, slice) or np.asarray(index).dtype == bool
-            else self._indices(index)
-        )
-        if len(index) == 0 or np.any(np.diff(index) <= 0):
+        every = np.arange(self.n)
+        if isinstance(index, slice):
+            taken = every[index]
+        else:
+            given = np.asarray(index)
+            taken = every[given] if given.dtype == bool else self._indices(given)
+        if len(taken) == 0 or np.any(np.diff(taken) <= 0):
             raise ValueError(
                 "checkpoints must be taken in increasing order, at least one of them; got indices"
-                f" {index.tolist()}"
+                f" {taken.tolist()}"
             )
-        _, _, rows = self._displacements(np.concatenate([[0], index[:-1]]), index)
-        rows[0] = np.arange(self.n) <= index[0]
+        rows = self.coefficients(np.concatenate([[0], taken[:-1]]), taken)
+        rows[0] = every <= taken[0]
         return self._with(
             increments=_symmetric(rows @ self.increments @ rows.T),
-            _squared_path=self._squared_path @ rows.T,
-            steps=self.steps[index],
-            runs=[self.runs[i] for i in index],
+            squared_path=self._squared_path @ rows.T,
+            steps=self.steps[taken],
+            runs=[self.runs[i] for i in taken],
         )
 
-    def select(self, patterns):
+    def select(self, patterns: str | Sequence[str]) -> "TrajectoryKernel":
         """The kernel of the groups whose names match a shell pattern, or one of several:
         ``kernel.select("layers.3.*")``.
         """
@@ -363,12 +408,12 @@ class TrajectoryKernel:
             raise ValueError(f"no group matches {patterns}; there are {_listed(self.names)}")
         return self._with(
             increments=self.increments[chosen],
-            _squared_path=self._squared_path[chosen],
+            squared_path=self._squared_path[chosen],
             names=[self.names[g] for g in chosen],
             sizes=[self.sizes[g] for g in chosen],
         )
 
-    def group_by(self, key):
+    def group_by(self, key: str | Callable[[str], str | None]) -> "TrajectoryKernel":
         """Merge groups: those for which ``key`` gives the same name become one.
 
         Parameters
@@ -380,7 +425,8 @@ class TrajectoryKernel:
             "other", so that the total stays what it was.
 
         >>> import numpy as np
-        >>> kernel = TrajectoryKernel(np.ones((3, 2, 2)), names=["layers.0.weight", "layers.0.bias", "head.weight"])
+        >>> names = ["layers.0.weight", "layers.0.bias", "head.weight"]
+        >>> kernel = TrajectoryKernel(np.ones((3, 2, 2)), names=names)
         >>> kernel.group_by(r"(layers\\.\\d+)").names
         ('layers.0', 'other')
         """
@@ -391,73 +437,53 @@ class TrajectoryKernel:
                 ".".join(part for part in match.groups() if part is not None) or match.group()
             )
 
-        members = {}
+        members: dict[str, list[int]] = {}
         for g, name in enumerate(self.names):
             new = key(name) if callable(key) else searched(name)
             members.setdefault("other" if new is None else str(new), []).append(g)
         return self._with(
             increments=np.stack([self.increments[m].sum(0) for m in members.values()]),
-            _squared_path=np.stack([self._squared_path[m].sum(0) for m in members.values()]),
+            squared_path=np.stack([self._squared_path[m].sum(0) for m in members.values()]),
             names=list(members),
             sizes=[sum(self.sizes[g] for g in m) for m in members.values()],
         )
 
-    def groups(self):
+    def groups(self) -> dict[str, "TrajectoryKernel"]:
         """A dict from the name of each group to its own kernel."""
         return {
             name: self._with(
                 increments=self.increments[g : g + 1],
-                _squared_path=self._squared_path[g : g + 1],
+                squared_path=self._squared_path[g : g + 1],
                 names=[name],
                 sizes=[self.sizes[g]],
             )
             for g, name in enumerate(self.names)
         }
 
-    def _with(self, **changed):
-        same = {
-            key: getattr(self, key)
-            for key in (
-                "increments",
-                "steps",
-                "names",
-                "sizes",
-                "runs",
-                "source",
-                "precision",
-                "_squared_path",
-            )
+    def _parts(self) -> dict[str, Any]:
+        """What this kernel would be made of, by the names of the parameters."""
+        return {
+            "increments": self.increments,
+            "steps": self.steps,
+            "names": self.names,
+            "sizes": self.sizes,
+            "runs": self.runs,
+            "source": self.source,
+            "precision": self.precision,
+            "squared_path": self.squared_path,
         }
-        return TrajectoryKernel(**(same | changed))
+
+    def _with(self, **changed: Any) -> "TrajectoryKernel":
+        return TrajectoryKernel(**(self._parts() | changed))
 
     # ---- files ----
 
-    def save(self, path):
+    def save(self, path: str | Path) -> None:
         """Write the kernel to one ``.npz`` file, in one atomic move. Nothing in it is pickled."""
-        from . import __version__
-
-        upper = np.triu_indices(self.n)
-        about = {
-            "format": _FORMAT,
-            "version": __version__,
-            "precision": self.precision,
-            "p": self.p,
-            "source": self.source,
-        }
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(
-                file,
-                increments=self.increments[:, upper[0], upper[1]],
-                squared_path=self._squared_path,
-                steps=self.steps,
-                runs=np.array(self.runs),
-                names=np.array(self.names),
-                sizes=np.array(self.sizes),
-                about=np.array(json.dumps(about)),
-            )
+        write_kernel_file(path, self._parts())
 
 
-def load_kernel(path):
+def load_kernel(path: str | Path) -> TrajectoryKernel:
     """Read a kernel that :meth:`TrajectoryKernel.save` wrote.
 
     Raises
@@ -467,67 +493,10 @@ def load_kernel(path):
     TrajectoryError
         Where the file is not a trajectory kernel, is damaged, or was written by a newer version.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; `trajhelpers gram SOURCE -o {path}` writes one"
-        )
-    try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            stored = {
-                key: file[key]
-                for key in (
-                    "increments",
-                    "squared_path",
-                    "steps",
-                    "runs",
-                    "names",
-                    "sizes",
-                    "about",
-                )
-            }
-        about = json.loads(str(stored["about"]))
-        newer = about["format"] > _FORMAT
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-    ) as error:
-        raise TrajectoryError(
-            f"{path}: not a trajectory kernel, or damaged ({error}); compute it again with"
-            " `trajhelpers gram`"
-        ) from error
-    if newer:
-        raise TrajectoryError(
-            f"{path}: written by trajhelpers {about['version']}, in a newer format than this"
-            " version reads; upgrade trajhelpers"
-        )
-    n, count = len(stored["steps"]), len(stored["names"])
-    if stored["increments"].shape != (count, n * (n + 1) // 2):
-        raise TrajectoryError(
-            f"{path}: damaged, its increments have shape {stored['increments'].shape} for {count}"
-            f" groups of {n} checkpoints; compute it again"
-        )
-    rows, columns = np.triu_indices(n)
-    increments = np.empty((count, n, n))
-    increments[:, rows, columns] = increments[:, columns, rows] = stored["increments"]
-    return TrajectoryKernel(
-        increments,
-        stored["steps"],
-        stored["names"].tolist(),
-        stored["sizes"],
-        stored["runs"].tolist(),
-        about["source"],
-        about["precision"],
-        _squared_path=stored["squared_path"],
-    )
+    return TrajectoryKernel(**read_kernel_file(path))
 
 
-def _cosine(inner, squared, other_squared):
+def clipped_cosine(inner: ArrayLike, squared: ArrayLike, other_squared: ArrayLike) -> np.ndarray:
     """The one place where cosines are clipped: rounding is hidden, anything larger stays to be
     seen.
     """
@@ -546,3 +515,11 @@ def _listed(names, most=8):
     return ", ".join(map(repr, names[:most])) + (
         f" … ({len(names)} in all)" if len(names) > most else ""
     )
+
+
+def _frozen(values: np.ndarray) -> np.ndarray:
+    """The array where nobody can write to it, else a copy that nobody can write to."""
+    if values.flags.writeable:
+        values = values.copy()
+        values.setflags(write=False)
+    return values

@@ -10,13 +10,15 @@ which no cosine depends.
 that moves, as any direction in high dimension nearly is to any other."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
+from jaxtyping import Float64
 
 from .kernel import TrajectoryKernel
 
 
-def straight_line(n, start=1.0, offset=0.0):
+def straight_line(n: int, start: float = 1.0, offset: float = 0.0) -> TrajectoryKernel:
     """A straight line at constant speed: θ_t = (start + t, offset) in a plane, with steps of length
     one.
 
@@ -54,7 +56,9 @@ def straight_line(n, start=1.0, offset=0.0):
     )
 
 
-def circular_orbit(n, turns=1.0, distance=0.0, endpoint=False):
+def circular_orbit(
+    n: int, turns: float = 1.0, distance: float = 0.0, endpoint: bool = False
+) -> TrajectoryKernel:
     """A circular orbit of radius one, evenly sampled: θ_t = (cos αt, sin αt, distance).
 
     The angle α between neighbours is 2π·turns / n, or 2π·turns / (n − 1) with ``endpoint``, as in
@@ -100,7 +104,7 @@ def circular_orbit(n, turns=1.0, distance=0.0, endpoint=False):
     )
 
 
-def random_walk(n, start=1.0):
+def random_walk(n: int, start: float = 1.0) -> TrajectoryKernel:
     """A random walk in high dimension: orthogonal steps of length one, from a θ_0 orthogonal to
     them.
 
@@ -148,7 +152,7 @@ def random_walk(n, start=1.0):
     return TrajectoryKernel(_from_start(start**2, np.zeros(n - 1), np.eye(n - 1)))
 
 
-def random_walk_like(kernel):
+def random_walk_like(kernel: TrajectoryKernel) -> TrajectoryKernel:
     """The random walk that has a run's own lengths: its ‖θ_0‖ and all its ‖θ_t − θ_{t−1}‖, every
     direction orthogonal to the others.
 
@@ -174,7 +178,13 @@ def random_walk_like(kernel):
     return TrajectoryKernel(np.diag(np.diag(kernel.total)), steps=kernel.steps, runs=kernel.runs)
 
 
-def ar1(n, correlation=None, *, correlation_time=None, distance=0.0):
+def ar1(
+    n: int,
+    correlation: float | None = None,
+    *,
+    correlation_time: float | None = None,
+    distance: float = 0.0,
+) -> TrajectoryKernel:
     """Stationary AR(1) (Ornstein–Uhlenbeck) noise around a fixed point, in high dimension: K[s, t]
     = d² + ρ^|s − t|.
 
@@ -216,13 +226,13 @@ def ar1(n, correlation=None, *, correlation_time=None, distance=0.0):
     _at_least_two(n)
     if (correlation is None) == (correlation_time is None):
         raise ValueError("correlation, correlation_time: expected one of them")
-    if correlation is None:
+    if correlation_time is not None:
         if not correlation_time > 0:
             raise ValueError(
                 f"correlation_time: expected more than 0 checkpoints, got {correlation_time}"
             )
         correlation = math.exp(-1 / correlation_time)
-    if not -1 < correlation < 1:
+    if correlation is None or not -1 < correlation < 1:
         raise ValueError(f"correlation: expected a number between -1 and 1, got {correlation}")
     rho = float(correlation)
     t = np.arange(1, n)
@@ -231,7 +241,7 @@ def ar1(n, correlation=None, *, correlation_time=None, distance=0.0):
     return TrajectoryKernel(_from_start(1 + distance**2, -(1 - rho) * rho ** (t - 1), updates))
 
 
-def independent_initializations(n=2, cosine=0.0):
+def independent_initializations(n: int = 2, cosine: float = 0.0) -> TrajectoryKernel:
     """n independent initializations of one network, each of norm one: every two of them have the
     same cosine.
 
@@ -269,7 +279,7 @@ def independent_initializations(n=2, cosine=0.0):
     )
 
 
-def initialization_cosine(tensors):
+def initialization_cosine(tensors: Iterable[tuple[int | tuple[int, ...], float, float]]) -> float:
     """The cosine of two independent initializations, by counting: ‖E θ‖² / E‖θ‖² = Σ size·mean² / Σ
     size·(mean² + variance).
 
@@ -302,8 +312,9 @@ def initialization_cosine(tensors):
     >>> convolutions = [(64, 3, 7, 7)]
     >>> for channels, width, blocks in (64, 64, 3), (256, 128, 4), (512, 256, 6), (1024, 512, 3):
     ...     shortcut = [(4 * width, channels, 1, 1)]
-    ...     convolutions += bottleneck(channels, width) + shortcut + (blocks - 1) * bottleneck(4 * width, width)
-    >>> drawn = [((out, into, high, wide), 0, 2 / (out * high * wide)) for out, into, high, wide in convolutions]
+    ...     convolutions += bottleneck(channels, width) + shortcut
+    ...     convolutions += (blocks - 1) * bottleneck(4 * width, width)
+    >>> drawn = [((o, i, h, w), 0, 2 / (o * h * w)) for o, i, h, w in convolutions]
     >>> scales = [(out, 1, 0) for out, *_ in convolutions]
     >>> last = [((1000, 2048), 0, 1 / (3 * 2048)), (1000, 0, 1 / (3 * 2048))]
     >>> round(th.initialization_cosine(drawn + scales + last), 3)
@@ -319,12 +330,16 @@ def initialization_cosine(tensors):
     return constant / (constant + random)
 
 
-def _at_least_two(n):
+def _at_least_two(n: int) -> None:
     if n < 2:
         raise ValueError(f"n: expected at least 2 checkpoints, got {n}")
 
 
-def _from_start(squared_norm, against_start, updates):
+def _from_start(
+    squared_norm: float,
+    against_start: Float64[np.ndarray, " n-1"],
+    updates: Float64[np.ndarray, "n-1 n-1"],
+) -> Float64[np.ndarray, "n n"]:
     """The Gram of increments, (n, n), from ‖θ_0‖², ⟨θ_0, δ_t⟩ (n − 1) and ⟨δ_s, δ_t⟩ (n − 1, n −
     1).
     """

@@ -1,12 +1,11 @@
-from .kernels import (
+from .lines import (
     plot_angles as plot_angles,
-    plot_map as plot_map,
-    plot_maps as plot_maps,
     plot_norms as plot_norms,
     plot_path as plot_path,
-    plot_sheet as plot_sheet,
     plot_spectra as plot_spectra,
 )
+from .maps import plot_map as plot_map, plot_maps as plot_maps
+from .sheet import plot_sheet as plot_sheet
 from .style import use_style as use_style
 from .widgets import (
     map_slider as map_slider,

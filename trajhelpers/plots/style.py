@@ -1,7 +1,17 @@
-"""How the figures look: legible at the 700 pixels of a page, in greyscale, and to the colour-blind."""
+"""How the figures look: legible at the 700 pixels of a page, in greyscale, and to the
+colour-blind.
+"""
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
-from matplotlib import cycler
+from matplotlib.rcsetup import cycler
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Light where two checkpoints point apart, dark where they point the same way, as in the paper.
 # Lightness falls evenly.
@@ -17,7 +27,7 @@ LINES = cycler(
     linestyle=["-", "--", "-.", (0, (5, 1.2, 1.2, 1.2, 1.2, 1.2)), (0, (1.4, 1.2))],
 )
 
-RC = {
+RC: dict[Any, Any] = {
     "figure.dpi": 110,
     "figure.figsize": (6.0, 3.6),
     "figure.constrained_layout.use": True,
@@ -44,7 +54,7 @@ RC = {
 }
 
 
-def use_style():
+def use_style() -> None:
     """Draw everything from here on, in this process, in the book's style: the first cell of a
     chapter.
 
@@ -59,6 +69,19 @@ def use_style():
     matplotlib.rcParams.update(RC)
 
 
-def styled(draw):
-    """Make a function draw in the book's style, and leave the settings as they were."""
-    return matplotlib.rc_context(RC)(draw)
+# Settings are the whole process's, and pyplot's current figure too: one thread draws at a time. A
+# picture may be drawn by others, in one thread.
+_drawing = threading.RLock()
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Make a function draw in the book's style, and leave the settings as they were; several
+    threads draw one after the other.
+    """
+
+    @functools.wraps(draw)
+    def drawn(*arguments: P.args, **options: P.kwargs) -> R:
+        with _drawing, matplotlib.rc_context(RC):
+            return draw(*arguments, **options)
+
+    return drawn

@@ -1,15 +1,20 @@
 """Widgets that work on a rendered page, where there is no kernel: what moves was drawn before."""
 
 import io
+from collections.abc import Iterable, Mapping
 
 import ipywidgets
 import matplotlib.pyplot as plt
 
 from ..hallmarks import mds
-from .kernels import plot_map
+from ..kernel import TrajectoryKernel
+from .maps import plot_map
+from .style import styled
 
 
-def picture_slider(labels, pictures, description):
+def picture_slider(
+    labels: Iterable[str], pictures: Iterable[bytes], description: str
+) -> ipywidgets.VBox:
     """A slider that shows one of several pictures, with no kernel behind it.
 
     Parameters
@@ -41,7 +46,7 @@ def picture_slider(labels, pictures, description):
     return ipywidgets.VBox([slider, stack])
 
 
-def origin_slider(kernel, unit="step"):
+def origin_slider(kernel: TrajectoryKernel, unit: str = "step") -> ipywidgets.VBox:
     """A slider over the origin τ: O first, then every checkpoint; beneath it the map seen from
     there. Chapter 2.
 
@@ -59,7 +64,7 @@ def origin_slider(kernel, unit="step"):
     )
 
 
-def map_slider(kernels, description):
+def map_slider(kernels: Mapping[str, TrajectoryKernel], description: str) -> ipywidgets.VBox:
     """A slider over the settings of stored runs; beneath it the map and the relative map of the
     run, all on one scale of colours.
 
@@ -75,7 +80,8 @@ def map_slider(kernels, description):
     ipywidgets.VBox
 
     >>> import trajhelpers as th
-    >>> slider, stack = th.map_slider({"a walk": th.random_walk(20), "from afar": th.random_walk(20, start=10)}, "start").children
+    >>> walks = {"a walk": th.random_walk(20), "from afar": th.random_walk(20, start=10)}
+    >>> slider, stack = th.map_slider(walks, "start").children
     >>> slider.options
     ('a walk', 'from afar')
     """
@@ -88,6 +94,7 @@ def map_slider(kernels, description):
     )
 
 
+@styled
 def _pair(kernel, lowest):
     figure, axes = plt.subplots(1, 2, figsize=(8.2, 3.7), layout="constrained")
     for ax, origin, symbol in zip(axes, (None, 0), ("ω", "ω₀")):
@@ -96,6 +103,7 @@ def _pair(kernel, lowest):
     return _picture(figure)
 
 
+@styled
 def _webp(kernel, origin, unit):
     figure, ax = plt.subplots(figsize=(4.6, 3.9), layout="constrained")
     plot_map(kernel, origin, ax, vmin=-1, unit=unit)

@@ -22,7 +22,7 @@ from .zip_records import read_index
 
 # NumPy has no bfloat16: its bytes travel as uint16 and are shifted into the upper half of a
 # float32, which is exact.
-RAW = {
+RAW: dict[str, np.dtype] = {
     "float16": np.dtype(np.float16),
     "bfloat16": np.dtype(np.uint16),
     "float32": np.dtype(np.float32),

@@ -5,9 +5,14 @@ Two blocks are in memory at a time. On this machine's own files nothing has to b
 block holds everything."""
 
 import bisect
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .segments import united
+from ..checkpoints import Trajectory
+from .segments import Segment, united
+
+if TYPE_CHECKING:
+    from .progress import Progress
 
 _LONGEST_READ = 64 << 20
 
@@ -17,15 +22,16 @@ class Block(NamedTuple):
     columns in them, by its index, its own ranges.
     """
 
-    pieces: list
-    segments: dict
+    pieces: Segment
+    segments: dict[int, Segment]
 
 
-def cut(trajectory, segments, memory):
+def cut(trajectory: Trajectory, segments: list[Segment], memory: int) -> list[Block]:
     """All columns of the segments, in the order of the first checkpoint's files, in blocks of half
     the memory at most, of 64 MiB a checkpoint at most.
     """
-    blocks, places = [], {}
+    blocks: list[Block] = []
+    places: dict[str, tuple[list[int], list[int], list[int]]] = {}
     room, room_in_file = 0, 0
     for name, ranges in sorted(
         united(segments).items(), key=lambda item: trajectory.order(item[0])
@@ -58,14 +64,15 @@ def cut(trajectory, segments, memory):
     return blocks
 
 
-def in_turn(trajectory, blocks, progress):
+def in_turn(trajectory: Trajectory, blocks: list[Block], progress: "Progress") -> Iterator[Block]:
     """Each block in turn, at hand while it is yielded. Close this generator, so that what is on its
     way is called off.
     """
     if trajectory.remote is None:
         yield from blocks
         return
-    fetches, done = [], 0
+    fetches: list[Any] = []
+    done = 0
     progress.fetched = lambda: done + sum(fetch.received for fetch in fetches)
     try:
         for block, following in zip(blocks, [*blocks[1:], None]):
@@ -85,7 +92,7 @@ def in_turn(trajectory, blocks, progress):
             fetch.drain()
 
 
-def requests(trajectory, blocks):
+def requests(trajectory: Trajectory, blocks: list[Block]) -> list[tuple[int, int]]:
     """The byte ranges that are asked for, block by block, as ``(requests, bytes)``."""
     if trajectory.remote is None:
         return [(0, 0)] * len(blocks)

@@ -1,7 +1,7 @@
 """On which device to compute."""
 
 
-def choose_device(device):
+def choose_device(device: str) -> str:
     """The name of a device that is there, for ``"auto"`` a GPU of CUDA's, else the CPU. ValueError
     where it is not there.
     """

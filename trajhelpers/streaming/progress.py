@@ -1,12 +1,15 @@
 """The progress bar of a pass."""
 
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tqdm.auto import tqdm
 
+from ..checkpoints import Trajectory
 from ..reading.files import RAW
-from .blocks import requests
+from .blocks import Block, requests
+from .segments import Segment
 
 
 class Progress:
@@ -14,7 +17,7 @@ class Progress:
     main thread shows: a notebook's bar must be drawn from there.
     """
 
-    def __init__(self, trajectory, bar):
+    def __init__(self, trajectory: Trajectory, bar: tqdm):
         self._bytes = (
             {}
             if trajectory.remote
@@ -26,19 +29,21 @@ class Progress:
         self._bar, self._done, self._lock, self._before = bar, 0, threading.Lock(), bar.n
         self.fetched = lambda: 0
 
-    def bytes(self, segment):
+    def bytes(self, segment: Segment) -> int:
         return sum((stop - start) * self._bytes.get(name, 0) for name, start, stop in segment)
 
-    def add(self, block):
+    def add(self, block: Segment) -> None:
         with self._lock:
             self._done += self.bytes(block)
 
-    def show(self):
+    def show(self) -> None:
         self._bar.update(self._before + self._done + self.fetched() - self._bar.n)
 
 
 @contextmanager
-def progress_bar(trajectory, segments, blocks, done):
+def progress_bar(
+    trajectory: Trajectory, segments: list[Segment], blocks: list[Block], done: int
+) -> Iterator[Progress]:
     sizes = [size for _, size in requests(trajectory, blocks)]
     with tqdm(unit="B", unit_scale=True, desc="kernel", delay=1, initial=sum(sizes[:done])) as bar:
         progress = Progress(trajectory, bar)

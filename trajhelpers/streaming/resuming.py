@@ -6,12 +6,15 @@ import hashlib
 import json
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float64
 
 from ..atomic import atomic_path
+from ..checkpoints import Trajectory
 from ..errors import TrajectoryError
+from .segments import Segment
 
 
 class State(NamedTuple):
@@ -20,8 +23,8 @@ class State(NamedTuple):
     """
 
     blocks: int
-    lost: list
-    increments: np.ndarray
+    lost: list[int]
+    increments: Float64[np.ndarray, "groups n n"]
 
 
 class Partial:
@@ -29,11 +32,11 @@ class Partial:
     of any use.
     """
 
-    def __init__(self, path, conditions):
+    def __init__(self, path: str | Path, conditions: dict[str, Any]):
         self._path = Path(path)
         self._conditions = json.loads(json.dumps(conditions))
 
-    def read(self):
+    def read(self) -> State | None:
         """The state that is there, or None. TrajectoryError where it is of another pass."""
         # by a process that was killed
         for abandoned in self._path.parent.glob(f".{self._path.name}.*.tmp"):
@@ -68,7 +71,7 @@ class Partial:
             )
         return state
 
-    def write(self, state):
+    def write(self, state: State) -> None:
         rows, columns = np.triu_indices(state.increments.shape[1])
         about = {
             "conditions": self._conditions,
@@ -84,7 +87,14 @@ class Partial:
             )
 
 
-def conditions(trajectory, segments, precision, device, memory, version):
+def conditions(
+    trajectory: Trajectory,
+    segments: dict[str, Segment],
+    precision: str,
+    device: str,
+    memory: int,
+    version: str,
+) -> dict[str, Any]:
     """What a state depends on, by the names that an error gives them. ValueError for checkpoints in
     memory, which nothing tells from others.
     """

@@ -1,17 +1,64 @@
 """Segments: lists of ranges (name, start, stop) of flattened tensors, of which groups are made."""
 
+from collections.abc import Iterable, Iterator, Mapping
 
-def columns_of(segment):
+from ..checkpoints import Trajectory
+
+# Ranges (name, start, stop) of flattened tensors.
+Segment = list[tuple[str, int, int]]
+# As a user gives them: None for an open end.
+Groups = Mapping[str, Iterable[tuple[str, int | None, int | None]]]
+# A float32 product must not run over more terms than its rounding allows (chapter 2).
+LONGEST_FLOAT32_SUM = 16384
+
+
+def segments_of(trajectory: Trajectory, groups: Groups | None) -> dict[str, Segment]:
+    """Each group's ranges, checked, with their ends filled in; by default a group a tensor."""
+    if groups is None:
+        return {name: [(name, 0, size)] for name, size in trajectory.sizes.items()}
+    sizes = trajectory.sizes
+    segments: dict[str, Segment] = {}
+    for group, ranges in groups.items():
+        segments[group] = []
+        for name, start, stop in ranges:
+            if name not in sizes:
+                raise ValueError(
+                    f"groups: {group!r} names the tensor {name!r}, which the trajectory does not"
+                    f" have; it has {', '.join(list(sizes)[:8])} …"
+                )
+            start = 0 if start is None else start
+            stop = sizes[name] if stop is None else stop
+            if not 0 <= start < stop <= sizes[name]:
+                raise ValueError(
+                    f"groups: {group!r} asks for elements {start}:{stop} of {name!r}, which has"
+                    f" {sizes[name]}"
+                )
+            if (start, stop) != (0, sizes[name]) and name in trajectory.permuted:
+                raise ValueError(
+                    f"groups: {group!r} asks for a part of {name!r}, which is stored in"
+                    f" channels_last order: its elements {start}:{stop} are not those of the"
+                    " flattened tensor; save contiguous tensors, or take it whole"
+                )
+            segments[group].append((name, start, stop))
+    if not segments or not all(segments.values()):
+        raise ValueError("groups: a group without a tensor")
+    return segments
+
+
+def columns_of(segment: Segment) -> int:
     return sum(stop - start for _, start, stop in segment)
 
 
-def blocks_of(segments, begin, end, columns):
+def blocks_of(
+    segments: Iterable[Segment], begin: int, end: int, columns: int
+) -> Iterator[tuple[int, Segment, int]]:
     """Cut columns ``begin`` to ``end`` of all segments, laid end to end, into blocks that hold
-    columns of one segment each.
+    columns of one segment each, as ``(index of the segment, block, width)``.
     """
     at = 0
     for index, segment in enumerate(segments):
-        block, width = [], 0
+        block: Segment = []
+        width = 0
         for name, start, stop in segment:
             first, last = start + max(0, begin - at), min(stop, start + end - at)
             at += stop - start
@@ -27,14 +74,14 @@ def blocks_of(segments, begin, end, columns):
             yield index, block, width
 
 
-def united(segments):
+def united(segments: Iterable[Segment]) -> dict[str, list[tuple[int, int]]]:
     """By name, the sorted ranges that any of the segments has, without overlaps."""
-    found = {}
+    found: dict[str, list[tuple[int, int]]] = {}
     for segment in segments:
         for name, start, stop in segment:
             found.setdefault(name, []).append((start, stop))
     for name, ranges in found.items():
-        united = []
+        united: list[tuple[int, int]] = []
         for start, stop in sorted(ranges):
             if united and start <= united[-1][1]:
                 united[-1] = united[-1][0], max(united[-1][1], stop)

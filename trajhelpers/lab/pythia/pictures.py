@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ...hallmarks import mds
-from ...plots.kernels import _label_checkpoints, _round_down, plot_map, plot_maps
+from ...plots.maps import label_checkpoints, plot_map, plot_maps, round_down
 from ...plots.style import MAP_COLOURS, NULL_COLOUR, styled
 from .settle import cosine_to_end, with_direction
 from .suite import PARTS, layer_of, part_of
@@ -64,14 +64,14 @@ def plot_depth(kernel, part, origin=None, ax=None, vmin=None, unit="step"):
     image = ax.imshow(
         cosine,
         cmap=MAP_COLOURS,
-        vmin=_round_down(cosine.compressed()) if vmin is None else vmin,
+        vmin=round_down(cosine.compressed()) if vmin is None else vmin,
         vmax=1,
         aspect="auto",
         interpolation="none",
     )
     ax.patch.set(facecolor="white", hatch="////", edgecolor=NULL_COLOUR)
     ax.grid(False)
-    _label_checkpoints(ax.xaxis, kernel, shown, unit)
+    label_checkpoints(ax.xaxis, kernel, shown, unit)
     every = -(-len(groups) // _MOST_LAYERS_LABELLED)
     ax.set_yticks(range(0, len(groups), every), list(groups)[::every])
     ax.set_ylabel("layer")
@@ -178,7 +178,7 @@ def layer_picker(kernel, unit="step"):
     pairs = [pair for of_part in seen.values() for pair in of_part.values()]
     lowest = {
         origin: min(
-            (_round_down(pair[origin].cosine(origin)) for pair in pairs if pair[origin]), default=-1
+            (round_down(pair[origin].cosine(origin)) for pair in pairs if pair[origin]), default=-1
         )
         for origin in _OMEGA
     }

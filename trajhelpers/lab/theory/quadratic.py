@@ -17,7 +17,7 @@ and of any sign; ``theta`` holds the c_i, counted from where the regularized los
 
 import numpy as np
 
-from ...kernel import TrajectoryKernel, _cosine
+from ...kernel import TrajectoryKernel, clipped_cosine
 
 _FORMS = ("heavy-ball", "pytorch", "printed")
 _POSITIVE, _NOT_NEGATIVE = (lambda x: x > 0, "more than 0"), (lambda x: x >= 0, "0 or more")
@@ -108,7 +108,7 @@ def two_step_cosine(
     first, second = _two_steps(
         eigenvalues, theta, lr, next_lr, momentum, weight_decay, form, dampening, nesterov
     )
-    return _cosine((first * second).sum(-1), (first**2).sum(-1), (second**2).sum(-1))[()]
+    return clipped_cosine((first * second).sum(-1), (first**2).sum(-1), (second**2).sum(-1))[()]
 
 
 def bounds(

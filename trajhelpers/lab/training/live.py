@@ -11,7 +11,7 @@ from ...checkpoints import open_trajectory
 from ...errors import TrajectoryError
 from ...gram import gram
 from ...hallmarks import mds
-from ...plots.kernels import plot_map
+from ...plots.maps import plot_map
 from .loop import train
 
 _RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)

@@ -1,0 +1,205 @@
+"""Lines and paths: matplotlib Axes in, Axes out; what they show is computed by the hallmarks.
+
+The horizontal axis of every line plot shows steps, in their unit (`unit`, "step" unless you say
+"epoch"). By one rule:
+
+- linear, where the largest gap between neighbouring checkpoints is at most 50 times the smallest;
+- symmetric-logarithmic, where it is more (Pythia's 0, 1, 2, 4, …, 512, 1000, 2000, …, 143000);
+- the checkpoint's index, where several runs are joined: their steps begin again."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from ..hallmarks import angles, norms, principal_components, spectra
+from ..kernel import TrajectoryKernel
+from .style import NULL_COLOUR, STEP_COLOURS, styled
+
+_MOST_UNEVEN_LINEAR = 50
+
+_ANGLE_LABELS = {
+    "consecutive": "consecutive updates",
+    "update_position": "update, position",
+    "update_total": "update, whole way",
+    "progress_total": "progress, whole way",
+    "apex_initialization": "apex at initialization",
+    "apex_origin": "apex at O",
+}
+_NORM_LABELS = {
+    "parameters": r"length of $\theta_t$",
+    "updates": "length of update",
+    "from_initialization": "distance from initialization",
+}
+_SPECTRUM_LABELS = {"K": "$K$", "C": "$C$", "K0": r"$K_{%s}$", "C0": r"$C_{%s}$"}
+
+
+def _places(kernel, ax, unit):
+    """Where checkpoints lie on a horizontal axis, by the rule at the top of this file."""
+    if len(set(kernel.runs)) > 1:
+        ax.set_xlabel("checkpoint")
+        return np.arange(kernel.n)
+    ax.set_xlabel(unit)
+    gaps = np.diff(kernel.steps)
+    if gaps.max() > _MOST_UNEVEN_LINEAR * gaps.min():
+        ax.set_xscale("symlog", linthresh=1)
+        ax.set_xlim(min(kernel.steps[0], 0), kernel.steps[-1] * 1.3)
+    return kernel.steps
+
+
+@styled
+def plot_angles(
+    kernel: TrajectoryKernel,
+    names: Sequence[str] = ("consecutive", "update_position", "update_total"),
+    stride: int = 1,
+    ax: Axes | None = None,
+    unit: str = "step",
+) -> Axes:
+    """Angular measures against steps, in degrees, with a line at 90°.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Which of the six that :func:`trajhelpers.angles` returns.
+    stride : int
+        As in :func:`trajhelpers.angles`.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Source: Fig 4 (a) to (e) of the paper; chapter "Lengths and bends".
+
+    >>> import trajhelpers as th
+    >>> len(plot_angles(th.random_walk(20)).lines)       # three series and the line at 90°
+    4
+    """
+    ax = _axes(ax)
+    x = _places(kernel, ax, unit)
+    first = {"consecutive": stride, "progress_total": 1, "apex_initialization": 1}
+    for name, angle in angles(kernel, stride).items():
+        if name in names:
+            start = first.get(name, 0)
+            ax.plot(x[start : start + len(angle)], angle, label=_ANGLE_LABELS[name])
+    ax.axhline(90, color=NULL_COLOUR, linewidth=1, linestyle="-", zorder=0)
+    ax.set_ylabel("angle (degrees)")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return ax
+
+
+@styled
+def plot_norms(
+    kernel: TrajectoryKernel,
+    names: Sequence[str] = ("parameters", "updates", "from_initialization"),
+    stride: int = 1,
+    ax: Axes | None = None,
+    unit: str = "step",
+) -> Axes:
+    """The three lengths against steps, in parameter units, on a logarithmic axis.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Source: Fig 4 (f) to (h) of the paper; chapter "Lengths and bends".
+    """
+    ax = _axes(ax)
+    x = _places(kernel, ax, unit)
+    for name, length in norms(kernel, stride).items():
+        if name in names:
+            start = 1 if name == "from_initialization" else 0
+            ax.plot(x[start : start + len(length)], length, label=_NORM_LABELS[name])
+    ax.set_yscale("log")
+    ax.set_ylabel("length (parameter units)")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return ax
+
+
+@styled
+def plot_spectra(
+    kernel: TrajectoryKernel,
+    names: Sequence[str] = ("K", "C", "K0", "C0"),
+    origin: int = 0,
+    ax: Axes | None = None,
+) -> Axes:
+    """Eigenvalues of kernels and maps by rank, each as a share of their sum, on a logarithmic axis.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Source: Fig 68 of the paper; chapter "Lengths and bends".
+    """
+    ax = _axes(ax)
+    for name, eigenvalues in spectra(kernel, origin).items():
+        if name in names:
+            share = eigenvalues / eigenvalues.sum()
+            share = np.where(share > np.finfo(float).eps, share, np.nan)
+            label = _SPECTRUM_LABELS[name]
+            ax.plot(
+                np.arange(1, len(share) + 1),
+                share,
+                label=label % kernel.steps[origin] if "%" in label else label,
+            )
+    ax.set_yscale("log")
+    ax.set_xlabel("rank")
+    ax.set_ylabel("share of the sum")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return ax
+
+
+@styled
+def plot_path(
+    kernel: TrajectoryKernel, ax: Axes | None = None, unit: str = "step", colorbar: bool = True
+) -> Axes:
+    """The path in the plane of its first two principal components; a square marks the start, a star
+    the end.
+
+    Draw ``plot_path(random_walk(n))`` beside it before reading anything into a curve.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Beyond the paper; after Li et al. 2018. Chapter "Lengths and bends".
+    """
+    ax = _axes(ax, figsize=(4.6, 3.9))
+    coordinates, explained = principal_components(kernel)
+    ax.plot(*coordinates.T, color=NULL_COLOUR, linewidth=0.8, linestyle="-", zorder=1)
+    points = ax.scatter(
+        coordinates[:, 0],
+        coordinates[:, 1],
+        c=np.arange(kernel.n),
+        cmap=STEP_COLOURS,
+        s=16,
+        zorder=2,
+    )
+    ax.plot(
+        *coordinates[0],
+        marker="s",
+        color="black",
+        linestyle="none",
+        markersize=7,
+        markerfacecolor="none",
+    )
+    ax.plot(
+        *coordinates[-1],
+        marker="*",
+        color="black",
+        linestyle="none",
+        markersize=11,
+        markerfacecolor="none",
+    )
+    ax.set_xlabel(f"first component ({explained[0]:.0%} of variance)")
+    ax.set_ylabel(f"second component ({explained[1]:.0%})")
+    ax.set_aspect("equal", adjustable="datalim")
+    if colorbar:
+        bar = ax.figure.colorbar(points, ax=ax, label=unit, fraction=0.046, pad=0.04)
+        places = np.linspace(0, kernel.n - 1, 5).round().astype(int)
+        bar.set_ticks(places.tolist(), labels=[str(kernel.steps[place]) for place in places])
+    return ax
+
+
+def _axes(ax, figsize=None):
+    return plt.subplots(figsize=figsize)[1] if ax is None else ax

@@ -1,0 +1,168 @@
+"""Trajectory Maps: matplotlib Axes in, Axes out. What is computed here is computed by the kernel.
+
+Maps give each checkpoint a row of the same height, whatever the spacing, and label rows with their
+steps (joined runs with their names)."""
+
+import math
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float64, Int
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import MaxNLocator
+
+from ..kernel import TrajectoryKernel
+from .style import MAP_COLOURS, styled
+
+
+@styled
+def plot_map(
+    kernel: TrajectoryKernel,
+    origin: int | None = None,
+    ax: Axes | None = None,
+    vmin: float | None = None,
+    vmax: float = 1.0,
+    unit: str = "step",
+    colorbar: bool = True,
+) -> Axes:
+    """The Trajectory Map C, or with an origin the Relative Trajectory Map C_τ: dark where two
+    checkpoints point the same way.
+
+    Parameters
+    ----------
+    kernel : TrajectoryKernel
+    origin : int, optional
+        A checkpoint's index, or None for O.
+    ax : matplotlib Axes, optional
+        A new figure's, where none is given.
+    vmin, vmax : float
+        Cosines of the lightest and the darkest colour. By default from the smallest one, rounded
+        down to a twentieth, to 1.
+    unit : str
+        What the steps are: "step", "epoch".
+    colorbar : bool
+
+    Returns
+    -------
+    matplotlib Axes
+        One row and one column a checkpoint, the first at the top left, labelled with steps; rows
+        that the kernel leaves out (the origin's own) are not there. Runs that were joined are set
+        apart by lines and named.
+
+    Source: Fig 2 of the paper; chapter "The kernel and its maps".
+
+    >>> import trajhelpers as th
+    >>> ax = th.plot_map(th.random_walk(20), origin=0)
+    >>> ax.images[0].get_array().shape
+    (19, 19)
+    """
+    cosine = kernel.cosine(origin)
+    if vmin is None:
+        vmin = round_down(cosine)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(4.6, 3.9))
+    image = ax.imshow(cosine, cmap=MAP_COLOURS, vmin=vmin, vmax=vmax, interpolation="none")
+    ax.grid(False)
+    kept = kernel.kept(origin)
+    label_checkpoints(ax.xaxis, kernel, kept, unit)
+    label_checkpoints(ax.yaxis, kernel, kept, unit)
+    if colorbar:
+        ax.figure.colorbar(image, ax=ax, label="cosine similarity", fraction=0.046, pad=0.04)
+    return ax
+
+
+@styled
+def plot_maps(
+    kernels: Mapping[str, TrajectoryKernel],
+    origin: int | None = None,
+    columns: int = 4,
+    vmin: float | None = None,
+    vmax: float = 1.0,
+    unit: str = "step",
+) -> np.ndarray:
+    """Maps of several trajectories side by side, on one scale of colours.
+
+    Parameters
+    ----------
+    kernels : dict of name → TrajectoryKernel
+        Names stand above the maps. ``kernel.groups()`` is one.
+    origin, vmin, vmax, unit
+        As in `plot_map`; ``vmin`` is by default that of the lowest cosine in any of them.
+    columns : int
+        Maps in a row, at most.
+
+    Returns
+    -------
+    array of Axes, shape (len(kernels),)
+
+    Source: Fig 3 of the paper.
+
+    >>> import trajhelpers as th
+    >>> noise = th.ar1(20, correlation=0.5, distance=2)
+    >>> axes = th.plot_maps({"a walk": th.random_walk(20), "noise": noise})
+    >>> [ax.get_title() for ax in axes]
+    ['a walk', 'noise']
+    """
+    if vmin is None:
+        vmin = min(round_down(kernel.cosine(origin)) for kernel in kernels.values())
+    columns = min(columns, len(kernels))
+    rows = math.ceil(len(kernels) / columns)
+    width = min(3.0, 8.4 / columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(width * columns + 0.9, (width + 0.25) * rows + 0.3), squeeze=False
+    )
+    axes = grid.ravel()
+    for ax, (name, kernel) in zip(axes, kernels.items()):
+        plot_map(kernel, origin, ax, vmin, vmax, unit, colorbar=False)
+        ax.set_title(name)
+    for ax in axes[len(kernels) :]:
+        ax.remove()
+    axes = axes[: len(kernels)]
+    figure.colorbar(
+        axes[0].images[0],
+        ax=list(axes),
+        label="cosine similarity",
+        fraction=0.03,
+        pad=0.02,
+        aspect=25,
+    )
+    return axes
+
+
+def round_down(cosine: Float64[np.ndarray, "..."]) -> float:
+    """The lightest colour: the least cosine, rounded down to a twentieth, or more finely where all
+    are close to one.
+    """
+    least = cosine.min(initial=1)
+    return (
+        max(-1.0, math.floor(least * 20) / 20)
+        if least < 0.95
+        else math.floor(least * 200) / 200 - 0.005
+    )
+
+
+def label_checkpoints(
+    axis: Axis, kernel: TrajectoryKernel, kept: Int[np.ndarray, " rows"], unit: str
+) -> None:
+    """Label rows with steps: round ones where there are any, else evenly spaced rows; fewer in a
+    small map.
+    """
+    steps, runs = kernel.steps[kept], np.array(kernel.runs)[kept]
+    borders = np.flatnonzero(runs[1:] != runs[:-1]) + 1
+    if len(borders):
+        starts, ends = np.concatenate([[0], borders]), np.concatenate([borders, [len(kept)]])
+        axis.set_ticks((starts + ends - 1) / 2, [runs[start] for start in starts])
+        line = axis.axes.axvline if axis is axis.axes.xaxis else axis.axes.axhline
+        for border in borders:
+            line(border - 0.5, color="white", linewidth=1.2)
+        axis.set_label_text("run")
+        return
+    count = 5 if axis.axes.bbox.width > 2.2 * axis.axes.figure.dpi else 3
+    wanted = MaxNLocator(count, integer=True).tick_values(steps[0], steps[-1])
+    places = [int(np.flatnonzero(steps == step)[0]) for step in wanted if step in steps]
+    if len(places) < 3 or np.ptp(places) < 0.6 * (len(kept) - 1):
+        places = sorted(set(np.linspace(0, len(kept) - 1, count).round().astype(int)))
+    axis.set_ticks(places, [f"{steps[place]:,}".replace(",", "\u202f") for place in places])
+    axis.set_label_text(unit)

@@ -1,0 +1,32 @@
+"""All of a kernel's pictures on one sheet."""
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from ..hallmarks import mds
+from ..kernel import TrajectoryKernel
+from .lines import plot_angles, plot_norms, plot_path, plot_spectra
+from .maps import plot_map
+from .style import styled
+
+
+@styled
+def plot_sheet(kernel: TrajectoryKernel, origin: int = 0, unit: str = "step") -> Figure:
+    """One figure: the map, the relative map, angles, norms, spectra and the path. What
+    ``trajhelpers plot`` writes.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    figure, ((tm, rtm, path), (angle, length, spectrum)) = plt.subplots(2, 3, figsize=(13, 7.6))
+    plot_map(kernel, None, tm, unit=unit)
+    tm.set_title(f"Trajectory Map, ω = {mds(kernel):.3f}")
+    plot_map(kernel, origin, rtm, unit=unit)
+    rtm.set_title(f"seen from {unit} {kernel.steps[origin]}, ω = {mds(kernel, origin):.3f}")
+    if kernel.n > 2:
+        plot_path(kernel, path, unit=unit)
+    plot_angles(kernel, ax=angle, unit=unit)
+    plot_norms(kernel, ax=length, unit=unit)
+    plot_spectra(kernel, origin=origin, ax=spectrum)
+    return figure
