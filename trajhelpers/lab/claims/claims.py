@@ -13,8 +13,7 @@ import pandas as pd
 from ...hallmarks import angles, effective_rank, norms, spectra
 from ...nulls import random_walk_like
 from ..pythia.settle import settling
-from ..studies.pictures import group_kernels
-from ..studies.run import load_study
+from ..studies.load import group_kernels, load_study
 from ..studies.statistics import paired_difference
 from ..theory import quadratic
 from ..theory.width import departure, local_slopes, slope
