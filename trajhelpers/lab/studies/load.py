@@ -82,10 +82,10 @@ def runs_with(study, arm=None, **fixed):
     """The rows of a study's table with these values of fields, of one arm or of all. Floats that
     agree to nine digits are equal: a rate may be read from a table or computed.
     """
-    wanted = np.full(len(study.table), True) if arm is None else (study.table.arm == arm).to_numpy()
+    wanted = np.full(len(study.table), True) if arm is None else study.table.arm == arm
     for field, value in fixed.items():
-        values = study.table[field].to_numpy()
-        wanted &= (
+        values = study.table[field]
+        wanted = wanted & (
             np.isclose(values, value, rtol=1e-9, atol=0)
             if isinstance(value, float)
             else values == value

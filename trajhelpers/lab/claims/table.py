@@ -1,0 +1,163 @@
+"""Every finding of the paper against our runs, by one rule; computed from `data/`, and nothing
+typed but the paper's own words and numbers.
+"""
+
+from html import escape
+
+import pandas as pd
+
+from . import (
+    batch_size_and_sam,
+    decay_scale,
+    layers,
+    lemma,
+    momentum_and_decay,
+    momentum_and_rate,
+    pythia,
+    weight_decay,
+    width,
+)
+from .rule import NOT_RUN, first_minus_last, holds, sound, verdict
+
+# As the book has them; the last add to its first chapter of studies what a later study found.
+CLAIMS = (
+    *momentum_and_decay.CLAIMS,
+    *weight_decay.CLAIMS,
+    *momentum_and_rate.CLAIMS,
+    *batch_size_and_sam.CLAIMS,
+    *lemma.CLAIMS,
+    *width.CLAIMS,
+    *pythia.CLAIMS,
+    *layers.CLAIMS,
+    *decay_scale.CLAIMS,
+)
+
+_PAGE = (
+    "<table class='scorecard'><tr><th>verdict</th><th>holds in</th>"
+    "<th>claim (unfold for the numbers)</th></tr>{rows}</table>"
+)
+_ROW = (
+    "<tr><td>{verdict}</td><td>{count}</td><td><details><summary>{finding}</summary>"
+    "<p>Paper: {paper}</p>"
+    "<table><tr><th>condition</th><th>mean over seeds, in the claimed order</th>"
+    "<th>first − last</th><th>holds</th></tr>{numbers}</table>"
+    "<p>What else could explain it: {explains}.</p></details></td></tr>"
+)
+
+
+def scorecard(chapter=None):
+    """One row a claim.
+
+    Parameters
+    ----------
+    chapter : str, optional
+        The claims of one chapter, by its file's name without ending; by default all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``claim``, ``paper``, ``source``, ``ours`` (a line a condition: the means over seeds
+        in the claimed order, and the 95 % interval of first − last), ``holds`` (in how many
+        conditions), ``seeds``, ``verdict``, ``what else could explain it``, ``chapter``.
+
+    Notes
+    -----
+    A condition holds if the first quantity is above the last, and no neighbours are reversed, each
+    by a paired 95 % interval over seeds. All conditions hold: "reproduced"; some: "under a
+    condition"; none: "not reproduced". A seed whose run diverged under one of a condition's
+    settings is left out of it, and ``ours`` says so; a condition with fewer than two seeds left is
+    not decided and counts neither way, and a claim with no other is "not decided".
+
+    Page "Scorecard".
+    """
+    rows = []
+    for claim, conditions, held in _looked_at(chapter):
+        rows.append(
+            {
+                "claim": claim.finding,
+                "paper": claim.paper,
+                "source": claim.source,
+                "ours": "\n".join(
+                    f"{_named(name, columns)}: {_means(columns)}: {_interval(columns)}"
+                    for name, columns in conditions.items()
+                ),
+                "holds": _count(held),
+                "seeds": "/".join(
+                    str(n) for n in sorted({len(sound(columns)) for columns in conditions.values()})
+                ),
+                "verdict": verdict(held) if conditions else NOT_RUN,
+                "what else could explain it": claim.explains,
+                "chapter": claim.chapter,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def show_scorecard(chapter=None):
+    """`scorecard` to be read in a notebook: verdict and claim, and the numbers to unfold.
+
+    Returns
+    -------
+    IPython.display.HTML
+    """
+    from IPython.display import HTML
+
+    rows = []
+    for claim, conditions, held in _looked_at(chapter):
+        cells = [
+            (_named(name, columns), _means(columns), _interval(columns), _ANSWERS[held_here])
+            for (name, columns), held_here in zip(conditions.items(), held)
+        ]
+        rows.append(
+            _ROW.format(
+                verdict=verdict(held) if conditions else NOT_RUN,
+                count=_count(held),
+                finding=escape(claim.finding),
+                paper=escape(f"{claim.paper} ({claim.source})" if claim.paper else claim.source),
+                numbers="".join(
+                    f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
+                    for row in cells
+                ),
+                explains=escape(claim.explains),
+            )
+        )
+    return HTML(_PAGE.format(rows="".join(rows)))
+
+
+_ANSWERS = {True: "yes", False: "no", None: "not decided"}
+
+
+def _looked_at(chapter):
+    """Of every claim: itself, the columns of its conditions, and whether each of them holds."""
+    for claim in CLAIMS:
+        if chapter in (None, claim.chapter):
+            conditions = claim.conditions() if claim.conditions else {}
+            yield claim, conditions, [holds(columns) for columns in conditions.values()]
+
+
+def _count(held):
+    undecided = held.count(None)
+    return f"{held.count(True)} of {len(held) - undecided}" + f", {undecided} not decided" * bool(
+        undecided
+    )
+
+
+def _named(name, columns):
+    kept, lost = len(sound(columns)), len(columns) - len(sound(columns))
+    return f"{name} ({kept} of {len(columns)} seeds, {lost} diverged)" if lost else name
+
+
+def _means(columns):
+    """In the claimed order."""
+    means = sound(columns).mean()
+    return " > ".join(f"{label} {value:.3g}" for label, value in means.items())
+
+
+def _interval(columns):
+    """Of first − last."""
+    whole = first_minus_last(columns)
+    return (
+        "fewer than two seeds"
+        if whole is None
+        else f"{whole.mean:+.3g} [{whole.low:+.3g}, {whole.high:+.3g}]"
+    )
