@@ -26,15 +26,14 @@ def column(study, value, field_values, arm=None):
             + f" in arm {arm!r}" * bool(arm)
             + f", got {len(table)}"
         )
-    if callable(value):
-        runs = zip(table.seed, table.index, table.diverged)
-        return pd.Series(
-            {
-                seed: np.nan if diverged else value(study.kernels[run])
-                for seed, run, diverged in runs
-            }
-        )
-    return table.set_index("seed")[value]
+    if not callable(value):
+        return pd.Series(table[value].to_numpy(), table.seed)
+    return pd.Series(
+        {
+            seed: np.nan if diverged else value(study.kernels[run])
+            for seed, run, diverged in zip(table.seed, table.index, table.diverged)
+        }
+    )
 
 
 def ordered(study, value, settings, arm=None):

@@ -1,6 +1,7 @@
 """Chapter "Layer by layer"."""
 
 import re
+from functools import lru_cache
 
 import pandas as pd
 
@@ -13,28 +14,28 @@ _THRESHOLDS = (0.8, 0.9, 0.95, 0.99)
 _MATRICES = ("query-key-value weight", "attention out weight", "mlp in weight", "mlp out weight")
 
 
-def _settled_matrices(study):
+@lru_cache(maxsize=8)  # four claims look at the same few kernels
+def _settled_matrices(kernel):
     """When the matrices of the layers settle, query, key and value fused as in the paper: a row a
-    seed, group, origin and threshold.
+    group, origin and threshold.
     """
-    settled = []
-    for run, seed in study.table.seed[study.table.diverged == ""].items():
-        fused = study.kernels[run].group_by(
-            lambda name: re.sub(
-                r"attention\.(query|key|value)\.", "attention.query_key_value.", name
-            )
-        )
-        matrices = fused.select([name for name in fused.names if part_of(name) in _MATRICES])
-        settled.append(settling(matrices, _THRESHOLDS).assign(seed=seed))
-    return pd.concat(settled).astype({"step": float})
+    fused = kernel.group_by(
+        lambda name: re.sub(r"attention\.(query|key|value)\.", "attention.query_key_value.", name)
+    )
+    matrices = fused.select([name for name in fused.names if part_of(name) in _MATRICES])
+    return settling(matrices, _THRESHOLDS).astype({"step": float})
 
 
 def _by_view(columns, origins=("O", "initialization")):
     """``columns`` of the rows of each origin and threshold, a row a seed."""
     study = load_study("pythia-mini-layers")
+    settled = pd.concat(
+        _settled_matrices(study.kernels[run]).assign(seed=seed)
+        for run, seed in study.table.seed[study.table.diverged == ""].items()
+    )
     return {
         f"from {origin}, threshold {threshold:g}": columns(rows).reindex(study.table.seed)
-        for (origin, threshold), rows in _settled_matrices(study).groupby(["origin", "threshold"])
+        for (origin, threshold), rows in settled.groupby(["origin", "threshold"])
         if origin in origins
     }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -31,7 +32,7 @@ class Claim:
 
 
 def verdict(held: Iterable[bool | None]) -> str:
-    """The rule: all conditions hold (see `holds`): reproduced; some: under a condition; none: not
+    """The rule: all conditions hold (see `outcome`): reproduced; some: under a condition; none: not
     reproduced. Conditions that are not decided, None, count neither way.
 
     >>> verdict([True, True]), verdict([True, False]), verdict([False, False])
@@ -39,46 +40,46 @@ def verdict(held: Iterable[bool | None]) -> str:
     >>> verdict([True, None]), verdict([None])
     ('reproduced', 'not decided')
     """
-    decided = [held_here for held_here in held if held_here is not None]
+    decided = [yes for yes in held if yes is not None]
     if not decided:
         return NOT_DECIDED
     return REPRODUCED if all(decided) else CONDITION if any(decided) else NOT
 
 
-def holds(columns: pd.DataFrame) -> bool | None:
+class Outcome(NamedTuple):
+    """What the seeds say of one condition."""
+
+    columns: pd.DataFrame  # of the seeds that have a number in each
+    lost: int  # the other seeds
+    whole: PairedDifference | None  # first − last; None with fewer than two seeds
+    holds: bool | None
+
+
+def outcome(columns: pd.DataFrame) -> Outcome:
     """Whether the first column is above the last, and no column below the next, on the evidence of
     the seeds: by paired 95 % intervals.
 
-    Neighbours that the seeds cannot tell apart break no order; neighbours that are reversed do. All
-    comparisons are over the same seeds, see `sound`; with fewer than two the condition is not
-    decided: None.
+    Neighbours that the seeds cannot tell apart break no order; neighbours that are reversed do.
 
-    >>> holds(pd.DataFrame({"a": [3.0, 3.1], "b": [2.0, 2.1], "c": [1.0, 1.1]}))
+    A seed whose run diverged under one of the settings is left out. It has nothing to be compared
+    there, and to take it along elsewhere would order settings by different seeds. What is left
+    speaks of runs that trained: the scorecard says where those are fewer than were run. With fewer
+    than two seeds the condition is not decided: ``holds`` is None.
+
+    >>> outcome(pd.DataFrame({"a": [3.0, 3.1], "b": [2.0, 2.1], "c": [1.0, 1.1]})).holds
     True
-    >>> holds(pd.DataFrame({"a": [3.0, 3.1], "b": [1.0, 1.1], "c": [2.0, 2.1]}))
+    >>> outcome(pd.DataFrame({"a": [3.0, 3.1], "b": [1.0, 1.1], "c": [2.0, 2.1]})).holds
     False
     """
-    columns = sound(columns)
-    whole = first_minus_last(columns)
-    if whole is None:
-        return None
-    neighbours = (first_minus_last(columns.iloc[:, i : i + 2]) for i in range(columns.shape[1] - 1))
-    return whole.low > 0 and all(step.high >= 0 for step in neighbours)
-
-
-def sound(columns: pd.DataFrame) -> pd.DataFrame:
-    """The seeds that have a number in every column.
-
-    A seed whose run diverged under one of the settings has nothing to be compared there, and taking
-    it along elsewhere would order settings by different seeds. What is left speaks of runs that
-    trained: the scorecard says where it is fewer than were run.
-    """
-    return columns.dropna()
-
-
-def first_minus_last(columns: pd.DataFrame) -> PairedDifference | None:
-    """Over the sound seeds; None where there are fewer than two."""
-    columns = sound(columns)
-    if len(columns) < 2:
-        return None
-    return paired_difference(columns.iloc[:, 0], columns.iloc[:, -1])
+    sound = columns.dropna()
+    lost = len(columns) - len(sound)
+    if len(sound) < 2:
+        return Outcome(sound, lost, None, None)
+    each = [column for _, column in sound.items()]
+    whole = paired_difference(each[0], each[-1])
+    # the only neighbours of two columns are compared already
+    neighbours = zip(each, each[1:]) if len(each) > 2 else ()
+    falls = whole.low > 0 and all(
+        paired_difference(one, following).high >= 0 for one, following in neighbours
+    )
+    return Outcome(sound, lost, whole, falls)

@@ -17,7 +17,7 @@ from . import (
     weight_decay,
     width,
 )
-from .rule import NOT_RUN, first_minus_last, holds, sound, verdict
+from .rule import NOT_RUN, outcome, verdict
 
 # As the book has them; the last add to its first chapter of studies what a later study found.
 CLAIMS = (
@@ -36,6 +36,7 @@ _PAGE = (
     "<table class='scorecard'><tr><th>verdict</th><th>holds in</th>"
     "<th>claim (unfold for the numbers)</th></tr>{rows}</table>"
 )
+_ANSWERS = {True: "yes", False: "no", None: "not decided"}
 _ROW = (
     "<tr><td>{verdict}</td><td>{count}</td><td><details><summary>{finding}</summary>"
     "<p>Paper: {paper}</p>"
@@ -71,21 +72,21 @@ def scorecard(chapter=None):
     Page "Scorecard".
     """
     rows = []
-    for claim, conditions, held in _looked_at(chapter):
+    for claim, outcomes in _looked_at(chapter):
         rows.append(
             {
                 "claim": claim.finding,
                 "paper": claim.paper,
                 "source": claim.source,
                 "ours": "\n".join(
-                    f"{_named(name, columns)}: {_means(columns)}: {_interval(columns)}"
-                    for name, columns in conditions.items()
+                    f"{_named(name, found)}: {_means(found)}: {_interval(found)}"
+                    for name, found in outcomes.items()
                 ),
-                "holds": _count(held),
+                "holds": _count(outcomes),
                 "seeds": "/".join(
-                    str(n) for n in sorted({len(sound(columns)) for columns in conditions.values()})
+                    str(n) for n in sorted({len(found.columns) for found in outcomes.values()})
                 ),
-                "verdict": verdict(held) if conditions else NOT_RUN,
+                "verdict": _verdict(outcomes),
                 "what else could explain it": claim.explains,
                 "chapter": claim.chapter,
             }
@@ -103,20 +104,20 @@ def show_scorecard(chapter=None):
     from IPython.display import HTML
 
     rows = []
-    for claim, conditions, held in _looked_at(chapter):
-        cells = [
-            (_named(name, columns), _means(columns), _interval(columns), _ANSWERS[held_here])
-            for (name, columns), held_here in zip(conditions.items(), held)
-        ]
+    for claim, outcomes in _looked_at(chapter):
+        numbers = (
+            (_named(name, found), _means(found), _interval(found), _ANSWERS[found.holds])
+            for name, found in outcomes.items()
+        )
         rows.append(
             _ROW.format(
-                verdict=verdict(held) if conditions else NOT_RUN,
-                count=_count(held),
+                verdict=_verdict(outcomes),
+                count=_count(outcomes),
                 finding=escape(claim.finding),
                 paper=escape(f"{claim.paper} ({claim.source})" if claim.paper else claim.source),
                 numbers="".join(
-                    f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
-                    for row in cells
+                    f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+                    for cells in numbers
                 ),
                 explains=escape(claim.explains),
             )
@@ -124,40 +125,41 @@ def show_scorecard(chapter=None):
     return HTML(_PAGE.format(rows="".join(rows)))
 
 
-_ANSWERS = {True: "yes", False: "no", None: "not decided"}
-
-
 def _looked_at(chapter):
-    """Of every claim: itself, the columns of its conditions, and whether each of them holds."""
+    """Every claim, and what comes out under each of its conditions."""
     for claim in CLAIMS:
         if chapter in (None, claim.chapter):
             conditions = claim.conditions() if claim.conditions else {}
-            yield claim, conditions, [holds(columns) for columns in conditions.values()]
+            yield claim, {name: outcome(columns) for name, columns in conditions.items()}
 
 
-def _count(held):
+def _verdict(outcomes):
+    return verdict(found.holds for found in outcomes.values()) if outcomes else NOT_RUN
+
+
+def _count(outcomes):
+    held = [found.holds for found in outcomes.values()]
     undecided = held.count(None)
-    return f"{held.count(True)} of {len(held) - undecided}" + f", {undecided} not decided" * bool(
-        undecided
-    )
+    decided = f"{held.count(True)} of {len(held) - undecided}"
+    return f"{decided}, {undecided} not decided" if undecided else decided
 
 
-def _named(name, columns):
-    kept, lost = len(sound(columns)), len(columns) - len(sound(columns))
-    return f"{name} ({kept} of {len(columns)} seeds, {lost} diverged)" if lost else name
-
-
-def _means(columns):
-    """In the claimed order."""
-    means = sound(columns).mean()
-    return " > ".join(f"{label} {value:.3g}" for label, value in means.items())
-
-
-def _interval(columns):
-    """Of first − last."""
-    whole = first_minus_last(columns)
+def _named(name, found):
+    seeds = len(found.columns)
     return (
-        "fewer than two seeds"
-        if whole is None
-        else f"{whole.mean:+.3g} [{whole.low:+.3g}, {whole.high:+.3g}]"
+        f"{name} ({seeds} of {seeds + found.lost} seeds, {found.lost} diverged)"
+        if found.lost
+        else name
     )
+
+
+def _means(found):
+    """In the claimed order."""
+    return " > ".join(f"{label} {value:.3g}" for label, value in found.columns.mean().items())
+
+
+def _interval(found):
+    """Of first − last."""
+    if found.whole is None:
+        return "fewer than two seeds"
+    return f"{found.whole.mean:+.3g} [{found.whole.low:+.3g}, {found.whole.high:+.3g}]"

@@ -3,7 +3,7 @@
 from ...hallmarks import angles, norms
 from ..studies.load import load_study
 from .columns import EXPOSURE, final, ordered, sweep
-from .rule import Claim, holds
+from .rule import Claim, outcome
 
 
 def _decay_sgd():
@@ -98,7 +98,7 @@ def _corrects():
         study = load_study(study)
         for decay in sorted(study.table.weight_decay.unique())[1:]:
             settings = {"here": {"weight_decay": decay}, "λ 0": {"weight_decay": 0.0}}
-            if holds(ordered(study, "relative_mds", settings)):
+            if outcome(ordered(study, "relative_mds", settings)).holds:
                 found[f"{name}, λ {decay:.3g}, accuracy"] = ordered(
                     study, "test_accuracy", dict(reversed(settings.items()))
                 )
