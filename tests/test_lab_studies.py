@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 import trajhelpers as th
 from trajhelpers.__main__ import main
-from trajhelpers.lab.studies import run
+from trajhelpers.lab.studies import load
 from trajhelpers.lab.studies.catalogue import STUDIES, Study, matched_decay
 
 IMAGES = {"digits": 1280, "fashion-mnist": 4096}
@@ -345,8 +345,8 @@ def test_fewer_seeds_leave_no_kernel_of_the_others(ran):
 
 def test_from_another_working_directory(ran, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run.DATA_FOLDER.is_absolute() and Path(__file__).parents[1] / "data" == run.DATA_FOLDER
-    monkeypatch.setattr(run, "DATA_FOLDER", ran)
+    assert load.DATA_FOLDER.is_absolute() and Path(__file__).parents[1] / "data" == load.DATA_FOLDER
+    monkeypatch.setattr(load, "DATA_FOLDER", ran)
     assert (
         len(th.studies.load_study("tiny").table)
         == len(th.studies.load_study("tiny", os.path.relpath(ran)).table)

@@ -35,6 +35,28 @@ def test_paired_interval_is_students(seeds):
     assert found.differences.tolist() == differences
 
 
+@pytest.mark.parametrize(
+    "first, second, expected",
+    [
+        ([1.0, 1.0, 1.0], [1.0, 1.0, 1.0], 0.0),
+        ([2.0, 2.0], [1.0, 1.0], 1.0),
+        ([0.8, 0.7, 0.6], [0.5, 0.4, 0.3], 0.3),  # equal but for rounding
+    ],
+)
+def test_without_any_spread_the_interval_has_no_length(first, second, expected):
+    found = th.studies.paired_difference(pd.Series(first), pd.Series(second))
+    assert found[:3] == pytest.approx((expected,) * 3, rel=1e-15, abs=0)
+
+
+def test_a_missing_value_leaves_no_interval():
+    found = th.studies.paired_difference(pd.Series([1.0, 2.0, np.nan]), pd.Series([0.0, 0.5, 0.0]))
+    assert np.isnan(found[:3]).all() and np.isnan(found.differences).tolist() == [
+        False,
+        False,
+        True,
+    ]
+
+
 def test_pairs_go_by_seed_and_not_by_place():
     first = pd.Series([1.0, 2.0, 4.0], index=[0, 1, 2])
     shuffled = pd.Series([3.0, 0.5, 1.0], index=[2, 0, 1])

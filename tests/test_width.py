@@ -527,7 +527,7 @@ def test_power_laws_are_recovered():
     widths = np.array([64, 128, 256, 512])
     for power in (-2, -1, 0, 0.5):
         fit = slope(widths, 3 * widths ** float(power))
-        assert fit == pytest.approx((power, power, power), abs=1e-6)
+        assert fit == pytest.approx((power, power, power), abs=1e-12)
         np.testing.assert_allclose(
             local_slopes(widths, 3 * widths ** float(power)), power, atol=1e-12
         )

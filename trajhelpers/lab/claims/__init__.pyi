@@ -1,4 +1,5 @@
-from .claims import (
+from .table import (
+    CLAIMS as CLAIMS,
     scorecard as scorecard,
     show_scorecard as show_scorecard,
 )

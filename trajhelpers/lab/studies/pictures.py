@@ -23,51 +23,6 @@ _MEASURES = {
 _WHITE_NOISE = 120
 
 
-def group_kernels(study, *fields, arm=None, **fixed):
-    """The kernels of a study by setting: a dict from a label to the kernels of all seeds.
-
-    Parameters
-    ----------
-    study : LoadedStudy
-    fields : str
-        The recipe's fields that tell the settings apart.
-    arm : str, optional
-        Of that arm only.
-    fixed
-        Of runs with these values only.
-
-    Returns
-    -------
-    dict of tuple of the fields' values (or of the one value) → list of TrajectoryKernel, by seed
-
-    >>> import trajhelpers as th
-    >>> study = th.studies.load_study("momentum-decay-vgg")
-    >>> {momentum: len(kernels) for momentum, kernels in group_kernels(study, "momentum", weight_decay=0.0).items()}
-    {0.9: 3, 0.0: 3}
-    """
-    table = study.table if arm is None else study.table[study.table.arm == arm]
-    for field, value in fixed.items():
-        table = (
-            table[np.isclose(table[field], value, rtol=1e-9, atol=0)]
-            if isinstance(value, float)
-            else table[table[field] == value]
-        )
-    if table.empty:
-        raise ValueError(f"no run of this study has {fixed}" + (f" in arm {arm!r}" if arm else ""))
-    groups = {}
-    for run, row in table.sort_values("seed", kind="stable").iterrows():
-        if row.diverged == "":
-            groups.setdefault(
-                tuple(row[field] for field in fields) if len(fields) > 1 else row[fields[0]], []
-            ).append(study.kernels[run])
-    wanted = table[list(fields)].drop_duplicates().itertuples(index=False, name=None)
-    return {
-        key: groups[key]
-        for key in (setting if len(fields) > 1 else setting[0] for setting in wanted)
-        if key in groups
-    }
-
-
 @styled
 def plot_measure(groups, measure, ax=None, unit="epoch", null=True):
     """One hallmark of several settings over the training: the mean over seeds, and a band from the
@@ -76,7 +31,7 @@ def plot_measure(groups, measure, ax=None, unit="epoch", null=True):
     Parameters
     ----------
     groups : dict of label → list of TrajectoryKernel
-        As :func:`group_kernels` gives it, with labels for readers.
+        As :func:`trajhelpers.studies.group_kernels` gives it, with labels for readers.
     measure : str
         ``"consecutive"``, ``"update_position"``, ``"apex_initialization"``, ``"apex_origin"``
         (degrees); ``"parameters"``, ``"updates"``, ``"from_initialization"`` (lengths,
@@ -157,7 +112,8 @@ def plot_hallmarks(
     array of Axes
 
     >>> import trajhelpers as th
-    >>> axes = th.studies.plot_hallmarks({"walk": [th.random_walk(20)], "noise": [th.ar1(20, correlation=0.5, distance=2)]}, ["apex_origin", "C"])
+    >>> groups = {"walk": [th.random_walk(20)], "orbit": [th.circular_orbit(20, distance=2)]}
+    >>> axes = th.studies.plot_hallmarks(groups, ["apex_origin", "C"])
     >>> [ax.get_ylabel() for ax in axes]
     ['apex at O (degrees)', 'spectrum of $C$ (share)']
     """

@@ -1,5 +1,5 @@
-"""Run studies, and read what was run: each recipe is trained once, kept as a kernel and a log, and
-put in every study that has it.
+"""Run studies: each recipe is trained once, kept as a kernel and a log, and put in every study that
+has it.
 """
 
 import json
@@ -10,7 +10,6 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 from tqdm.auto import tqdm
@@ -23,79 +22,15 @@ from ...hallmarks import mds
 from ...kernel import load_kernel
 from ..pythia.suite import gpt_neox_groups
 from ..training.hessian import measure_sharpness
-from ..training.images import DATA_FOLDER
 from ..training.language import HEAD, LanguageRecipe, train_language
 from ..training.loop import read_log, train
 from ..training.recipe import Recipe
 from ..training.width import WidthRecipe, train_width
-from .catalogue import STUDIES
+from .load import named_study
 
 _TRAINERS = {Recipe: train, WidthRecipe: train_width, LanguageRecipe: train_language}
 # of a log's last row
 _RESULTS = ("train_accuracy", "test_accuracy", "validation_loss", "validation_bits", "seconds")
-
-
-class LoadedStudy(NamedTuple):
-    """What `load_study` returns."""
-
-    table: pd.DataFrame
-    kernels: dict
-    log: pd.DataFrame
-
-
-def load_study(name, folder=None):
-    """The runs of a study: a tidy table, the kernels and the logs.
-
-    Parameters
-    ----------
-    name : str
-        E.g. ``"momentum-decay-vgg"``; `trajhelpers study --list` lists them.
-    folder : path, optional
-        Where you ran ``trajhelpers study NAME --out FOLDER``. By default the runs that come with
-        the book, from any working directory.
-
-    Returns
-    -------
-    LoadedStudy
-        ``table``: one row a run and arm, indexed by ``run``, with the recipe's fields by their
-        names, ``arm``, ``mds`` (ω), ``relative_mds`` (ω_0), ``train_accuracy``, ``test_accuracy``
-        (after training, over all images) or, of language models, ``validation_loss``,
-        ``validation_bits`` and ``decay_exposure`` (Σηλ), ``seconds``, and ``diverged`` (why a run
-        ended early; its numbers are missing then). ``kernels``: dict from run to TrajectoryKernel.
-        ``log``: one row an epoch, as :func:`trajhelpers.training.train` returns it, with a column
-        ``run``; of a study that measures it, also ``sharpness`` and ``full_loss`` at every
-        checkpoint.
-
-    Raises
-    ------
-    ValueError
-        For a name that is no study.
-    FileNotFoundError
-        Where the study was not run.
-
-    >>> import trajhelpers as th
-    >>> study = th.studies.load_study("momentum-decay-vgg")
-    >>> sorted(set(study.table.momentum)), study.table.seed.nunique(), study.kernels[study.table.index[0]].n
-    ([0.0, 0.9], 3, 31)
-    """
-    _study(name)
-    place = (DATA_FOLDER if folder is None else Path(folder)) / "studies" / name
-    if not (place / "runs.csv").is_file():
-        remedy = (
-            "the book's runs come with its repository, and are not part of the installed package"
-            if folder is None
-            else f"trajhelpers study {name} --out {folder}"
-        )
-        raise FileNotFoundError(f"{place / 'runs.csv'}: no such study there; {remedy}")
-    # some ids are digits all through
-    table = pd.read_csv(
-        place / "runs.csv", index_col="run", dtype={"run": "str", "diverged": "str"}
-    )
-    table["diverged"] = table.diverged.fillna("")
-    kernels = {
-        run: load_kernel(place / f"{run}.npz") for run in table.index[table.diverged == ""].unique()
-    }
-    return LoadedStudy(table, kernels, pd.read_csv(place / "log.csv", dtype={"run": "str"}))
 
 
 def run_studies(names, out, seeds=3, jobs=2, device="auto", progress=True):
@@ -115,7 +50,7 @@ def run_studies(names, out, seeds=3, jobs=2, device="auto", progress=True):
     device : str
         As in :func:`trajhelpers.training.train`.
     """
-    studies, out = [_study(name) for name in names], Path(out)
+    studies, out = [named_study(name) for name in names], Path(out)
     for option, value in (("seeds", seeds), ("jobs", jobs)):
         if value < 1:
             raise ValueError(f"{option}: expected a whole number from 1 on, got {value}")
@@ -239,12 +174,6 @@ def _collect(study, out, seeds):
     ):
         with atomic_path(place / name) as temporary:
             table.to_csv(temporary, index=False)
-
-
-def _study(name):
-    if name not in STUDIES:
-        raise ValueError(f"study: expected one of {', '.join(STUDIES)}; got {name!r}")
-    return STUDIES[name]
 
 
 def _folder(out, recipe):
