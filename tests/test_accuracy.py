@@ -77,7 +77,7 @@ def by_torch(states, precision):
 
 
 def run(name, precision):
-    states, theta, maps, angles = truth(name)
+    states, _, maps, angles = truth(name)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # no warning where the result is good
         kernel = th.gram(th.open_trajectory(states), device="cpu", precision=precision)

@@ -134,7 +134,7 @@ def test_going_back_is_180_degrees():
 
 @pytest.mark.parametrize("n", [5, 12, 60])
 def test_a_circle_around_the_origin(n):
-    """0 when evenly sampled, 1/n^2 when its end repeats its start (one unit vector is left over)."""
+    """0 when evenly sampled, 1/n^2 when its end repeats its start (a unit vector is left over)."""
     phase = 2 * np.pi * np.arange(n) / n
     assert abs(th.mds(kernel_of(np.c_[np.cos(phase), np.sin(phase)]))) < 1e-15
     phase = np.linspace(0, 2 * np.pi, n) + 1e-12  # not bitwise the same point

@@ -79,7 +79,7 @@ def test_series_lie_at_their_steps(walk):
         "apex at initialization": 10,
         "apex at O": 0,
     }
-    for label, (name, values) in zip(first, angles.items()):
+    for label, values in zip(first, angles.values()):
         assert lines[label].get_xdata()[0] == first[label]
         np.testing.assert_array_equal(lines[label].get_ydata(), values)
     assert "degrees" in ax.get_ylabel()
@@ -117,5 +117,5 @@ def test_the_slider_has_one_picture_an_origin(walk):
 
 
 def test_pages_stay_small():
-    slider, stack = th.origin_slider(th.random_walk(61)).children
+    _, stack = th.origin_slider(th.random_walk(61)).children
     assert sum(len(child.value) for child in stack.children) < 500_000

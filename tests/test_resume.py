@@ -442,10 +442,10 @@ def test_killed_twenty_times(hub, tmp_path):
     )
     hub.requests.clear()
     done = []
-    for run in range(20):
+    for _ in range(20):
         count, at, ready = [0], dice.randint(10, 90), threading.Event()
 
-        def faults(request):
+        def faults(request, count=count, at=at, ready=ready):
             if request.kind == "file":
                 time.sleep(0.005)
                 count[0] += 1

@@ -571,7 +571,8 @@ def test_reads_are_as_large_as_memory_allows(hub, tmp_path):
 PEAK = textwrap.dedent("""
     import sys, trajhelpers as th
     def peak():
-        return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
+        lines = open("/proc/self/status")
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
     trajectory = th.open_trajectory(sys.argv[1], revisions="step*")
     th.gram(trajectory[:2], device="cpu", memory=2**20, groups={"some": [("b", 0, None)]})
     before = peak()

@@ -112,7 +112,8 @@ def norms(kernel, stride=1):
     Source: section 2 (iii) and Fig 4(f–h) of the paper; chapter "Lengths and bends".
 
     >>> import numpy as np, trajhelpers as th
-    >>> norms(th.TrajectoryKernel(np.eye(4)))["from_initialization"].round(3)      # a walk: the square root of time
+    >>> walk = th.TrajectoryKernel(np.eye(4))
+    >>> norms(walk)["from_initialization"].round(3)    # the square root of time
     array([1.   , 1.414, 1.732])
     """
     if not isinstance(stride, (int, np.integer)) or not 1 <= stride < kernel.n:

@@ -164,7 +164,8 @@ class TrajectoryKernel:
         chapter 2 of the book.
 
         >>> import numpy as np
-        >>> TrajectoryKernel(np.eye(3)).cosine(origin=0).round(3)      # a walk with right angles, from its start
+        >>> walk = TrajectoryKernel(np.eye(3))         # with right angles
+        >>> walk.cosine(origin=0).round(3)             # seen from its start
         array([[1.   , 0.707],
                [0.707, 1.   ]])
         """
@@ -192,7 +193,8 @@ class TrajectoryKernel:
         A start of None stands for O. NaN where one of the two vectors is zero.
 
         >>> import numpy as np
-        >>> TrajectoryKernel(np.eye(4)).cosine_between(0, [1, 2, 3], 0, 3).round(3)     # progress against the whole way
+        >>> walk = TrajectoryKernel(np.eye(4))
+        >>> walk.cosine_between(0, [1, 2, 3], 0, 3).round(3)     # progress against the whole way
         array([0.577, 0.816, 1.   ])
         """
         start, end, a = self._displacements(start, end)
@@ -212,7 +214,7 @@ class TrajectoryKernel:
         after s that equals it.
 
         >>> import numpy as np
-        >>> delta = np.array([[1.0, 0], [0, 1], [0, -1], [0, 0]])         # there, and back, and no further
+        >>> delta = np.array([[1.0, 0], [0, 1], [0, -1], [0, 0]])     # there, back, no further
         >>> TrajectoryKernel(delta @ delta.T).identical()
         [(0, 2), (2, 3)]
         """
@@ -320,7 +322,8 @@ class TrajectoryKernel:
         ``index`` is a slice, a boolean mask or a list of strictly increasing indices.
 
         >>> import numpy as np
-        >>> TrajectoryKernel(np.eye(5))[::2].total        # every second point of a walk: steps twice as long, squared
+        >>> walk = TrajectoryKernel(np.eye(5))
+        >>> walk[::2].total        # every second point: steps twice as long, squared
         array([[1., 0., 0.],
                [0., 2., 0.],
                [0., 0., 2.]])
@@ -380,7 +383,8 @@ class TrajectoryKernel:
             "other", so that the total stays what it was.
 
         >>> import numpy as np
-        >>> kernel = TrajectoryKernel(np.ones((3, 2, 2)), names=["layers.0.weight", "layers.0.bias", "head.weight"])
+        >>> names = ["layers.0.weight", "layers.0.bias", "head.weight"]
+        >>> kernel = TrajectoryKernel(np.ones((3, 2, 2)), names=names)
         >>> kernel.group_by(r"(layers\\.\\d+)").names
         ('layers.0', 'other')
         """

@@ -302,8 +302,9 @@ def initialization_cosine(tensors):
     >>> convolutions = [(64, 3, 7, 7)]
     >>> for channels, width, blocks in (64, 64, 3), (256, 128, 4), (512, 256, 6), (1024, 512, 3):
     ...     shortcut = [(4 * width, channels, 1, 1)]
-    ...     convolutions += bottleneck(channels, width) + shortcut + (blocks - 1) * bottleneck(4 * width, width)
-    >>> drawn = [((out, into, high, wide), 0, 2 / (out * high * wide)) for out, into, high, wide in convolutions]
+    ...     convolutions += bottleneck(channels, width) + shortcut
+    ...     convolutions += (blocks - 1) * bottleneck(4 * width, width)
+    >>> drawn = [(shape, 0, 2 / (shape[0] * shape[2] * shape[3])) for shape in convolutions]
     >>> scales = [(out, 1, 0) for out, *_ in convolutions]
     >>> last = [((1000, 2048), 0, 1 / (3 * 2048)), (1000, 0, 1 / (3 * 2048))]
     >>> round(th.initialization_cosine(drawn + scales + last), 3)

@@ -109,7 +109,8 @@ def plot_maps(kernels, origin=None, columns=4, vmin=None, vmax=1.0, unit="step")
     Source: Fig 3 of the paper.
 
     >>> import trajhelpers as th
-    >>> axes = th.plot_maps({"a walk": th.random_walk(20), "noise": th.ar1(20, correlation=0.5, distance=2)})
+    >>> noise = th.ar1(20, correlation=0.5, distance=2)
+    >>> axes = th.plot_maps({"a walk": th.random_walk(20), "noise": noise})
     >>> [ax.get_title() for ax in axes]
     ['a walk', 'noise']
     """

@@ -1,4 +1,4 @@
-"""How the figures look: legible at the 700 pixels of a page, in greyscale, and to the colour-blind."""
+"""How the figures look: legible at a page's 700 pixels, in greyscale, and to the colour-blind."""
 
 import matplotlib
 from matplotlib import cycler

@@ -75,7 +75,8 @@ def map_slider(kernels, description):
     ipywidgets.VBox
 
     >>> import trajhelpers as th
-    >>> slider, stack = th.map_slider({"a walk": th.random_walk(20), "from afar": th.random_walk(20, start=10)}, "start").children
+    >>> walks = {"a walk": th.random_walk(20), "from afar": th.random_walk(20, start=10)}
+    >>> slider, stack = th.map_slider(walks, "start").children
     >>> slider.options
     ('a walk', 'from afar')
     """

@@ -75,8 +75,10 @@ def load_study(name, folder=None):
 
     >>> import trajhelpers as th
     >>> study = th.studies.load_study("momentum-decay-vgg")
-    >>> sorted(set(study.table.momentum)), study.table.seed.nunique(), study.kernels[study.table.index[0]].n
-    ([0.0, 0.9], 3, 31)
+    >>> sorted(set(study.table.momentum)), study.table.seed.nunique()
+    ([0.0, 0.9], 3)
+    >>> study.kernels[study.table.index[0]].n
+    31
     """
     _study(name)
     place = (DATA_FOLDER if folder is None else Path(folder)) / "studies" / name
