@@ -14,8 +14,7 @@ import lazy_loader
 # These two bear the names of their modules, and a module that is loaded later would hide them.
 from .gram import gram as gram
 from .hallmarks import hallmarks as hallmarks
-
-__version__ = "0.1.0"
+from .version import __version__ as __version__
 
 # All names are in __init__.pyi and loaded when first used: some import torch, matplotlib or pandas.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

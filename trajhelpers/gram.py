@@ -27,6 +27,7 @@ from .streaming.devices import choose_device
 from .streaming.progress import progress_bar
 from .streaming.resuming import Partial, State, conditions
 from .streaming.segments import blocks_of, columns_of
+from .version import __version__
 
 # Columns of a block. On the CPU a block and its increments must fit a core's cache, and a float32
 # product must not run over more terms than its rounding allows (chapter 2); accelerators want fewer
@@ -102,7 +103,7 @@ def gram(
     whole, state, store = trajectory, None, None
     if partial is not None:
         store = Partial(
-            partial, conditions(trajectory, segments, precision, device, memory, _version())
+            partial, conditions(trajectory, segments, precision, device, memory, __version__)
         )
         state = store.read()
     state = state or State(0, [], _zeros(trajectory, segments))
@@ -142,7 +143,7 @@ def cost(
     device, segments = _checked(trajectory, device, precision, groups, memory)
     state = (
         Partial(
-            partial, conditions(trajectory, segments, precision, device, memory, _version())
+            partial, conditions(trajectory, segments, precision, device, memory, __version__)
         ).read()
         if partial is not None
         else None
@@ -165,12 +166,6 @@ def _checked(trajectory, device, precision, groups, memory):
     if operator.index(memory) < 1:
         raise ValueError(f"memory: expected bytes, from 1 on, got {memory}")
     return device, _segments(trajectory, groups)
-
-
-def _version():
-    from . import __version__
-
-    return __version__
 
 
 def _zeros(trajectory, segments):

@@ -16,6 +16,7 @@ import numpy as np
 
 from .atomic import atomic_path
 from .errors import TrajectoryError, TrajectoryWarning
+from .version import __version__
 
 _FORMAT = 1
 _LARGEST_HIDDEN_EXCESS = 1e-6
@@ -438,8 +439,6 @@ class TrajectoryKernel:
 
     def save(self, path):
         """Write the kernel to one ``.npz`` file, in one atomic move. Nothing in it is pickled."""
-        from . import __version__
-
         upper = np.triu_indices(self.n)
         about = {
             "format": _FORMAT,
