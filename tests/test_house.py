@@ -172,8 +172,8 @@ def test_the_reference_describes_every_public_name_once():
 
 
 def functions_of(module):
-    """A module that is public as a whole."""
-    for name, value in vars(value_of(module)).items():
-        if inspect.isfunction(value) and value.__module__.endswith(module.split(".")[-1]):
-            if not name.startswith("_"):
-                yield f"{module}.{name}"
+    """The public ones of a module that is public as a whole."""
+    whole = value_of(module)
+    for name, value in vars(whole).items():
+        if PUBLIC.match(name) and getattr(value, "__module__", "") == whole.__name__:
+            yield f"{module}.{name}"
