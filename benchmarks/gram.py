@@ -102,7 +102,8 @@ def from_files(n, p, repeats):
 _MEMORY = """
 import sys, torch, trajhelpers as th
 def peak():
-    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) / 1e3
+    lines = open("/proc/self/status")
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1e3
 before = peak()
 th.gram(th.open_trajectory(sys.argv[1]), "cpu", sys.argv[2])
 print(peak() - before)

@@ -180,11 +180,10 @@ class StandInHub:
 def _stored(path, source):
     content = source if isinstance(source, bytes) else Path(source).read_bytes()
     sha256, lfs = hashlib.sha256(content).hexdigest(), path.endswith(LFS)
-    in_git = (
-        f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {len(content)}\n".encode()
-        if lfs
-        else content
+    pointer = (
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {len(content)}\n"
     )
+    in_git = pointer.encode() if lfs else content
     return StoredFile(
         source,
         len(content),

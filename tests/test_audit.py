@@ -100,7 +100,7 @@ def test_step_1_and_step_2_are_step_0(hub):
 
 
 def test_a_model_whose_early_branches_serve_the_end(hub):
-    """Issues 205 and 195: 86 of 154 branches of pythia-2.8b; here with .bin files that are right."""
+    """Issues 205 and 195: 86 of 154 branches of pythia-2.8b; here with right .bin files."""
     assert (len(AS_MAIN), len(AS_LAST), len(SCHEDULE)) == (76, 10, 154)
     for step in SCHEDULE:
         served = "main" if step in AS_MAIN else "last" if step in AS_LAST else step

@@ -201,7 +201,7 @@ def test_tied_tensors_count_once(tmp_path):
 
 
 def test_views_of_one_storage_are_not_ties(tmp_path):
-    """Flattened parameters (FSDP, flat optimizers): one storage, every tensor another part of it."""
+    """Flattened parameters (FSDP, flat optimizers): one storage, each tensor another part of it."""
     states = []
     for step in (1, 2):
         storage = torch.arange(10.0) + step
@@ -344,7 +344,7 @@ def test_numpy_state_dicts_and_their_steps():
 
 
 def test_one_network_collected_again_and_again():
-    """The classic slip: model.state_dict() gives no copies, and all entries hold the last values."""
+    """The classic slip: model.state_dict() gives no copies; all entries hold the last values."""
     model = torch.nn.Linear(2, 3)
     for states in ([model.state_dict() for _ in range(3)], [model, model]):
         with pytest.raises(th.TrajectoryError, match="clone|copy"):

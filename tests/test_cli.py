@@ -115,7 +115,7 @@ def test_single_precision(run):
 
 
 def test_several_sources(run):
-    """Files as a shell's pattern gives them (epoch_10 before epoch_2), and folders as runs joined."""
+    """Files as a shell's pattern gives them (epoch_10 before epoch_2), and folders: runs joined."""
     folder, out, states = run
     states += write_run(folder / "run", [10], seed=5)
     assert call("gram", *sorted((folder / "run").glob("*.pt")), "-o", out) == 0

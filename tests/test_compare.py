@@ -138,7 +138,7 @@ def test_training_runs_with_the_chosen_settings_and_draws(live):
 
 
 def test_stop_is_heard(live):
-    _, (start, stop, bar), said, _, folder = live
+    _, (start, stop, bar), _, _, folder = live
     start.click()
     stop.click()
     until_ended(start)
@@ -146,7 +146,7 @@ def test_stop_is_heard(live):
 
 
 def test_an_error_is_shown(live):
-    (rate, momentum, decay), (start, stop, bar), said, _, folder = live
+    _, (start, _, _), said, _, folder = live
     folder.parent.mkdir(exist_ok=True)
     folder.write_text("in the way")
     start.click()

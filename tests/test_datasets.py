@@ -245,7 +245,7 @@ def test_a_folder_that_does_not_hold_them(tmp_path, name, kind):
 
 
 def test_cifar10_from_a_folder(tmp_path, monkeypatch):
-    """Files of its form, with ten random images and their own checksums in place of the real ones'."""
+    """Files of its form, with ten random images and their own checksums in place of the real."""
     import hashlib
 
     from torchvision.datasets import CIFAR10

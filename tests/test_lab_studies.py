@@ -293,7 +293,7 @@ def test_a_run_whose_last_step_diverges_is_a_row(ran):
 
 
 def test_numbers_are_those_of_the_checkpoints(ran, tmp_path):
-    """A run of the study is trained again here, and its checkpoints are taken apart by the oracle."""
+    """A run of the study is trained again, and its checkpoints are taken apart by the oracle."""
     study, threads = th.studies.load_study("tiny", ran), torch.get_num_threads()
     torch.set_num_threads(1)
     for recipe in (SOUND.replace(seed=1), SOUND.replace(momentum=0.9)):
@@ -397,8 +397,10 @@ LONG = textwrap.dedent("""
     from trajhelpers.lab.studies import run_studies
     from trajhelpers.lab.studies.catalogue import STUDIES, Study
     if __name__ == "__main__":
-        signal.signal(signal.SIGINT, signal.default_int_handler)     # who was started in the background inherits that it is ignored
-        base = Recipe(model="mlp", data="digits", width=16, learning_rate=0.1, batch_size=32, epochs=100, checkpoints=20)
+        # who was started in the background inherits that it is ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        base = Recipe(model="mlp", data="digits", width=16, learning_rate=0.1, batch_size=32,
+                      epochs=100, checkpoints=20)
         STUDIES["long"] = Study("long", "?", "", {"main": (base, base.replace(momentum=0.9))})
         run_studies(["long"], sys.argv[1], seeds=2, jobs=2, progress=False)
 """)

@@ -139,7 +139,7 @@ def test_a_list_is_ordered_by_its_numbers(tmp_path):
 
 
 def write_sharded(folder, tensors, suffix, cut):
-    """The first `cut` tensors in one shard, the others in a second, with the index that names them."""
+    """The first `cut` tensors in one shard, the others in a second, with the index of both."""
     stem = "model" if suffix == "safetensors" else "pytorch_model"
     items = list(tensors.items())
     places = {}

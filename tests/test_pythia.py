@@ -869,13 +869,9 @@ def static_page(tmp_path):
             "vendor/@jupyter-widgets/html-manager/dist/embed-amd.js",
         )
         scripts = "".join(f"<script src='{path}'></script>" for path in paths)
-        state = (
-            "<script"
-            f" type='application/vnd.jupyter.widget-state+json'>{json.dumps(data['manager_state'])}</script>"
-        )
-        view = (
-            "<script"
-            f" type='application/vnd.jupyter.widget-view+json'>{json.dumps(data['view_specs'][0])}</script>"
+        state, view = (
+            f"<script type='application/vnd.jupyter.widget-{kind}+json'>{json.dumps(part)}</script>"
+            for kind, part in (("state", data["manager_state"]), ("view", data["view_specs"][0]))
         )
         (tmp_path / "index.html").write_text(
             "<!DOCTYPE html><meta charset='utf-8'><link rel='icon'"

@@ -193,9 +193,10 @@ def test_both_bounds_are_attained_by_eigenvectors(drawn, form):
 @every_form
 def test_momentum_makes_the_angle_more_acute_but_for_nesterov_and_the_printed(drawn, form, factor):
     hyper = drawn.hyper | dict(lr=drawn.lr * factor)
-    cosine = lambda **changed: two_step_cosine(
-        drawn.eigenvalues, drawn.coordinates, **hyper | changed, **form
-    )
+
+    def cosine(**changed):
+        return two_step_cosine(drawn.eigenvalues, drawn.coordinates, **hyper | changed, **form)
+
     with_momentum, without = cosine(), cosine(momentum=0.0)
     if form in (FORMS["printed"], FORMS["pytorch, Nesterov"]):
         assert np.mean(with_momentum < without - 1e-9) > 0.3
@@ -349,7 +350,7 @@ def held(drawn):
     )
 
 
-def test_the_printed_lower_bound_of_a_semidefinite_A_holds_exactly_where_it_does_not_exceed_the_upper(
+def test_the_printed_lower_bound_of_a_semidefinite_A_holds_exactly_where_not_above_the_upper(
     definite,
 ):
     lower_holds, _, at_largest, at_smallest = held(definite)
@@ -490,9 +491,10 @@ def test_the_next_learning_rate_cancels_from_the_printed_and_from_pytorchs_cosin
 
 @every_form
 def test_what_cancels_in_every_draw(drawn, form):
-    at = lambda next_lr: two_step_cosine(
-        drawn.eigenvalues, drawn.coordinates, **drawn.hyper | dict(next_lr=next_lr), **form
-    )
+    def at(next_lr):
+        hyper = drawn.hyper | dict(next_lr=next_lr)
+        return two_step_cosine(drawn.eigenvalues, drawn.coordinates, **hyper, **form)
+
     if form["form"] == "heavy-ball":
         assert np.mean(np.abs(at(0.5) - at(0.005)) > 1e-3) > 0.3
         moving = drawn.momentum > 0.01

@@ -399,4 +399,4 @@ def test_flush_raises_an_error_of_the_disk(tmp_path, monkeypatch):
             record.flush()
     with pytest.raises(th.TrajectoryError, match="No space left"):
         record.close()
-    assert list(path.name for path in (tmp_path / "run").iterdir()) == ["step_0.safetensors"]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["step_0.safetensors"]

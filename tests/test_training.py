@@ -300,7 +300,7 @@ def test_stopped_and_resumed_to_the_same_bits(tmp_path, name):
             recipe,
             tmp_path / "run",
             resume=True,
-            on_checkpoint=lambda step, log: seen.append(step) or step == stop,
+            on_checkpoint=lambda step, log, stop=stop: seen.append(step) or step == stop,
         )
         assert "test_accuracy" not in log and max(checkpoints(tmp_path / "run")) == stop
     assert seen == at[1:]
@@ -331,7 +331,9 @@ KILLED = """
 import sys, torch, trajhelpers as th
 torch.set_num_threads(1)
 if __name__ == "__main__":
-    th.training.train(th.training.Recipe.load(sys.argv[1]), sys.argv[2], device="cpu", resume=True, progress=False, on_checkpoint=lambda step, log: print(step, flush=True))
+    th.training.train(
+        th.training.Recipe.load(sys.argv[1]), sys.argv[2], device="cpu", resume=True,
+        progress=False, on_checkpoint=lambda step, log: print(step, flush=True))
 """
 
 

@@ -102,7 +102,7 @@ def from_afar(p, n=N, seed=4):
 
 
 def half(p, n=N, seed=5):
-    """Stored in float16, with entries of about one and steps of about .02, 20 to 40 of their ulps."""
+    """Stored in float16, with entries of about 1 and steps of about .02, 20 to 40 of their ulps."""
     rng = np.random.default_rng(seed)
     return split_all(
         walk_from(rng.standard_normal(p), 0.02 * np.sqrt(p) * steps(rng, n, p)), torch.float16

@@ -52,5 +52,4 @@ from .plots import (
 )
 from .reading.steps import pythia_steps as pythia_steps
 from .record import Recorder as Recorder
-
-__version__: str
+from .version import __version__ as __version__

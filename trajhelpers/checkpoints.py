@@ -366,7 +366,7 @@ class Trajectory:
         return str(self._tensors[name][0].path), self._tensors[name][0].offset
 
     def ranges(self, pieces):
-        """``(file, begin, end)``, in bytes, of pieces ``(name, start, stop)`` in all checkpoints."""
+        """``(file, begin, end)``, in bytes, of pieces ``(name, start, stop)`` in all files."""
         return [
             (
                 tensor.path,

@@ -1,3 +1,3 @@
-"""The version, in a module of its own: whoever writes it into a file need not import the package."""
+"""The version, in a file at the bottom of the house: what is written says what wrote it."""
 
 __version__ = "0.1.0"

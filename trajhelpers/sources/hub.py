@@ -47,7 +47,7 @@ class Revision(NamedTuple):
     name: str
     commit: str
     files: dict
-    shards: dict = {}
+    shards: dict = {}  # noqa: RUF012 -- replaced as a whole, never changed in place
     dtypes: tuple = ()
 
 

@@ -263,7 +263,7 @@ class _Unfit(Exception):
 
 
 class Fetch:
-    """Ranges on their way into memory. As a context manager, they are held: reads find them there."""
+    """Ranges on their way into memory. As a context manager, they are held: reads find them."""
 
     def __init__(self, files, ranges):
         self._files, self._stop, self._received, self._lock = (

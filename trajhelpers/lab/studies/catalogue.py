@@ -149,9 +149,10 @@ def decay_for(exposure, learning_rate):
     )
 
 
-def _miniature(
-    width, learning_rate, weight_decay=decay_for(LARGEST_EXPOSURE, MINIATURE_RATES[0]), **fields
-):
+MINIATURE_DECAY = decay_for(LARGEST_EXPOSURE, MINIATURE_RATES[0])
+
+
+def _miniature(width, learning_rate, weight_decay=MINIATURE_DECAY, **fields):
     return LanguageRecipe(
         width=width, learning_rate=learning_rate, weight_decay=weight_decay, **fields
     )

@@ -125,8 +125,8 @@ def stratified_kendall(strata, draws=10_000, seed=0):
     -------
     Association
         τ = (concordant − discordant) / all pairs within strata. ``p``: the share of permutations
-        whose |τ| is as large, the run itself counted. ``low, high``: percentiles of the bootstrap
-        over recipes; a recipe drawn twice makes no pair with itself.
+        whose τ is as far from 0, the run itself counted. ``low, high``: percentiles of the
+        bootstrap over recipes; a recipe drawn twice makes no pair with itself.
 
     Chapter "Does ω predict generalization?".
 

@@ -122,7 +122,7 @@ class LanguageRecipe(JsonRecipe):
 
     @property
     def decay_exposure(self):
-        """Σηλ over training: by how much decay alone would lower log ‖θ‖."""
+        """Σηλ over training, by how much decay alone would lower log ‖θ‖."""
         return self.weight_decay * sum(map(self.rate, range(self.steps)))
 
     def checkpoint_steps(self):

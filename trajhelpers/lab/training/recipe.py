@@ -16,7 +16,7 @@ DATA = ("digits", "fashion-mnist", "cifar10", "imagenet", "fake-cifar10", "fake-
 
 
 class JsonRecipe:
-    """What recipes share: they read and write as JSON, have a name, and refuse a field by its own."""
+    """What recipes share: they read and write as JSON, have a name, refuse a field by its own."""
 
     def replace(self, **changes):
         """The same recipe with some fields changed."""
@@ -65,7 +65,7 @@ class JsonRecipe:
 
     @property
     def id(self):
-        """Twelve hexadecimal digits that name the recipe: a hash of its fields, the seed among
+        """Twelve hexadecimal digits that name the recipe, a hash of its fields, the seed among
         them.
         """
         return hashlib.sha256(
@@ -163,7 +163,9 @@ class Recipe(JsonRecipe):
     Chapter "Switching off momentum and weight decay".
 
     >>> import trajhelpers as th
-    >>> recipe = th.training.Recipe(model="vgg", data="digits", width=16, learning_rate=0.1, momentum=0.9, batch_size=32, epochs=60, checkpoints=60)
+    >>> recipe = th.training.Recipe(
+    ...     model="vgg", data="digits", width=16, learning_rate=0.1, momentum=0.9, batch_size=32,
+    ...     epochs=60, checkpoints=60)
     >>> recipe == th.training.Recipe.from_json(recipe.to_json())
     True
     >>> recipe.replace(momentum=1.5)

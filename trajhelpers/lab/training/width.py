@@ -189,8 +189,10 @@ class WidthNetwork(nn.Module):
     Takes images of any shape (batch, …) with 64 pixels and gives (batch, 10).
 
     >>> network = WidthNetwork(WidthRecipe(width=16, learning_rate=0.1))
-    >>> network(torch.zeros(2, 1, 8, 8)).shape, [name for name, _ in network.named_parameters()]
-    (torch.Size([2, 10]), ['input.weight', 'hidden.0.weight', 'hidden.1.weight', 'hidden.2.weight', 'output.weight'])
+    >>> network(torch.zeros(2, 1, 8, 8)).shape
+    torch.Size([2, 10])
+    >>> [name.removesuffix(".weight") for name, _ in network.named_parameters()]
+    ['input', 'hidden.0', 'hidden.1', 'hidden.2', 'output']
     """
 
     def __init__(self, recipe):
