@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 import trajhelpers as th
 from trajhelpers.lab.studies.catalogue import ADAM_RATE, SGD_RATE, STUDIES
 from trajhelpers.lab.theory.width import departure, local_slopes, predicted_omega, slope
+from trajhelpers.lab.training.images import TensorImages
 from trajhelpers.lab.training.width import WidthNetwork, WidthRecipe, scales, train_width
 
 WIDTH_STUDY = STUDIES["width"]
@@ -119,9 +120,33 @@ def oracle(recipe, start, batches):
     return [p * m for p, m in zip(parameters, multipliers)]
 
 
+@pytest.fixture
+def double(monkeypatch):
+    """Training in float64.
+
+    In float32 a preactivation that rounds to the other side of zero switches a ReLU, which moved a
+    matrix by 0.8 % of its way; which CPUs and seeds do it is chance, and no tolerance for float32
+    is both safe and sharp.
+    """
+    data = th.training.load_data("digits")
+    splits = {
+        split: next(data.batches(split, [(0, list(range(size)))]))
+        for split, size in data.size.items()
+    }
+    in_double = TensorImages(
+        {split: (images.double(), labels) for split, (images, labels) in splits.items()},
+        data.classes,
+        0.0,
+    )
+    monkeypatch.setattr("trajhelpers.lab.training.width.load_data", lambda name: in_double)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("form", FORMS[:5])
 @pytest.mark.parametrize("width", [32, 64, 128])
-def test_sgd_is_the_oracles_in_another_form(tmp_path, form, width):
+def test_sgd_is_the_oracles_in_another_form(tmp_path, double, form, width):
     recipe = of(form, width=width, learning_rate=0.2, depth=2, seed=2)
     train(recipe, tmp_path)
     names = ["input.weight", "hidden.0.weight", "hidden.1.weight", "output.weight"]
@@ -130,6 +155,7 @@ def test_sgd_is_the_oracles_in_another_form(tmp_path, form, width):
         [checkpoint(tmp_path, step)[name] * m for name, m in zip(names, multipliers)]
         for step in (0, 6)
     )
+    assert load_file(tmp_path / "step_6.safetensors")["input.weight"].dtype == torch.float64
     data = th.training.load_data("digits")
     # as in trajhelpers.train
     order = torch.randperm(1280, generator=torch.Generator().manual_seed(2_000_006)).tolist()
@@ -141,8 +167,7 @@ def test_sgd_is_the_oracles_in_another_form(tmp_path, form, width):
     ]
     for ours, start, expected in zip(last, first, oracle(recipe, first, batches)):
         moved = np.linalg.norm(expected - start)
-        # float32 against float64
-        assert moved > 0 and np.linalg.norm(ours - expected) < 1e-3 * moved
+        assert moved > 0 and np.linalg.norm(ours - expected) < 1e-10 * moved
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
