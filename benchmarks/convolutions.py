@@ -25,7 +25,7 @@ import subprocess
 import sys
 
 CHANNELS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 16, 24, 32)
-KINDS = ((1, 2), (1, 1), (2, 2), (3, 2), (3, 1))     # kernel, stride
+KINDS = ((1, 2), (1, 1), (2, 2), (3, 2), (3, 1))  # kernel, stride
 OUTPUTS, PIXELS, BATCHES = (1, 4, 16), (4, 7, 8, 14, 32, 64), (1, 29, 64)
 ROUNDS, SECONDS = 3, 10
 
@@ -54,7 +54,8 @@ def child(threads):
     for line in sys.stdin:
         order, kernel, stride, inputs, outputs, pixels, batch = line.split()
         kernel, stride, inputs, outputs, pixels, batch = map(
-            int, (kernel, stride, inputs, outputs, pixels, batch))
+            int, (kernel, stride, inputs, outputs, pixels, batch)
+        )
         torch.manual_seed(inputs)
         padding = kernel // 2 if kernel == 3 else 0
         x = torch.randn(batch, inputs, pixels, pixels)
@@ -75,12 +76,19 @@ class Child:
     """A process that runs shapes until one of them ends it."""
 
     def __init__(self, threads):
-        checking = {"MALLOC_CHECK_": "3", "LD_PRELOAD": "libc_malloc_debug.so.0",
-                    "OMP_NUM_THREADS": str(threads)}
+        checking = {
+            "MALLOC_CHECK_": "3",
+            "LD_PRELOAD": "libc_malloc_debug.so.0",
+            "OMP_NUM_THREADS": str(threads),
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", __file__, "--child", "--threads", str(threads)],
-            env=os.environ | checking, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL)
+            env=os.environ | checking,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
 
     def verdict(self, order, shape):
         try:
@@ -103,8 +111,10 @@ def main():
     arguments = parser.parse_args()
     if arguments.child:
         return child(arguments.threads)
-    print(f"ONEDNN_MAX_CPU_ISA={os.environ.get('ONEDNN_MAX_CPU_ISA', '')}, "
-          f"{arguments.threads} thread(s); input channels:")
+    print(
+        f"ONEDNN_MAX_CPU_ISA={os.environ.get('ONEDNN_MAX_CPU_ISA', '')}, "
+        f"{arguments.threads} thread(s); input channels:"
+    )
     print(f"{'':28}" + "".join(f"{channels:>4}" for channels in CHANNELS))
     process = Child(arguments.threads)
     for order, (kernel, stride) in itertools.product(("channels_last", "contiguous_format"), KINDS):

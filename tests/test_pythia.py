@@ -25,12 +25,9 @@ from hypothesis import strategies as st
 from oracle import cosine_between, kept, mds
 
 import trajhelpers as th
-from trajhelpers.lab.pythia.pictures import layer_picker, plot_depth, plot_layer_maps
-from trajhelpers.lab.pythia.settle import cosine_to_end, layer_table, settling
-from trajhelpers.lab.pythia.suite import (
+from trajhelpers.lab.pythia.parts import (
     BLOCKS,
     PARTS,
-    SUITE,
     by_block,
     by_depth,
     by_layer,
@@ -39,9 +36,10 @@ from trajhelpers.lab.pythia.suite import (
     is_gpt_neox,
     layer_of,
     part_of,
-    pythia_kernels,
-    pythia_suite,
 )
+from trajhelpers.lab.pythia.pictures import layer_picker, plot_depth, plot_layer_maps
+from trajhelpers.lab.pythia.settle import cosine_to_end, layer_table, settling
+from trajhelpers.lab.pythia.suite import SUITE, pythia_kernels, pythia_suite
 
 matplotlib.use("agg")
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -134,7 +132,7 @@ def test_decay_exposure_as_run_is_the_sum_of_gpt_neoxs_own_rule():
 
 def test_importing_the_names_loads_neither_torch_nor_transformers():
     program = (
-        "import sys, trajhelpers.lab.pythia.suite, trajhelpers.lab.pythia.settle; print([name for"
+        "import sys; from trajhelpers.lab.pythia import parts, settle, suite; print([name for"
         " name in ('torch', 'transformers', 'matplotlib') if name in sys.modules])"
     )
     assert (
@@ -870,8 +868,8 @@ def static_page(tmp_path):
         )
         scripts = "".join(f"<script src='{path}'></script>" for path in paths)
         state, view = (
-            f"<script type='application/vnd.jupyter.widget-{kind}+json'>{json.dumps(part)}</script>"
-            for kind, part in (("state", data["manager_state"]), ("view", data["view_specs"][0]))
+            f"<script type='application/vnd.jupyter.widget-{kind}+json'>{json.dumps(what)}</script>"
+            for kind, what in (("state", data["manager_state"]), ("view", data["view_specs"][0]))
         )
         (tmp_path / "index.html").write_text(
             "<!DOCTYPE html><meta charset='utf-8'><link rel='icon'"

@@ -122,7 +122,7 @@ def test_the_same_bits_as_of_files_on_this_machine(hub, tmp_path, memory, precis
 
 def test_query_key_and_value_across_blocks(hub, tmp_path):
     """Groups of many small ranges, which blocks cut at any place."""
-    from trajhelpers.lab.pythia.suite import gpt_neox_groups
+    from trajhelpers.lab.pythia.parts import gpt_neox_groups
 
     states = [whole_numbers(seed) for seed in range(3)]
     put(hub, tmp_path, states, config={"model_type": "gpt_neox", "num_attention_heads": 4})

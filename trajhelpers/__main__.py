@@ -110,7 +110,7 @@ def _is_wanted(trajectory, yes, arguments):
 
 def _groups(trajectory):
     """Query, key and value apart, where it is known how they are stored."""
-    from .lab.pythia.suite import gpt_neox_groups, is_gpt_neox
+    from .lab.pythia.parts import gpt_neox_groups, is_gpt_neox
 
     if not is_gpt_neox(trajectory):
         return None

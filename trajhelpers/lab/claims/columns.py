@@ -19,20 +19,19 @@ def column(study, value, field_values, arm=None):
 
     ``value`` is a column of the study's table, or a function of a kernel.
     """
-    table = runs_with(study, arm, **field_values)
-    if len(table) != table.seed.nunique() or table.empty:
+    wanted = runs_with(study, arm, **field_values)
+    seeds = study.table.seed[wanted]
+    if seeds.empty or not seeds.is_unique:
         raise ValueError(
             f"expected one run a seed for {field_values}"
             + f" in arm {arm!r}" * bool(arm)
-            + f", got {len(table)}"
+            + f", got {len(seeds)}"
         )
     if not callable(value):
-        return pd.Series(table[value].to_numpy(), table.seed)
+        return pd.Series(study.table[value].to_numpy()[wanted], seeds)
     return pd.Series(
-        {
-            seed: np.nan if diverged else value(study.kernels[run])
-            for seed, run, diverged in zip(table.seed, table.index, table.diverged)
-        }
+        [value(study.kernels[run]) if run in study.kernels else np.nan for run in seeds.index],
+        seeds,
     )
 
 

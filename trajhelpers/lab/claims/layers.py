@@ -5,8 +5,8 @@ from functools import lru_cache
 
 import pandas as pd
 
+from ..pythia.parts import part_of
 from ..pythia.settle import settling
-from ..pythia.suite import part_of
 from ..studies.load import load_study
 from .rule import Claim
 

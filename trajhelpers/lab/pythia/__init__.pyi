@@ -1,3 +1,12 @@
+from .parts import (
+    by_block as by_block,
+    by_depth as by_depth,
+    by_layer as by_layer,
+    by_type as by_type,
+    gpt_neox_groups as gpt_neox_groups,
+    layer_of as layer_of,
+    part_of as part_of,
+)
 from .pictures import (
     layer_picker as layer_picker,
     plot_depth as plot_depth,
@@ -10,13 +19,6 @@ from .settle import (
     with_direction as with_direction,
 )
 from .suite import (
-    by_block as by_block,
-    by_depth as by_depth,
-    by_layer as by_layer,
-    by_type as by_type,
-    gpt_neox_groups as gpt_neox_groups,
-    layer_of as layer_of,
-    part_of as part_of,
     pythia_kernels as pythia_kernels,
     pythia_suite as pythia_suite,
 )

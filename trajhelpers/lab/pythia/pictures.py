@@ -14,8 +14,8 @@ import numpy as np
 from ...hallmarks import mds
 from ...plots.maps import label_checkpoints, plot_map, plot_maps, round_down
 from ...plots.style import MAP_COLOURS, NULL_COLOUR, styled
+from .parts import PARTS, layer_of, part_of
 from .settle import cosine_to_end, with_direction
-from .suite import PARTS, layer_of, part_of
 
 _OMEGA = {None: "ω", 0: "ω₀"}
 _MOST_LAYERS_LABELLED = 12
@@ -31,7 +31,7 @@ def plot_depth(kernel, part, origin=None, ax=None, vmin=None, unit="step"):
     kernel : TrajectoryKernel
         A group a tensor, from ``gram(trajectory, groups=gpt_neox_groups(trajectory))``.
     part : str
-        One of ``trajhelpers.lab.pythia.suite.PARTS``, e.g. ``"query weight"``.
+        One of ``trajhelpers.lab.pythia.parts.PARTS``, e.g. ``"query weight"``.
     origin : {None, 0}
         From where cosines are seen: O, or the first checkpoint, whose own column is then left out.
     vmin : float
@@ -49,7 +49,8 @@ def plot_depth(kernel, part, origin=None, ax=None, vmin=None, unit="step"):
 
     >>> import numpy as np, trajhelpers as th
     >>> walks = np.stack([th.random_walk(20, start=start).total for start in (1, 2, 4)])
-    >>> kernel = th.TrajectoryKernel(walks, names=[f"layers.{layer}.attention.query.weight" for layer in range(3)])
+    >>> names = [f"layers.{layer}.attention.query.weight" for layer in range(3)]
+    >>> kernel = th.TrajectoryKernel(walks, names=names)
     >>> plot_depth(kernel, "query weight").images[0].get_array().shape
     (3, 20)
     """
@@ -90,7 +91,7 @@ def plot_layer_maps(kernel, part=None, layer=None, origin=None, columns=4, vmin=
         A group a tensor. ``kernel.select("*.weight")`` leaves the biases out.
     part : str
     layer : int
-        The one or the other: one of ``trajhelpers.lab.pythia.suite.PARTS``, or a layer's number.
+        The one or the other: one of ``trajhelpers.lab.pythia.parts.PARTS``, or a layer's number.
     origin : {None, 0}
         Seen from O, or from the first checkpoint.
     columns, vmin, unit
@@ -104,7 +105,8 @@ def plot_layer_maps(kernel, part=None, layer=None, origin=None, columns=4, vmin=
 
     >>> import numpy as np, trajhelpers as th
     >>> walks = np.stack([th.random_walk(20, start=start).total for start in (1, 2, 4)])
-    >>> kernel = th.TrajectoryKernel(walks, names=[f"layers.{layer}.attention.query.weight" for layer in range(3)])
+    >>> names = [f"layers.{layer}.attention.query.weight" for layer in range(3)]
+    >>> kernel = th.TrajectoryKernel(walks, names=names)
     >>> [ax.get_title() for ax in plot_layer_maps(kernel, "query weight")]
     ['layer 0\\nω = 0.693', 'layer 1\\nω = 0.771', 'layer 2\\nω = 0.878']
     """
@@ -156,8 +158,10 @@ def layer_picker(kernel, unit="step"):
     Chapter "Layer by layer".
 
     >>> import numpy as np, trajhelpers as th
-    >>> names = ["embed_out.weight", *(f"layers.{layer}.attention.{part}.weight" for part in ("query", "key") for layer in range(3))]
-    >>> selectors, stack = layer_picker(th.TrajectoryKernel(np.stack([th.random_walk(5).total] * 7), names=names)).children
+    >>> parts = [f"{layer}.attention.{part}" for part in ("query", "key") for layer in range(3)]
+    >>> names = ["embed_out.weight", *(f"layers.{part}.weight" for part in parts)]
+    >>> kernel = th.TrajectoryKernel(np.stack([th.random_walk(5).total] * 7), names=names)
+    >>> selectors, stack = layer_picker(kernel).children
     >>> [selector.options for selector in selectors.children]
     [('query weight', 'key weight', 'output embedding'), (0, 1, 2)]
     """
@@ -249,15 +253,13 @@ def _in_layers(kernel, part):
         if part_of(name) == part and layer_of(name) is not None
     }
     if not groups:
-        there = [
+        there = ", ".join(
             part
             for part in PARTS
             if any(part_of(name) == part and layer_of(name) is not None for name in kernel.names)
-        ]
-        raise ValueError(
-            f"part: no layer has a {part!r}; there are"
-            f" {', '.join(there) or 'none: a group a tensor is needed, as gram gives with gpt_neox_groups'}"
         )
+        none = "none: a group a tensor is needed, as gram gives with gpt_neox_groups"
+        raise ValueError(f"part: no layer has a {part!r}; there are {there or none}")
     return dict(sorted(groups.items()))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ...hallmarks import mds
-from .suite import layer_of, part_of
+from .parts import layer_of, part_of
 
 _SEEN_FROM = {"O": None, "initialization": 0}
 
@@ -85,7 +85,7 @@ def settling(kernel, thresholds=(0.9, 0.95, 0.99)):
     of a middle layer, Fig 9); chapter "Layer by layer".
 
     >>> import numpy as np, trajhelpers as th
-    >>> theta = np.array([[1.0, 0], [1, 1], [1, 4], [1, 5], [1, 6]])          # turns away from its start
+    >>> theta = np.array([[1.0, 0], [1, 1], [1, 4], [1, 5], [1, 6]])    # turns away from its start
     >>> delta = np.diff(theta, axis=0, prepend=0)
     >>> kernel = th.TrajectoryKernel(delta @ delta.T, steps=[0, 10, 20, 30, 40])
     >>> settling(kernel, thresholds=0.95)[["origin", "threshold", "after", "step", "share"]]
@@ -142,7 +142,10 @@ def layer_table(kernel, threshold=0.95):
     Chapter "Layer by layer".
 
     >>> import numpy as np, trajhelpers as th
-    >>> states = [{"layers.0.attention.dense.weight": np.array([3.0, t]), "layers.0.attention.dense.bias": np.array([0.0, t])} for t in range(5)]
+    >>> dense, along = "layers.0.attention.dense", np.array([0.0, 1.0])
+    >>> states = [
+    ...     {f"{dense}.weight": t * along + [3, 0], f"{dense}.bias": t * along} for t in range(5)
+    ... ]
     >>> table = layer_table(th.gram(th.open_trajectory(states)))
     >>> table[["part", "omega", "checkpoints", "angle", "moved", "settled"]].round(3)
                        part  omega  checkpoints  angle  moved  settled

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..pythia.suite import by_block
+from ..pythia.parts import by_block
 from ..training.language import LanguageRecipe
 from ..training.recipe import JsonRecipe, Recipe
 from ..training.width import WidthRecipe

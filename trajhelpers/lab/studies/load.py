@@ -79,18 +79,21 @@ def load_study(name, folder=None):
 
 
 def runs_with(study, arm=None, **fixed):
-    """The rows of a study's table with these values of fields, of one arm or of all. Floats that
-    agree to nine digits are equal: a rate may be read from a table or computed.
+    """Which rows of a study's table have these values of fields, in one arm or in all: an array of
+    booleans. Floats that agree to nine digits are equal: a rate may be read from a table or
+    computed.
     """
-    wanted = np.full(len(study.table), True) if arm is None else study.table.arm == arm
+    wanted = np.full(len(study.table), True)
+    if arm is not None:
+        fixed = {"arm": arm, **fixed}
     for field, value in fixed.items():
-        values = study.table[field]
-        wanted = wanted & (
+        values = study.table[field].to_numpy()
+        wanted &= (
             np.isclose(values, value, rtol=1e-9, atol=0)
             if isinstance(value, float)
             else values == value
         )
-    return study.table[wanted]
+    return wanted
 
 
 def group_kernels(study, *fields, arm=None, **fixed):
@@ -116,7 +119,7 @@ def group_kernels(study, *fields, arm=None, **fixed):
     >>> {momentum: len(kernels) for momentum, kernels in groups.items()}
     {0.9: 3, 0.0: 3}
     """
-    table = runs_with(study, arm, **fixed)
+    table = study.table[runs_with(study, arm, **fixed)]
     if table.empty:
         raise ValueError(f"no run of this study has {fixed}" + (f" in arm {arm!r}" if arm else ""))
     groups = {}

@@ -20,7 +20,7 @@ from ...errors import NonFiniteError
 from ...gram import gram
 from ...hallmarks import mds
 from ...kernel import load_kernel
-from ..pythia.suite import gpt_neox_groups
+from ..pythia.parts import gpt_neox_groups
 from ..training.hessian import measure_sharpness
 from ..training.language import HEAD, LanguageRecipe, train_language
 from ..training.loop import read_log, train

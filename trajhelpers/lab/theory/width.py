@@ -135,8 +135,8 @@ def slope(widths, values):
             f"values: expected three or more at two or more widths, got {values.size} at"
             f" {len(set(widths))}"
         )
-    # polyfit sums the squared residuals, which on a straight line leaves the interval no length; the
-    # 1 − r² of scipy's linregress rounds there, and leaves it some 1e-8.
+    # polyfit sums the squared residuals: on a straight line the interval has no length. scipy's
+    # linregress has 1 − r² instead, whose rounding leaves it a length of some 1e-8.
     (fitted, _), covariance = np.polyfit(np.log(widths), np.log(values), 1, cov=True)
     half = stats.t.ppf(0.975, values.size - 2) * np.sqrt(covariance[0, 0])
     return Slope(float(fitted), float(fitted - half), float(fitted + half))
