@@ -16,10 +16,10 @@ from .reading.layout import (
     in_one_order,
     parameter_names,
     patterns,
-    unwrapped,
     warn_of_mixed_types,
     without_ties,
 )
+from .reading.prefixes import without_prefixes
 from .reading.steps import every_but
 from .sources.hub import is_hub
 
@@ -168,7 +168,7 @@ def open_trajectory(
             f"{'no checkpoints' if not stored else 'one checkpoint only'}: a trajectory needs two"
             " at least"
         )
-    stored = [unwrapped(tensors) for tensors in stored]
+    stored = [dict(zip(without_prefixes(tensors), tensors.values())) for tensors in stored]
     names, aside = parameter_names(stored[0], patterns(include), patterns(exclude))
     check_layout(stored, sources, names, patterns(include), patterns(exclude))
     names, tied = without_ties(names, stored)

@@ -13,14 +13,6 @@ _BUFFER = re.compile(
     r"(^|\.)(running_mean|running_var|num_batches_tracked|masked_bias|rotary_emb\.inv_freq)$"
 )
 _CAUSAL_MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")
-_WRAPPERS = re.compile(r"(^|\.)(_orig_mod|_fsdp_wrapped_module)\.")
-
-
-def unwrapped(tensors):
-    names = [_WRAPPERS.sub(r"\1", name) for name in tensors]
-    while names and all(name.startswith("module.") for name in names):
-        names = [_WRAPPERS.sub(r"\1", name.removeprefix("module.")) for name in names]
-    return dict(zip(names, tensors.values()))
 
 
 def patterns(given):
