@@ -16,7 +16,7 @@ from standin_hub import StandInHub
 
 import trajhelpers as th
 from trajhelpers.auditing.checks import audit, audit_revisions
-from trajhelpers.sources.hub import HubFile, Revision
+from trajhelpers.sources.hub.revisions import HubFile, Revision
 
 SCHEDULE = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512] + [1000 * k for k in range(1, 144)]
 # Issue 205 of EleutherAI/pythia: the branches of pythia-2.8b that serve the blob of main, and those

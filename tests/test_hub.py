@@ -24,7 +24,7 @@ from safetensors.torch import save
 from standin_hub import FAULTS, StandInHub
 
 import trajhelpers as th
-from trajhelpers.sources.hub import (
+from trajhelpers.sources.hub.revisions import (
     HubFile,
     Revision,
     choose_format,

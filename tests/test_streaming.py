@@ -23,8 +23,8 @@ from hypothesis import strategies as some
 from standin_hub import StandInHub
 
 import trajhelpers as th
-from trajhelpers.sources import ranges as _ranges
-from trajhelpers.sources import remote as _remote
+from trajhelpers.sources.hub import ranges as _ranges
+from trajhelpers.sources.hub import file as _remote
 from trajhelpers.streaming.blocks import cut
 from trajhelpers.streaming.segments import columns_of
 

@@ -21,7 +21,7 @@ from .reading.layout import (
 )
 from .reading.prefixes import without_prefixes
 from .reading.steps import every_but
-from .sources.hub import is_hub
+from .sources.hub.revisions import is_hub
 
 
 def open_trajectory(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..reading.folders import _SIDE, _WEIGHTS
-from ..sources.hub import FORMATS, choose_format, find_revisions, is_hub, repository, weight_files
+from ..sources.hub.revisions import FORMATS, choose_format, find_revisions, is_hub, repository, weight_files
 from .increments import irregular_increments
 from .local import local_revisions
 
@@ -224,7 +224,7 @@ def audit(source, revisions=None, every=1, skip=(), format=None, deep=None):
 
 
 def audit_revisions(revisions, format=None, problems=None):
-    """The audit of a catalogue (:func:`trajhelpers.sources.hub.find_revisions`), which reads
+    """The audit of a catalogue (:func:`trajhelpers.sources.hub.revisions.find_revisions`), which reads
     nothing.
 
     ``format`` is None, for both formats; "safetensors" or "bin"; or a dict of them by step, for no

@@ -13,7 +13,7 @@ from ..errors import CheckpointError, StepError
 from ..reading.files import read_checkpoint
 from ..reading.folders import _INDEX, _SHARD, _WEIGHTS, _stem, find_checkpoints
 from ..reading.steps import every_but
-from ..sources.hub import FORMATS, HubFile, Revision, _named_in_index, weight_files
+from ..sources.hub.revisions import FORMATS, HubFile, Revision, _named_in_index, weight_files
 
 
 def local_revisions(source, every, skip):

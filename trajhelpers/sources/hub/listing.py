@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from tqdm.auto import tqdm
 
-from ..auditing.checks import audit_revisions
-from ..errors import CheckpointError
-from ..reading.files import read_checkpoint, read_config
-from .hub import _content, choose_format, find_revisions, repository, weight_files
+from ...auditing.checks import audit_revisions
+from ...errors import CheckpointError
+from ...reading.files import read_checkpoint, read_config
+from .revisions import _content, choose_format, find_revisions, repository, weight_files
 from .ranges import RemoteFiles
-from .remote import remote_file
+from .file import remote_file
 
 _IN_FLIGHT = 8
 

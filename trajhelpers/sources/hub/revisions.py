@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 from tqdm.auto import tqdm
 
-from ..errors import CheckpointError, StepError
-from ..reading.folders import _SHARD, _SIDE, _USUAL
-from ..reading.steps import every_but, pythia_steps, steps_from_names
+from ...errors import CheckpointError, StepError
+from ...reading.folders import _SHARD, _SIDE, _USUAL
+from ...reading.steps import every_but, pythia_steps, steps_from_names
 
 FORMATS = {"safetensors": (".safetensors",), "bin": (".bin", ".pt", ".pth", ".ckpt")}
 _STEP = re.compile(r"(?<![a-z])step[_-]?(\d+)", re.IGNORECASE)

@@ -23,9 +23,9 @@ from huggingface_hub import constants, get_hf_file_metadata, get_session, hf_hub
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers, parse_ratelimit_headers
 
-from ..errors import CheckpointError
-from ..reading.zip_records import end_of_header
-from .hub import _content
+from ...errors import CheckpointError
+from ...reading.zip_records import end_of_header
+from .revisions import _content
 
 _IN_FLIGHT = 12
 _TRIES = 10
