@@ -23,8 +23,9 @@ from hypothesis import strategies as some
 from standin_hub import StandInHub
 
 import trajhelpers as th
-from trajhelpers.sources.hub import ranges as _ranges
 from trajhelpers.sources.hub import file as _remote
+from trajhelpers.sources.hub import range_requests
+from trajhelpers.sources.hub import ranges as _ranges
 from trajhelpers.streaming.blocks import cut
 from trajhelpers.streaming.segments import columns_of
 
@@ -267,7 +268,7 @@ def test_an_answer_that_is_always_wrong(hub, tmp_path, fault, words):
     with pytest.raises(th.CheckpointError, match=words) as caught:
         th.gram(trajectory, device="cpu")
     assert SOURCE + "@step" in str(caught.value) and "Signature" not in str(caught.value)
-    for fetch in trajectory.remote._held:
+    for fetch in trajectory.remote.held:
         pytest.fail(f"{fetch} is still held")
 
 
@@ -277,7 +278,7 @@ def test_nobody_goes_on_asking(hub, tmp_path, monkeypatch, when):
     nobody waits for.
     """
     put(hub, tmp_path, [whole_numbers(seed, layers=30) for seed in range(5)])
-    under_way, read_range = [], _ranges._read_range
+    under_way, read_range = [], _ranges.read_range
 
     def noted(*range):
         under_way.append(range)
@@ -286,7 +287,7 @@ def test_nobody_goes_on_asking(hub, tmp_path, monkeypatch, when):
         finally:
             under_way.remove(range)
 
-    monkeypatch.setattr(_ranges, "_read_range", noted)
+    monkeypatch.setattr(_ranges, "read_range", noted)
     if when == "opening fails":
         # No record's beginning can be inferred, so that all headers are asked for, many at once.
         monkeypatch.setattr(
@@ -447,8 +448,8 @@ def test_retry_after_is_honoured(hub, tmp_path, kind):
 
 def test_resolver_calls_stay_under_a_limit(monkeypatch):
     now, clock = [1000.0], Clock()
-    monkeypatch.setattr(_ranges.time, "monotonic", lambda: now[0])
-    limit = _ranges._Limit(3, 300)
+    monkeypatch.setattr(range_requests.time, "monotonic", lambda: now[0])
+    limit = range_requests.Limit(3, 300)
     for _ in range(3):
         limit.wait(clock)
         now[0] += 10
@@ -516,11 +517,11 @@ def test_a_client_that_another_thread_closed(hub, tmp_path, monkeypatch, where):
         [("safetensors", 1, False)] * 2,
     )
     trajectory = opened()
-    closed, session = type(_ranges.get_session())(), _ranges.get_session
+    closed, session = type(range_requests.get_session())(), range_requests.get_session
     closed.close()
     given = iter([closed])
     monkeypatch.setattr(
-        _ranges if where == "in a pass" else _http,
+        range_requests if where == "in a pass" else _http,
         "get_session",
         lambda: next(given, None) or session(),
     )

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from tqdm.auto import tqdm
 
-from ..reading.files import RAW
+from ..reading.tensors import RAW
 from .blocks import requests
 
 

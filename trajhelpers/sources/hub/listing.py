@@ -2,142 +2,142 @@
 alone, or whole files in the hub's own cache.
 """
 
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 from tqdm.auto import tqdm
 
-from ...auditing.checks import audit_revisions
 from ...errors import CheckpointError
-from ...reading.files import read_checkpoint, read_config
-from .revisions import _content, choose_format, find_revisions, repository, weight_files
+from ...reading.config import read_config
+from ...reading.formats import read_checkpoint
+from ...reading.place import File
+from ...reading.tensors import StoredTensor
+from ..catalogue import Revision, choose_format
+from ..disk import LocalFile
+from ..protocol import Checkpoint, Listing
+from .address import repository
+from .asking import content_of
+from .file import address_of, remote_file
+from .private_logs import no_signatures_logged
 from .ranges import RemoteFiles
-from .file import remote_file
+from .revisions import find_revisions
 
 _IN_FLIGHT = 8
 
 
-class Opened(NamedTuple):
-    steps: list
-    sources: list
-    stored: list
-    left_out: list
-    config: dict
-    commits: list
-    formats: list
-    repository: str
-    files: RemoteFiles | None
-
-
-def open_revisions(source, revisions, every, skip, format, cache, accept):
-    """What :func:`trajhelpers.open_trajectory` needs of an hf:// source; the audit's errors stop it
-    unless they are accepted.
-    """
+def list_revisions(
+    source: str,
+    every: int,
+    skip: Iterable[int],
+    revisions: str | Sequence[str | int] | None = None,
+    format: str | None = None,
+    cache: bool = False,
+) -> Listing:
+    """The revisions of an hf:// source that hold weights; the others are left out."""
     repo = repository(source)
-    revisions = find_revisions(repo, revisions, every, skip)
-    formats = choose_format(revisions, format)
-    left_out = _audited(repo, revisions, formats, accept)
-    revisions = [
-        revision
-        for revision in revisions
-        if weight_files(revision, formats.get(revision.step, "safetensors"))
-    ]
-    if not revisions:
-        raise CheckpointError(
-            f"hf://{repo}: no revision that was asked for holds"
-            f" weights{f' as {format}' if format else ''}; choose others with revisions= or format="
-        )
-    files = None if cache else RemoteFiles()
-    main = [
-        remote_file(
-            files,
-            repo,
-            revision.name,
-            revision.commit,
-            weight_files(revision, formats[revision.step])[0],
-            revision.files,
-        )
-        for revision in revisions
-    ]
-    if cache:
-        paths = [
-            _cached(revision, weight_files(revision, formats[revision.step]), repo)
-            for revision in tqdm(revisions, desc="files", delay=1)
-        ]
-    stored = _read_headers(main, paths if cache else main, files)
-    return Opened(
-        [revision.step for revision in revisions],
-        list(map(str, main)),
-        stored,
-        left_out,
-        _config(repo, revisions[0]),
-        [revision.commit for revision in revisions],
-        [formats[revision.step] for revision in revisions],
+    found = find_revisions(repo, revisions, every, skip)
+    formats = choose_format(found, format)
+    held = [(revision, _weights(revision, formats)) for revision in found]
+    run = _Run(repo, [(revision, paths) for revision, paths in held if paths], format, cache)
+    return Listing(
+        [
+            Checkpoint(revision.step, "", name, revision.commit, formats[revision.step])
+            for (revision, _), name in zip(run.held, run.names)
+        ],
+        run.read_headers,
+        run.read_config,
+        [f"hf://{repo}@{revision.name}: holds no weights" for revision, paths in held if not paths],
         repo,
-        files,
+        found,
+        formats,
+        run.files,
     )
 
 
-def _audited(repo, revisions, formats, accept):
-    """Lines for ``left_out``: revisions without weights, which only ``accept`` lets pass."""
-    errors = audit_revisions(revisions, formats).errors
-    if errors and not accept:
-        steps = sorted({step for error in errors for step in error.steps})
-        raise CheckpointError(
-            f"hf://{repo}: the audit finds errors in what would be read: "
-            + "; ".join(error.text for error in errors)
-            + f". Leave steps out with skip={steps[:10]}{' …' if len(steps) > 10 else ''} (--skip),"
-            " or go on in spite of them with accept=True (--accept)"
-        )
-    return [
-        f"hf://{repo}@{revision.name}: holds no weights"
-        for revision in revisions
-        if not weight_files(revision, formats.get(revision.step, "safetensors"))
-    ]
+def _weights(revision: Revision, formats: dict[int, str]) -> tuple[str, ...]:
+    return revision.weights[formats[revision.step]] if revision.step in formats else ()
 
 
-def _read_headers(names, files, remote):
-    with ThreadPoolExecutor(_IN_FLIGHT, "headers") as pool:
-        try:
-            return list(
-                tqdm(
-                    pool.map(_read_header, names, files), desc="headers", total=len(files), delay=1
-                )
+class _Run:
+    """Revisions with the files that hold their weights."""
+
+    def __init__(
+        self,
+        repo: str,
+        held: Sequence[tuple[Revision, tuple[str, ...]]],
+        format: str | None,
+        cache: bool,
+    ):
+        self.repo, self.held, self._format = repo, held, format
+        self.names = [address_of(repo, revision.name, paths[0]) for revision, paths in held]
+        self.files = None if cache else RemoteFiles()
+
+    def read_headers(self) -> list[dict[str, StoredTensor]]:
+        if not self.held:
+            raise CheckpointError(
+                f"hf://{self.repo}: no revision that was asked for holds"
+                f" weights{f' as {self._format}' if self._format else ''}; choose others with"
+                " revisions= or format="
             )
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            if remote:
-                remote.give_up()
-            raise
+        files = self._in_cache() if self.files is None else self._on_the_hub(self.files)
+        with ThreadPoolExecutor(_IN_FLIGHT, "headers") as pool:
+            try:
+                return list(
+                    tqdm(
+                        pool.map(_read_header, self.names, files),
+                        desc="headers",
+                        total=len(files),
+                        delay=1,
+                    )
+                )
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                if self.files:
+                    self.files.give_up()
+                raise
+
+    def read_config(self) -> dict:
+        revision = self.held[0][0]
+        if "config.json" not in revision.files:
+            return {}
+        return read_config(
+            content_of(self.repo, revision.commit, revision.files["config.json"]),
+            address_of(self.repo, revision.name, "config.json"),
+        )
+
+    def _on_the_hub(self, files: RemoteFiles) -> Sequence[File]:
+        return [
+            remote_file(files, self.repo, revision.name, revision.commit, paths[0], revision.files)
+            for revision, paths in self.held
+        ]
+
+    def _in_cache(self) -> Sequence[File]:
+        bar = tqdm(self.held, desc="files", delay=1)
+        return [LocalFile(self._cached(revision, paths)) for revision, paths in bar]
+
+    def _cached(self, revision: Revision, paths: tuple[str, ...]) -> Path:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, HTTPError, OfflineModeIsEnabled
+
+        try:
+            with no_signatures_logged():
+                return [
+                    Path(hf_hub_download(self.repo, path, revision=revision.commit))
+                    for path in paths
+                ][0]
+        except (HTTPError, EntryNotFoundError, OfflineModeIsEnabled) as error:
+            raise CheckpointError(
+                f"hf://{self.repo}@{revision.name}: its files could not be fetched"
+                f" ({type(error).__name__}); check the network and `hf auth login`, and try again,"
+                " which goes on where it was"
+            ) from None
 
 
-def _read_header(name, file):
+def _read_header(name: str, file: File) -> dict[str, StoredTensor]:
     try:
         return read_checkpoint(file)
     except CheckpointError as error:
         raise (
             error if str(error).startswith("hf://") else CheckpointError(f"{name}: {error}")
         ) from error
-
-
-def _cached(revision, paths, repo):
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HTTPError, OfflineModeIsEnabled
-
-    try:
-        return [Path(hf_hub_download(repo, path, revision=revision.commit)) for path in paths][0]
-    except (HTTPError, EntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise CheckpointError(
-            f"hf://{repo}@{revision.name}: its files could not be fetched ({type(error).__name__});"
-            " check the network and `hf auth login`, and try again, which goes on where it was"
-        ) from None
-
-
-def _config(repo, revision):
-    if "config.json" not in revision.files:
-        return {}
-    return read_config(
-        _content(repo, revision.commit, revision.files["config.json"]),
-        f"hf://{repo}@{revision.name}/config.json",
-    )
