@@ -17,6 +17,7 @@ from standin_hub import StandInHub
 import trajhelpers as th
 from trajhelpers.auditing.checks import audit
 from trajhelpers.auditing.rules import audit_revisions
+from trajhelpers.reading.weight_names import weight_files
 from trajhelpers.sources.catalogue import ListedFile, Revision
 
 SCHEDULE = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512] + [1000 * k for k in range(1, 144)]
@@ -326,6 +327,19 @@ def test_what_the_audit_gives(hub):
         str(clean)
         == "hf://a/b: step 0, 1; bin of 2 steps; to be read: bin of 2 steps\nno errors, no notes"
     )
+
+
+def test_weight_files_are_worked_out_once(hub, monkeypatch):
+    """Of each revision, in each format, however often the audit and the table ask."""
+    asked = []
+    monkeypatch.setattr(
+        "trajhelpers.sources.catalogue.weight_files",
+        lambda paths, shards, kind: asked.append(kind) or weight_files(paths, shards, kind),
+    )
+    for step in range(5):
+        add(hub, "a/b", step, {NAMES["safetensors"]: step, NAMES["bin"]: step})
+    str(audit("hf://a/b", revisions="step*"))
+    assert len(asked) == 5 * 2
 
 
 # A slow reading of the rules

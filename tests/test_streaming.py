@@ -492,6 +492,40 @@ def test_the_token_goes_to_the_hub_alone(hub, tmp_path, caplog, monkeypatch):
     assert "/files/" in caplog.text, "the client's log was not looked at"
 
 
+def test_the_users_own_records_stay_as_they_are(hub, tmp_path, caplog):
+    """Signed addresses are taken out of the records of our requests, and nothing out of those of
+    anybody else's, also while ours are under way.
+    """
+    caplog.set_level(logging.DEBUG)
+    put(hub, tmp_path, [whole_numbers(seed) for seed in range(3)])
+    mine = "http://localhost/mine?key=1"
+
+    def faults(request):
+        logging.getLogger("httpx").info("my own: %s", mine)
+
+    hub.faults = faults
+    th.gram(opened(), device="cpu")
+    faults(None)
+    own = [record for record in caplog.records if record.getMessage().startswith("my own")]
+    assert len(own) > 10 and all(record.args == (mine,) for record in own)
+    assert "/files/" in caplog.text and "Signature" not in caplog.text
+
+
+def test_the_users_dice_stay_as_they_are(hub, tmp_path):
+    put(hub, tmp_path, [whole_numbers(seed) for seed in range(3)])
+    trajectory, failed = opened(), []
+
+    def faults(request):
+        if request.kind == "file" and len(failed) < 5:
+            failed.append(request)
+            return "503"
+
+    hub.faults = faults
+    before = random.getstate()
+    th.gram(trajectory, device="cpu")
+    assert len(failed) == 5 and random.getstate() == before
+
+
 def test_a_file_that_may_not_be_read(hub, tmp_path):
     put(hub, tmp_path, [whole_numbers(seed) for seed in range(5)])
     trajectory = opened()

@@ -59,7 +59,7 @@ def load_without_data(opened: BinaryIO, where) -> Any:
 
 def begin_of(storage) -> int:
     """The byte at which a storage begins in the file that :func:`load_without_data` read."""
-    try:
-        return storage._checkpoint_offset
-    except AttributeError:
-        raise UnknownPlaces from None
+    begin = getattr(storage, "_checkpoint_offset", None)
+    if begin is None:
+        raise UnknownPlaces
+    return begin
