@@ -185,6 +185,9 @@ class Trajectory:
         The ``config.json`` beside the first checkpoint, empty where there is none.
     commits : tuple of str
         Of each checkpoint on the hub, else "".
+    checkpoints, layout, origin
+        What the above are taken from: each checkpoint's step, run, source, commit and format; the
+        stored tensors and their shapes; what all checkpoints have in common.
     """
 
     def __init__(

@@ -18,8 +18,18 @@ class Place(Protocol):
         CheckpointError.
         """
 
+    def values(self, offset: int, count: int, dtype: np.dtype) -> np.ndarray:
+        """So many values from byte ``offset`` on, to be looked at and not written to."""
+
     def stamp(self) -> tuple | None:
         """Equal for the same content, as long as nobody forges it; None where nothing says so."""
+
+
+def read_values(place: Place, offset: int, count: int, dtype: np.dtype) -> np.ndarray:
+    """What :meth:`Place.values` gives, of a place whose bytes have to be copied."""
+    found = np.empty(count, dtype)
+    place.read_into(offset, found)
+    return found
 
 
 class File(Place, Protocol):

@@ -62,8 +62,7 @@ class StoredTensor:
         if raw == row.dtype:
             place.read_into(begin, row)
             return
-        values = np.empty(stop - start, raw)
-        place.read_into(begin, values)
+        values = place.values(begin, stop - start, raw)
         if self.dtype == "bfloat16":
             values = (values.astype(np.uint32) << 16).view(np.float32)
         np.copyto(row, values, casting="safe")
@@ -81,6 +80,9 @@ class Held:
     def read_into(self, offset: int, buffer: np.ndarray) -> None:
         target = buffer.view(np.uint8)
         target[:] = self._bytes[offset : offset + len(target)]
+
+    def values(self, offset: int, count: int, dtype: np.dtype) -> np.ndarray:
+        return self._bytes[offset : offset + count * dtype.itemsize].view(dtype)
 
     def stamp(self) -> None:
         return None

@@ -13,6 +13,7 @@ from ..errors import CheckpointError
 from ..reading.config import read_config
 from ..reading.folders import find_checkpoints
 from ..reading.formats import read_checkpoint
+from ..reading.place import read_values
 from ..reading.steps import every_but
 from .protocol import Checkpoint, Listing
 
@@ -154,6 +155,9 @@ class LocalFile:
 
     def read_into(self, offset: int, buffer: np.ndarray) -> None:
         self.files.read_into(self.path, offset, buffer)
+
+    def values(self, offset: int, count: int, dtype: np.dtype) -> np.ndarray:
+        return read_values(self, offset, count, dtype)
 
     def stamp(self) -> tuple[int, int]:
         return self.files.stamp(self.path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 import numpy as np
 
 from ...errors import CheckpointError
+from ...reading.place import read_values
 from ..catalogue import ListedFile
 
 if TYPE_CHECKING:
@@ -72,6 +73,9 @@ class RemoteFile:
 
     def read_into(self, offset: int, buffer: np.ndarray) -> None:
         self.files.read_into(self, offset, buffer)
+
+    def values(self, offset: int, count: int, dtype: np.dtype) -> np.ndarray:
+        return read_values(self, offset, count, dtype)
 
     def stamp(self) -> tuple[str, str]:
         return self.path, self.sha256
