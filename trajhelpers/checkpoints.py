@@ -324,7 +324,7 @@ class Trajectory:
         return str(first.place), first.offset
 
     def ranges(self, pieces: Iterable[tuple[str, int, int]]) -> list[Range]:
-        """``(file, begin, end)``, in bytes, of pieces ``(name, start, stop)`` in all checkpoints."""
+        """``(file, begin, end)``, in bytes, of pieces ``(name, start, stop)`` in all files."""
         return [
             tensor.range(start, stop)
             for name, start, stop in pieces

@@ -17,7 +17,8 @@ def irregular_increments(kernel):
     >>> theta[6] = theta[11]                                # a checkpoint of later on
     >>> delta = np.diff(theta, axis=0, prepend=0)
     >>> from trajhelpers import TrajectoryKernel
-    >>> [(kind, steps) for kind, steps, _ in irregular_increments(TrajectoryKernel(delta @ delta.T))]
+    >>> kernel = TrajectoryKernel(delta @ delta.T)
+    >>> [(kind, steps) for kind, steps, _ in irregular_increments(kernel)]
     [('length', (5, 6)), ('detour', (6,))]
     """
     steps, total = [int(step) for step in kernel.steps], kernel.total

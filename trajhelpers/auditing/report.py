@@ -21,7 +21,7 @@ class Finding(NamedTuple):
 
 
 class Audit:
-    """What :func:`audit` returns; ``str(audit)`` is a table.
+    """What :func:`trajhelpers.audit` returns; ``str(audit)`` is a table.
 
     Attributes
     ----------

@@ -33,8 +33,7 @@ def audit_revisions(
     format: str | Mapping[int, str] | None = None,
     problems: Mapping[tuple[int, str], str] | None = None,
 ) -> Audit:
-    """The audit of a catalogue (:func:`trajhelpers.sources.hub.revisions.find_revisions`), which reads
-    nothing.
+    """The audit of a catalogue, that of a repository or one of a folder, which reads nothing.
 
     ``format`` is None, for both formats; "safetensors" or "bin"; or a dict of them by step, for no
     errors but those in what is read. ``problems`` are errors known beforehand, text by (step,
@@ -151,8 +150,8 @@ def _same_files(revisions, name):
                     "repeated",
                     name,
                     steps,
-                    f"{text}: one and the same under these steps, whose {contradicting[0]} files differ; one"
-                    " of the formats is wrong",
+                    f"{text}: one and the same under these steps, whose {contradicting[0]} files"
+                    " differ; one of the formats is wrong",
                 )
             )
         else:

@@ -161,7 +161,7 @@ def _ordered(found, in_given_order=False):
     ):
         return list(range(len(found))), [file for _, file in found], left_out
     at = {}
-    for step, (name, file) in zip(steps, found):
+    for step, (_, file) in zip(steps, found):
         if step is None:
             left_out.append(f"{file}: no step in its name")
             continue

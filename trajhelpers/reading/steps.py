@@ -131,7 +131,7 @@ def _counts_within_epoch(numbers):
     """
     if len(numbers) < 2:
         return False
-    (before, epoch), (before_last, _) = numbers[-2:]
+    (before, _), (before_last, _) = numbers[-2:]
     return (
         bool(_LABELS[_EPOCH].search(before))
         and re.fullmatch(r"#[\W_]+", before_last[len(before) :]) is not None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Fetch:
-    """Ranges on their way into memory. As a context manager, they are held: reads find them there."""
+    """Ranges on their way into memory. As a context manager, they are held: reads find them."""
 
     def __init__(self, files: "RemoteFiles", ranges: Sequence[RemoteRange]):
         self._files, self._received = files, 0

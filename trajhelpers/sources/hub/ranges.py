@@ -37,7 +37,6 @@ _RESOLVED, _WITHIN = 2_800, 300
 _WIDEST_GAP = 1024
 _LONGEST_READ = 64 << 20
 
-
 # Waits are jittered by dice of our own: the user's stay as they are.
 _DICE = random.Random()
 
@@ -175,6 +174,8 @@ class RemoteFiles:
         self, file: RemoteFile, offset: int, view: memoryview, stop: Stop | None = None
     ) -> None:
         """One range, tried until it is complete."""
+        # Not by the client's own http_backoff, as JSON is (asking.py): these tries must end at once
+        # when nobody waits any more, and ask for a new address where a signed one has expired.
         stop = self._given_up if stop is None else stop
         for attempt in range(_TRIES):
             if stop.is_set():
