@@ -15,8 +15,10 @@ from safetensors.torch import save
 from standin_hub import StandInHub
 
 import trajhelpers as th
-from trajhelpers.auditing.checks import audit, audit_revisions
-from trajhelpers.sources.hub import HubFile, Revision
+from trajhelpers.auditing.checks import audit
+from trajhelpers.auditing.rules import audit_revisions
+from trajhelpers.reading.weight_names import weight_files
+from trajhelpers.sources.catalogue import ListedFile, Revision
 
 SCHEDULE = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512] + [1000 * k for k in range(1, 144)]
 # Issue 205 of EleutherAI/pythia: the branches of pythia-2.8b that serve the blob of main, and those
@@ -327,6 +329,19 @@ def test_what_the_audit_gives(hub):
     )
 
 
+def test_weight_files_are_worked_out_once(hub, monkeypatch):
+    """Of each revision, in each format, however often the audit and the table ask."""
+    asked = []
+    monkeypatch.setattr(
+        "trajhelpers.sources.catalogue.weight_files",
+        lambda paths, shards, kind: asked.append(kind) or weight_files(paths, shards, kind),
+    )
+    for step in range(5):
+        add(hub, "a/b", step, {NAMES["safetensors"]: step, NAMES["bin"]: step})
+    str(audit("hf://a/b", revisions="step*"))
+    assert len(asked) == 5 * 2
+
+
 # A slow reading of the rules
 
 
@@ -338,11 +353,11 @@ def catalogue(table):
         for kind, contents in row.items():
             for i, content in enumerate(contents or ()):
                 # as file names have the position, so has the content: two positions never share one
-                files[f"{kind}-{i}.{kind}"] = HubFile(
+                files[f"{kind}-{i}.{kind}"] = ListedFile(
                     f"{kind}-{i}.{kind}", 1, f"{kind} {i} {content}"
                 )
             if contents:
-                files[f"model.{kind}.index.json"] = HubFile("", 1, "")
+                files[f"model.{kind}.index.json"] = ListedFile("", 1, "")
                 shards[f"model.{kind}.index.json"] = tuple(
                     f"{kind}-{i}.{kind}" for i in range(len(contents))
                 )

@@ -148,6 +148,18 @@ def test_a_file_that_is_replaced_after_opening(tmp_path, suffix):
         th.gram(trajectory, device="cpu")
 
 
+def test_a_file_that_is_replaced_before_a_part_is_taken(tmp_path):
+    """A part of a trajectory is of the files that were opened, and not of those that lie there
+    when it is taken.
+    """
+    path = run_of(tmp_path)[1]
+    trajectory = th.open_trajectory(tmp_path)
+    write(path, state(9))
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(th.CheckpointError, match=path.name):
+        th.gram(trajectory[:2], device="cpu")
+
+
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
 def test_a_file_that_goes_away(tmp_path, suffix):
     path = run_of(tmp_path, suffix)[1]

@@ -20,8 +20,8 @@ from test_hostile_files import Payload, entry, forge, rewrite
 
 import trajhelpers as th
 from trajhelpers.reading import zip_records as _zip_records
-from trajhelpers.reading.safetensors_header import read_header
-from trajhelpers.sources import ranges as _ranges
+from trajhelpers.reading.safetensors_files import read_header
+from trajhelpers.sources.hub import ranges as _ranges
 
 REPO, SOURCE = "somebody/model", "hf://somebody/model"
 

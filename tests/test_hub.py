@@ -24,15 +24,9 @@ from safetensors.torch import save
 from standin_hub import FAULTS, StandInHub
 
 import trajhelpers as th
-from trajhelpers.sources.hub import (
-    HubFile,
-    Revision,
-    choose_format,
-    find_revisions,
-    is_hub,
-    repository,
-    weight_files,
-)
+from trajhelpers.sources.catalogue import ListedFile, Revision, choose_format
+from trajhelpers.sources.hub.address import is_hub, repository
+from trajhelpers.sources.hub.revisions import find_revisions
 
 TOKEN = "hf_ThisIsTheTokenThatNobodyMaySee"
 OTHER, PYTHIA = "someone/digits", "EleutherAI/pythia-14m"
@@ -278,10 +272,10 @@ def test_files_with_their_hashes_at_pinned_commits(hub):
     fill(hub, OTHER, [0, 1])
     found = find_revisions(OTHER)
     content = weights(1)["model.safetensors"]
-    assert found[1].files["model.safetensors"] == HubFile(
+    assert found[1].files["model.safetensors"] == ListedFile(
         "model.safetensors", len(content), hashlib.sha256(content).hexdigest()
     )
-    assert found[1].files["config.json"] == HubFile(
+    assert found[1].files["config.json"] == ListedFile(
         "config.json", 2, hashlib.sha1(b"blob 2\0{}").hexdigest()
     )
     hub.add(OTHER, "step1", weights(99))
@@ -334,7 +328,7 @@ def test_shards_are_those_that_the_index_names(hub):
         "pytorch_model-00001-of-00002.bin",
         "pytorch_model-00002-of-00002.bin",
     ]
-    assert [weight_files(revision, "bin") for revision in found] == [
+    assert [list(revision.weights["bin"]) for revision in found] == [
         two,
         [
             "pytorch_model.bin.index.json",
@@ -344,7 +338,7 @@ def test_shards_are_those_that_the_index_names(hub):
         [],
         ["pytorch_model.bin.index.json"],
     ]
-    assert weight_files(found[3], "safetensors") == [
+    assert list(found[3].weights["safetensors"]) == [
         "model.safetensors.index.json",
         "elsewhere.safetensors",
         "model-00001-of-00002.safetensors",
@@ -361,7 +355,7 @@ def test_an_index_that_arrives_damaged_is_asked_for_again(hub):
     hub.faults = lambda request: (
         next(answers, None) if request.path.startswith("/api/resolve-cache") else None
     )
-    assert len(weight_files(find_revisions(OTHER)[0], "bin")) == 3
+    assert len(find_revisions(OTHER)[0].weights["bin"]) == 3
     hub.faults = lambda request: "html" if request.path.startswith("/api/resolve-cache") else None
     with pytest.raises(th.CheckpointError, match=r"pytorch_model\.bin\.index\.json.*try again"):
         find_revisions(OTHER)
@@ -383,7 +377,7 @@ def holding(step, *paths, shards=None):
         step,
         f"step{step}",
         "c" * 40,
-        {path: HubFile(path, 1, f"{step} {path}") for path in paths},
+        {path: ListedFile(path, 1, f"{step} {path}") for path in paths},
         shards or {},
     )
 
@@ -403,8 +397,8 @@ def holding(step, *paths, shards=None):
 )
 def test_weight_files(paths, safetensors, bin):
     assert (
-        weight_files(holding(0, *paths), "safetensors"),
-        weight_files(holding(0, *paths), "bin"),
+        list(holding(0, *paths).weights["safetensors"]),
+        list(holding(0, *paths).weights["bin"]),
     ) == (safetensors, bin)
 
 
@@ -539,7 +533,7 @@ def test_a_token_goes_to_the_hub_and_not_to_where_it_points(hub, monkeypatch):
     monkeypatch.setattr("standin_hub.LFS", (".bin", ".json"))
     for step in range(2):
         hub.add(OTHER, f"step{step}", sharded("bin", 2, step))
-    assert len(weight_files(find_revisions(OTHER)[0], "bin")) == 3
+    assert len(find_revisions(OTHER)[0].weights["bin"]) == 3
     assert hub.requests_of("file") and not any(
         request.has_authorization for request in hub.requests if request.host != "127.0.0.1"
     )

@@ -7,9 +7,14 @@ import os
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from test_checkpoints import check, state, write
 
 import trajhelpers as th
+from trajhelpers.reading.prefixes import without_prefixes
+
+PARTS = ["module", "_orig_mod", "_fsdp_wrapped_module", "a", "module_", "weight"]
 
 ORDER = [
     # plain
@@ -265,3 +270,24 @@ def test_one_run_twice_is_not_dropped_silently(tmp_path):
         assert th.open_trajectory([tmp_path / "run", tmp_path / "run"]).n == 4
     except th.TrajectoryError as error:
         assert "run" in str(error)
+
+
+def test_names_that_only_some_have_a_prefix_before(tmp_path):
+    """`module.` before some names, or two names that a wrapper's prefix alone tells apart: nothing
+    is dropped, and all keep their names.
+    """
+    for names in (("w", "module.w"), ("w", "_orig_mod.w"), ("a.w", "a._fsdp_wrapped_module.w")):
+        states = [
+            {name: torch.full((2,), step + 10.0 * i) for i, name in enumerate(names)}
+            for step in (1, 2)
+        ]
+        for step, tensors in zip((1, 2), states):
+            write(tmp_path / f"epoch_{step}.pt", tensors)
+        assert th.open_trajectory(tmp_path).names == names
+        check(tmp_path, states)
+
+
+@given(st.sets(st.lists(st.sampled_from(PARTS), min_size=1, max_size=4).map(".".join), min_size=1))
+def test_no_set_of_names_loses_a_tensor(names):
+    found = without_prefixes(sorted(names))
+    assert len(set(found)) == len(names) and without_prefixes(found) == found

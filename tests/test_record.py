@@ -1,9 +1,11 @@
 """Recording while training: what is written, when, and that a folder opens whatever happened."""
 
+import copy
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -12,6 +14,8 @@ import numpy as np
 import oracle
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 import trajhelpers as th
@@ -118,6 +122,49 @@ def test_names_without_prefixes(tmp_path, wrap):
         train_step(model)
         record(1)
     assert set(load_file(tmp_path / "run" / "step_1.safetensors")) == set(parameters(model))
+
+
+PARTS = st.sampled_from(["module", "_orig_mod", "_fsdp_wrapped_module", "a", "b"])
+
+
+@given(
+    st.sets(st.lists(PARTS, min_size=1, max_size=4).map(tuple), min_size=1, max_size=6),
+    st.sampled_from([(), ("module",), ("_orig_mod",), ("_orig_mod", "module")]),
+)
+@settings(max_examples=30, deadline=None)
+@example({("w",), ("module", "w")}, ())
+@example({("w",), ("_orig_mod", "w")}, ("module",))
+def test_no_set_of_names_loses_a_tensor(paths, wrapped):
+    """Whatever parts of a model are called: what is recorded, and what is read, has as many tensors
+    as the model, each as it is there.
+    """
+    model = torch.nn.Module()
+    for number, path in enumerate(sorted(paths)):
+        place = model
+        for part in (*wrapped, *path):
+            if part not in dict(place.named_children()):
+                place.add_module(part, torch.nn.Module())
+            place = place.get_submodule(part)
+        place.weight = torch.nn.Parameter(torch.full((number + 1,), float(number)))
+    with tempfile.TemporaryDirectory() as folder:
+        with th.Recorder(folder, model) as record:
+            record(1)
+        for source in (folder, [model, copy.deepcopy(model)]):
+            trajectory = th.open_trajectory(source)
+            assert sorted(trajectory.sizes.values()) == list(range(1, len(paths) + 1))
+            for name, size in trajectory.sizes.items():
+                assert (trajectory.read([(name, 0, size)]) == size - 1).all()
+
+
+def test_a_part_that_is_called_module(tmp_path):
+    """Next to parameters of the model's own, `module.` is no prefix of DDP's."""
+    model = torch.nn.Module()
+    model.weight, model.module = torch.nn.Parameter(torch.ones(2)), torch.nn.Linear(2, 2)
+    for wrapped in (model, torch.nn.DataParallel(model), torch.compile(model)):
+        with th.Recorder(tmp_path, wrapped, overwrite=True) as record:
+            record(1)
+        assert set(load_file(tmp_path / "step_1.safetensors")) == set(parameters(model))
+        assert th.open_trajectory(tmp_path).p == 2 + 4 + 2
 
 
 def test_tied_and_strided_parameters(tmp_path):

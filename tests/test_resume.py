@@ -19,7 +19,7 @@ from standin_hub import StandInHub
 import trajhelpers as th
 from trajhelpers import __main__ as command_line
 from trajhelpers.reading.steps import pythia_steps
-from trajhelpers.sources import ranges as _ranges
+from trajhelpers.sources.hub import ranges as _ranges
 
 REPO, SOURCE = "EleutherAI/pythia-14m", "hf://EleutherAI/pythia-14m"
 MEMORY = 60_000

@@ -24,8 +24,9 @@ from hypothesis import strategies as some
 from standin_hub import StandInHub
 
 import trajhelpers as th
-from trajhelpers.sources import ranges as _ranges
-from trajhelpers.sources import remote as _remote
+from trajhelpers.sources.hub import file as _remote
+from trajhelpers.sources.hub import range_requests
+from trajhelpers.sources.hub import ranges as _ranges
 from trajhelpers.streaming.accelerator import products_on_accelerator
 from trajhelpers.streaming.blocks import cut
 from trajhelpers.streaming.segments import columns_of
@@ -270,7 +271,7 @@ def test_an_answer_that_is_always_wrong(hub, tmp_path, fault, words):
     with pytest.raises(th.CheckpointError, match=words) as caught:
         th.gram(trajectory, device="cpu")
     assert SOURCE + "@step" in str(caught.value) and "Signature" not in str(caught.value)
-    for fetch in trajectory.remote._held:
+    for fetch in trajectory.remote.held:
         pytest.fail(f"{fetch} is still held")
 
 
@@ -280,7 +281,7 @@ def test_nobody_goes_on_asking(hub, tmp_path, monkeypatch, when):
     nobody waits for.
     """
     put(hub, tmp_path, [whole_numbers(seed, layers=30) for seed in range(5)])
-    under_way, read_range = [], _ranges._read_range
+    under_way, read_range = [], _ranges.read_range
 
     def noted(*range):
         under_way.append(range)
@@ -289,7 +290,7 @@ def test_nobody_goes_on_asking(hub, tmp_path, monkeypatch, when):
         finally:
             under_way.remove(range)
 
-    monkeypatch.setattr(_ranges, "_read_range", noted)
+    monkeypatch.setattr(_ranges, "read_range", noted)
     if when == "opening fails":
         # No record's beginning can be inferred, so that all headers are asked for, many at once.
         monkeypatch.setattr(
@@ -450,8 +451,8 @@ def test_retry_after_is_honoured(hub, tmp_path, kind):
 
 def test_resolver_calls_stay_under_a_limit(monkeypatch):
     now, clock = [1000.0], Clock()
-    monkeypatch.setattr(_ranges.time, "monotonic", lambda: now[0])
-    limit = _ranges._Limit(3, 300)
+    monkeypatch.setattr(range_requests.time, "monotonic", lambda: now[0])
+    limit = range_requests.Limit(3, 300)
     for _ in range(3):
         limit.wait(clock)
         now[0] += 10
@@ -494,6 +495,40 @@ def test_the_token_goes_to_the_hub_alone(hub, tmp_path, caplog, monkeypatch):
     assert "/files/" in caplog.text, "the client's log was not looked at"
 
 
+def test_the_users_own_records_stay_as_they_are(hub, tmp_path, caplog):
+    """Signed addresses are taken out of the records of our requests, and nothing out of those of
+    anybody else's, also while ours are under way.
+    """
+    caplog.set_level(logging.DEBUG)
+    put(hub, tmp_path, [whole_numbers(seed) for seed in range(3)])
+    mine = "http://localhost/mine?key=1"
+
+    def faults(request):
+        logging.getLogger("httpx").info("my own: %s", mine)
+
+    hub.faults = faults
+    th.gram(opened(), device="cpu")
+    faults(None)
+    own = [record for record in caplog.records if record.getMessage().startswith("my own")]
+    assert len(own) > 10 and all(record.args == (mine,) for record in own)
+    assert "/files/" in caplog.text and "Signature" not in caplog.text
+
+
+def test_the_users_dice_stay_as_they_are(hub, tmp_path):
+    put(hub, tmp_path, [whole_numbers(seed) for seed in range(3)])
+    trajectory, failed = opened(), []
+
+    def faults(request):
+        if request.kind == "file" and len(failed) < 5:
+            failed.append(request)
+            return "503"
+
+    hub.faults = faults
+    before = random.getstate()
+    th.gram(trajectory, device="cpu")
+    assert len(failed) == 5 and random.getstate() == before
+
+
 def test_a_file_that_may_not_be_read(hub, tmp_path):
     put(hub, tmp_path, [whole_numbers(seed) for seed in range(5)])
     trajectory = opened()
@@ -519,11 +554,11 @@ def test_a_client_that_another_thread_closed(hub, tmp_path, monkeypatch, where):
         [("safetensors", 1, False)] * 2,
     )
     trajectory = opened()
-    closed, session = type(_ranges.get_session())(), _ranges.get_session
+    closed, session = type(range_requests.get_session())(), range_requests.get_session
     closed.close()
     given = iter([closed])
     monkeypatch.setattr(
-        _ranges if where == "in a pass" else _http,
+        range_requests if where == "in a pass" else _http,
         "get_session",
         lambda: next(given, None) or session(),
     )

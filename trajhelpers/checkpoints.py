@@ -3,39 +3,35 @@ piece by piece.
 """
 
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from .errors import StepError, TrajectoryError
-from .reading.files import RAW, OpenFiles, from_state_dict, read_checkpoint, read_config
-from .reading.folders import find_checkpoints
-from .reading.layout import (
-    check_layout,
-    in_one_order,
-    parameter_names,
-    patterns,
-    unwrapped,
-    warn_of_mixed_types,
-    without_ties,
-)
-from .reading.steps import every_but
-from .sources.hub import is_hub
+from .auditing.rules import refuse_errors
+from .errors import StepError
+from .reading.layout import Layout, settle
+from .sources.hub.address import is_hub
+from .sources.protocol import Checkpoint, Fetcher, Range
+from .sources.table import source_of
+
+# Ranges (name, start, stop) of flattened tensors.
+Segment = Sequence[tuple[str, int, int]]
 
 
 def open_trajectory(
-    source,
-    include=None,
-    exclude=None,
-    nonfinite="raise",
-    revisions=None,
-    every=1,
-    skip=(),
-    format=None,
-    cache=False,
-    accept=False,
-):
+    source: Any,
+    include: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] | None = None,
+    nonfinite: str = "raise",
+    revisions: str | Sequence[str | int] | None = None,
+    every: int = 1,
+    skip: Iterable[int] = (),
+    format: str | None = None,
+    cache: bool = False,
+    accept: bool = False,
+) -> "Trajectory":
     """Open the checkpoints of a training run. Only headers are read; :func:`trajhelpers.gram` reads
     the rest.
 
@@ -102,81 +98,68 @@ def open_trajectory(
     """
     if nonfinite not in ("raise", "skip-checkpoint"):
         raise ValueError(f"nonfinite: expected 'raise' or 'skip-checkpoint', got {nonfinite!r}")
-    for_hub = {
-        "revisions": revisions is not None,
-        "format": format is not None,
-        "cache": cache,
-        "accept": accept,
+    what = _listed(source)
+    place = source_of(what)
+    given: dict[str, Any] = {
+        name: value
+        for name, value in (
+            ("revisions", revisions),
+            ("format", format),
+            ("cache", cache),
+            ("accept", accept),
+        )
+        if value is not None and value is not False
     }
-    if any(for_hub.values()) and not is_hub(source):
-        raise ValueError(
-            f"{next(name for name, given in for_hub.items() if given)}: is for sources on the hub"
-            " (hf://OWNER/NAME), not for"
-            f" {source if isinstance(source, (str, os.PathLike)) else 'a list'}"
-        )
-    if not isinstance(source, (str, os.PathLike)):
-        if isinstance(source, Mapping) or not hasattr(source, "__iter__"):
-            raise TypeError(
-                "source: expected a folder, or a list of paths, state dicts or modules, got a"
-                f" single {type(source).__name__}"
+    for name in given:
+        if name not in place.options:
+            raise ValueError(
+                f"{name}: is for sources on the hub (hf://OWNER/NAME), not for"
+                f" {source if isinstance(source, (str, os.PathLike)) else 'a list'}"
             )
-        source = list(source)
-    if isinstance(source, list) and any(map(is_hub, source)):
-        raise ValueError(
-            "source: a repository on the hub stands alone, hf://OWNER/NAME, not in a list"
-        )
-    left_out, about = [], {}
-    if is_hub(source):
-        from .sources.from_hub import open_revisions
-
-        found = open_revisions(source, revisions, every, skip, format, cache, accept)
-        steps, runs, sources, stored, left_out = (
-            found.steps,
-            [""] * len(found.steps),
-            found.sources,
-            found.stored,
-            found.left_out,
-        )
-        about = {
-            "config": found.config,
-            "commits": found.commits,
-            "formats": found.formats,
-            "repository": found.repository,
-            "files": found.files,
-        }
-    elif isinstance(source, list) and not all(
-        isinstance(item, (str, os.PathLike)) for item in source
-    ):
-        chosen = every_but(range(len(source)), every, skip)
-        stored = [_from_memory(source[index], index) for index in chosen]
-        steps, runs, sources = (
-            chosen,
-            [""] * len(chosen),
-            [f"checkpoint {index}" for index in chosen],
-        )
-        _refuse_aliases(stored)
-    else:
-        steps, files, runs, left_out = find_checkpoints(source)
-        chosen = every_but(steps, every, skip)
-        steps, files, runs = (
-            [values[index] for index in chosen] for values in (steps, files, runs)
-        )
-        stored, sources = [read_checkpoint(file) for file in files], [str(file) for file in files]
-        about = {"config": _config_beside(files)}
+    given.pop("accept", None)
+    found = place.list(what, every, skip, **given)
+    if not accept:
+        refuse_errors(f"hf://{found.repository}", found.revisions, found.formats)
+    stored = found.read_headers()
     if len(stored) < 2:
         raise StepError(
             f"{'no checkpoints' if not stored else 'one checkpoint only'}: a trajectory needs two"
             " at least"
         )
-    stored = [unwrapped(tensors) for tensors in stored]
-    names, aside = parameter_names(stored[0], patterns(include), patterns(exclude))
-    check_layout(stored, sources, names, patterns(include), patterns(exclude))
-    names, tied = without_ties(names, stored)
-    tensors = [in_one_order([checkpoint[name] for checkpoint in stored]) for name in names]
-    warn_of_mixed_types(dict(zip(names, tensors)))
-    return Trajectory(
-        steps, runs, sources, names, tensors, (*left_out, *aside, *tied), nonfinite, **about
-    )
+    names = [checkpoint.source for checkpoint in found.checkpoints]
+    layout, aside = settle(stored, names, include, exclude)
+    origin = Origin((*found.left_out, *aside), found.read_config(), found.repository, found.fetcher)
+    return Trajectory(found.checkpoints, layout, origin, nonfinite)
+
+
+def _listed(source):
+    """A path or address as it is, anything else as a list."""
+    if isinstance(source, (str, os.PathLike)):
+        return source
+    if isinstance(source, Mapping) or not hasattr(source, "__iter__"):
+        raise TypeError(
+            "source: expected a folder, or a list of paths, state dicts or modules, got a"
+            f" single {type(source).__name__}"
+        )
+    source = list(source)
+    if any(map(is_hub, source)):
+        raise ValueError(
+            "source: a repository on the hub stands alone, hf://OWNER/NAME, not in a list"
+        )
+    return source
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Of all checkpoints of a trajectory together: what was left out, the ``config.json`` beside
+    them, the repository on the hub, and what fetches their files ahead, None where they are at
+    hand.
+    """
+
+    left_out: tuple[str, ...] = ()
+    config: dict = field(default_factory=dict)
+    repository: str = ""
+    fetcher: Fetcher | None = None
 
 
 class Trajectory:
@@ -202,68 +185,54 @@ class Trajectory:
         The ``config.json`` beside the first checkpoint, empty where there is none.
     commits : tuple of str
         Of each checkpoint on the hub, else "".
+    checkpoints, layout, origin
+        What the above are taken from: each checkpoint's step, run, source, commit and format; the
+        stored tensors and their shapes; what all checkpoints have in common.
     """
 
     def __init__(
         self,
-        steps,
-        runs,
-        sources,
-        names,
-        tensors,
-        left_out,
-        nonfinite,
-        config=None,
-        commits=None,
-        formats=None,
-        repository=None,
-        files=None,
+        checkpoints: Sequence[Checkpoint],
+        layout: Layout,
+        origin: Origin,
+        nonfinite: str = "raise",
     ):
-        self.steps, self.runs, self.sources = tuple(steps), tuple(runs), tuple(sources)
-        self.config, self.commits = dict(config or {}), tuple(commits or [""] * len(self.steps))
-        self._formats, self._repository = tuple(formats or [""] * len(self.steps)), repository
-        self.names, self.left_out, self.nonfinite = tuple(names), tuple(left_out), nonfinite
-        self._tensors = dict(zip(names, tensors))
-        self.shapes = {name: stored[0].shape for name, stored in self._tensors.items()}
-        self.dtypes = {
-            name: _widest(tensor.dtype for tensor in stored)
-            for name, stored in self._tensors.items()
-        }
-        self._remote = files
-        self._files = files or OpenFiles(
-            tensor.path
-            for stored in self._tensors.values()
-            for tensor in stored
-            if tensor.array is None
-        )
+        self.checkpoints, self.layout, self.origin = tuple(checkpoints), layout, origin
+        self.nonfinite = nonfinite
 
-    # Of a trajectory on the hub, what gives its byte ranges (RemoteFiles); None elsewhere.
-    remote = property(lambda self: self._remote)
-    n = property(lambda self: len(self.steps), doc="Number of checkpoints.")
+    n = property(lambda self: len(self.checkpoints), doc="Number of checkpoints.")
     p = property(lambda self: sum(self.sizes.values()), doc="Number of parameters.")
-    sizes = property(
-        lambda self: {name: stored[0].size for name, stored in self._tensors.items()},
-        doc="Number of parameters, by name.",
-    )
+    steps = property(lambda self: tuple(found.step for found in self.checkpoints))
+    runs = property(lambda self: tuple(found.run for found in self.checkpoints))
+    sources = property(lambda self: tuple(found.source for found in self.checkpoints))
+    commits = property(lambda self: tuple(found.commit for found in self.checkpoints))
+    names = property(lambda self: self.layout.names)
+    shapes = property(lambda self: self.layout.shapes)
+    dtypes = property(lambda self: self.layout.dtypes)
+    sizes = property(lambda self: self.layout.sizes, doc="Number of parameters, by name.")
     permuted = property(
-        lambda self: {name for name, stored in self._tensors.items() if stored[0].strides},
+        lambda self: self.layout.permuted,
         doc=(
             "Names of tensors that all checkpoints store in another order than row-major"
             " (channels_last), in which they are read."
         ),
     )
+    left_out = property(lambda self: self.origin.left_out)
+    config = property(lambda self: self.origin.config)
+    # What fetches ranges ahead (Fetcher) of a trajectory on the hub; None elsewhere.
+    remote = property(lambda self: self.origin.fetcher)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.n
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         dtypes = ", ".join(sorted(set(self.dtypes.values())))
         return (
             f"Trajectory({self.n} checkpoints, steps {self.steps[0]} … {self.steps[-1]}, {self.p:,}"
             f" parameters in {len(self.names)} tensor{'s'[: len(self.names) > 1]}, {dtypes})"
         )
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> "Trajectory":
         """The trajectory of some of the checkpoints: a slice, or a list of strictly increasing
         indices.
         """
@@ -278,35 +247,23 @@ class Trajectory:
                 "a trajectory needs two checkpoints at least, in increasing order; got indices"
                 f" {index.tolist()} of {self.n}"
             )
-        steps, runs, sources, commits, formats = (
-            [values[i] for i in index]
-            for values in (self.steps, self.runs, self.sources, self.commits, self._formats)
-        )
         return Trajectory(
-            steps,
-            runs,
-            sources,
-            self.names,
-            [[stored[i] for i in index] for stored in self._tensors.values()],
-            self.left_out,
+            [self.checkpoints[i] for i in index],
+            self.layout.of(index.tolist()),
+            self.origin,
             self.nonfinite,
-            self.config,
-            commits,
-            formats,
-            self._repository,
-            self._remote,
         )
 
     @property
-    def provenance(self):
+    def provenance(self) -> dict[str, Any]:
         """Where the checkpoints came from, for the kernel's file."""
         hub = (
             {
-                "repository": self._repository,
+                "repository": self.origin.repository,
                 "commits": list(self.commits),
-                "formats": list(self._formats),
+                "formats": [checkpoint.format for checkpoint in self.checkpoints],
             }
-            if self._repository
+            if self.origin.repository
             else {}
         )
         return {
@@ -316,7 +273,7 @@ class Trajectory:
             **hub,
         }
 
-    def read(self, segment):
+    def read(self, segment: Segment) -> np.ndarray:
         """The values of a segment in all checkpoints.
 
         Parameters
@@ -333,13 +290,13 @@ class Trajectory:
         self.read_into(segment, out)
         return out
 
-    def read_into(self, segment, out, rows=slice(None)):
+    def read_into(self, segment: Segment, out: np.ndarray, rows: slice = slice(None)) -> None:
         """:meth:`read` some rows (checkpoints) into ``out``, of float64, float32 or of the
         segment's own RAW type: exact, or refused.
         """
         column = 0
         for name, start, stop in segment:
-            stored = self._tensors[name]
+            stored = self.layout.tensors[name]
             if not 0 <= start <= stop <= stored[0].size:
                 raise IndexError(
                     f"range {start}:{stop} is outside of {name!r}, which has {stored[0].size}"
@@ -348,104 +305,38 @@ class Trajectory:
             for tensor, row in zip(
                 stored[rows], out[:, column : column + stop - start], strict=True
             ):
-                self._read_row(tensor, start, stop, row)
+                tensor.read_into(start, stop, row)
             column += stop - start
 
     # ---- bytes ----
 
-    def bytes_of(self, name):
+    def bytes_of(self, name: str) -> int:
         """Bytes of one element of a tensor, in all checkpoints together."""
-        return sum(RAW[tensor.dtype].itemsize for tensor in self._tensors[name])
+        return sum(tensor.itemsize for tensor in self.layout.tensors[name])
 
-    def largest_bytes_of(self, name):
+    def largest_bytes_of(self, name: str) -> int:
         """Bytes of one element of a tensor, in the checkpoint that stores it widest."""
-        return max(RAW[tensor.dtype].itemsize for tensor in self._tensors[name])
+        return max(tensor.itemsize for tensor in self.layout.tensors[name])
 
-    def order(self, name):
+    def order(self, name: str) -> tuple[str, int]:
         """A key by which tensors come in the order of the first checkpoint's files."""
-        return str(self._tensors[name][0].path), self._tensors[name][0].offset
+        first = self.layout.tensors[name][0]
+        return str(first.place), first.offset
 
-    def ranges(self, pieces):
+    def ranges(self, pieces: Iterable[tuple[str, int, int]]) -> list[Range]:
         """``(file, begin, end)``, in bytes, of pieces ``(name, start, stop)`` in all files."""
         return [
-            (
-                tensor.path,
-                tensor.offset + start * RAW[tensor.dtype].itemsize,
-                tensor.offset + stop * RAW[tensor.dtype].itemsize,
-            )
+            tensor.range(start, stop)
             for name, start, stop in pieces
-            for tensor in self._tensors[name]
+            for tensor in self.layout.tensors[name]
         ]
 
-    def stamps(self):
+    def stamps(self) -> list[list[tuple]] | None:
         """For each checkpoint, what tells its files from others: hashes on the hub, sizes and times
         elsewhere; None where one lies in memory.
         """
-        columns = list(zip(*self._tensors.values()))
-        if any(tensor.path is None for column in columns for tensor in column):
-            return None
-        return [sorted({self._files.stamp(tensor.path) for tensor in column}) for column in columns]
-
-    def _read_row(self, tensor, start, stop, row):
-        raw = RAW[tensor.dtype]
-        if tensor.array is not None:
-            values = tensor.array[start:stop]
-        else:
-            as_stored = raw == row.dtype
-            values = row if as_stored else np.empty(stop - start, raw)
-            self._files.read_into(tensor.path, tensor.offset + start * raw.itemsize, values)
-            if as_stored:
-                return
-        if tensor.dtype == "bfloat16" and row.dtype != raw:
-            values = (values.astype(np.uint32) << 16).view(np.float32)
-        np.copyto(row, values, casting="safe")
-
-
-def _config_beside(files):
-    path = files[0].parent / "config.json" if files else None
-    return read_config(path.read_text(), path) if path and path.is_file() else {}
-
-
-def _from_memory(item, index):
-    where = f"checkpoint {index}"
-    if isinstance(item, Mapping):
-        return from_state_dict(item, where)
-    if hasattr(item, "named_parameters"):
-        # Aliases are kept, as a state dict would have them; without_ties counts them once.
-        parameters, buffers = (
-            dict(item.named_parameters(remove_duplicate=False)),
-            dict(item.named_buffers()),
-        )
-        return (from_state_dict(parameters, where) if parameters else {}) | {
-            name: replace(tensor, is_buffer=True)
-            for name, tensor in (from_state_dict(buffers, where) if buffers else {}).items()
-        }
-    raise TypeError(
-        f"source: item {index} is a {type(item).__name__}; expected paths, or state dicts, or"
-        " modules"
-    )
-
-
-def _refuse_aliases(stored):
-    for earlier, later in zip(range(len(stored)), range(1, len(stored))):
-        places = [
-            {
-                tensor.identity[0]
-                for tensor in stored[index].values()
-                if tensor.identity and tensor.size
-            }
-            for index in (earlier, later)
+        stamps = [
+            {tensor.place.stamp() for tensor in column if tensor.place}
+            for column in zip(*self.layout.tensors.values())
         ]
-        if places[0] and places[0] == places[1]:
-            raise TrajectoryError(
-                f"checkpoints {earlier} and {later} are the same tensors in memory, so that their"
-                " values are equal whatever the training did; copy each when it is taken: {name:"
-                " value.clone() for name, value in model.state_dict().items()}"
-            )
-
-
-def _widest(dtypes):
-    dtypes = set(dtypes)
-    if len(dtypes) == 1:
-        return dtypes.pop()
-    return "float64" if "float64" in dtypes else "float32"
+        return None if any(None in of_one for of_one in stamps) else list(map(sorted, stamps))

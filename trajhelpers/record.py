@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .atomic import atomic_path
 from .errors import ExistingRunError, TrajectoryError
+from .reading.prefixes import without_prefixes
 
 _WAITING_CHECKPOINTS = 2
 
@@ -21,7 +22,8 @@ class Recorder:
         Made where it does not exist. One file a checkpoint, ``step_<N>.safetensors``, that
         :func:`trajhelpers.open_trajectory` reads.
     model : torch.nn.Module
-        Its parameters with ``requires_grad`` make θ. Prefixes of DDP and torch.compile fall away.
+        Its parameters with ``requires_grad`` make θ. Prefixes of DDP and torch.compile fall
+        away, where all names have them.
     every : int
         Record every so many steps.
     steps : iterable of int, optional
@@ -67,9 +69,10 @@ class Recorder:
             raise ValueError("resume and overwrite exclude each other")
         self._folder, self._every = Path(folder), every
         self._steps = steps
+        named = dict(model.named_parameters())
         self._parameters = {
-            _plain(name): parameter
-            for name, parameter in model.named_parameters()
+            name: parameter
+            for name, parameter in zip(without_prefixes(named), named.values())
             if parameter.requires_grad
         }
         if not self._parameters:
@@ -158,9 +161,3 @@ class Recorder:
             raise TrajectoryError(
                 f"{self._folder}: a checkpoint could not be written ({self._error})"
             ) from self._error
-
-
-def _plain(name):
-    return (
-        name.replace("_orig_mod.", "").replace("_fsdp_wrapped_module.", "").removeprefix("module.")
-    )

@@ -1,5 +1,5 @@
-from .checks import (
+from .checks import audit as audit
+from .report import (
     Audit as Audit,
     Finding as Finding,
-    audit as audit,
 )

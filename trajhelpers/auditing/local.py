@@ -5,18 +5,25 @@ files.
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from ..errors import CheckpointError, StepError
-from ..reading.files import read_checkpoint
-from ..reading.folders import _INDEX, _SHARD, _WEIGHTS, _stem, find_checkpoints
+from ..reading.folders import find_checkpoints
+from ..reading.formats import ENDINGS, KINDS, read_checkpoint
+from ..reading.shards import named_in_index
 from ..reading.steps import every_but
-from ..sources.hub import FORMATS, HubFile, Revision, _named_in_index, weight_files
+from ..reading.weight_names import is_index, is_shard, without_ending
+from ..sources.catalogue import ListedFile, Revision
+from ..sources.disk import LocalFile
 
 
-def local_revisions(source, every, skip):
+def local_revisions(
+    source, every: int, skip: Iterable[int]
+) -> tuple[list[Revision], dict[tuple[int, str], str], list[str]]:
     """(revisions, problems, left_out): the catalogue, what cannot be read as text by (step,
     format), and what is no checkpoint.
     """
@@ -26,44 +33,41 @@ def local_revisions(source, every, skip):
     chosen = [(steps[index], Path(files[index])) for index in every_but(steps, every, skip)]
     alone = Counter(file.parent for _, file in chosen)
     catalogue = [_beside(step, file, alone[file.parent] == 1) for step, file in chosen]
-    wanted = [
-        (place, path)
-        for place, (revision, _) in enumerate(catalogue)
-        for name in FORMATS
-        for path in weight_files(revision, name)
-        if path in revision.files
-    ]
-    problems = {}
+    problems, revisions = {}, []
     with tqdm(
-        total=sum(catalogue[place][0].files[path].size for place, path in wanted),
+        total=sum(
+            revision.files[path].size for revision, _ in catalogue for path in _to_hash(revision)
+        ),
         unit="B",
         unit_scale=True,
         desc="hashes",
         delay=1,
     ) as bar:
-        for place, path in wanted:
-            revision, folder = catalogue[place]
-            with open(folder / path, "rb") as file:
-                revision.files[path] = revision.files[path]._replace(
-                    sha256=hashlib.file_digest(file, "sha256").hexdigest()
-                )
-            bar.update(revision.files[path].size)
-    revisions = []
-    for revision, folder in catalogue:
-        dtypes = ()
-        for name in FORMATS:
-            paths = weight_files(revision, name)
-            if paths:
-                try:
-                    stored = read_checkpoint(folder / paths[0])
-                    dtypes = dtypes or tuple(sorted({tensor.dtype for tensor in stored.values()}))
-                except (CheckpointError, OSError) as error:
-                    problems[revision.step, name] = str(error)
-        revisions.append(revision._replace(dtypes=dtypes))
+        for revision, folder in catalogue:
+            hashed = {}
+            for path in _to_hash(revision):
+                with open(folder / path, "rb") as file:
+                    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                hashed[path] = revision.files[path]._replace(sha256=sha256)
+                bar.update(hashed[path].size)
+            dtypes: tuple[str, ...] = ()
+            for kind, paths in revision.weights.items():
+                if paths:
+                    try:
+                        stored = read_checkpoint(LocalFile(folder / paths[0]))
+                        found = sorted({tensor.dtype for tensor in stored.values()})
+                        dtypes = dtypes or tuple(found)
+                    except (CheckpointError, OSError) as error:
+                        problems[revision.step, kind] = str(error)
+            revisions.append(replace(revision, files={**revision.files, **hashed}, dtypes=dtypes))
     return revisions, problems, left_out
 
 
-def _beside(step, file, alone):
+def _to_hash(revision: Revision) -> list[str]:
+    return [path for kind in KINDS for path in revision.weights[kind] if path in revision.files]
+
+
+def _beside(step: int, file: Path, alone: bool) -> tuple[Revision, Path]:
     """A revision of the file and of what lies beside it: in a folder of its own, everything; else
     what has the same name but for the ending.
     """
@@ -73,23 +77,23 @@ def _beside(step, file, alone):
         for entry in os.listdir(folder)
         if (folder / entry).is_file()
         and not entry.startswith(".")
-        and entry.endswith((*_WEIGHTS, ".index.json"))
+        and entry.endswith((*ENDINGS, ".index.json"))
     )
     indexes = {
-        name: _named_in_index((folder / name).read_bytes()) for name in names if _INDEX.search(name)
+        name: named_in_index((folder / name).read_bytes()) for name in names if is_index(name)
     }
     if not alone:
         mine = [
             name
             for name in names
-            if _stem(folder / name) == _stem(file) and not _SHARD.search(name)
+            if without_ending(name) == without_ending(file.name) and not is_shard(name)
         ]
         names = [
             name
             for name in names
             if name in mine or any(name in (indexes.get(index) or ()) for index in mine)
         ]
-    files = {name: HubFile(name, os.path.getsize(folder / name), "") for name in names}
+    files = {name: ListedFile(name, os.path.getsize(folder / name), "") for name in names}
     return (
         Revision(
             step,

@@ -2,27 +2,18 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import CheckpointError, StepError
+from .formats import ENDINGS
 from .steps import steps_from_names
-
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
-_INDEX = re.compile(r"(\.safetensors|\.bin)\.index\.json$")
-_SHARD = re.compile(r"-\d{5}-of-\d{5}\.(safetensors|bin)$")
-# What the Trainer of transformers, accelerate and DeepSpeed write beside the weights.
-_SIDE = re.compile(
-    r"^(optimizer|scheduler|rng_state|random_states|training_args|trainer_state|scaler|sampler|dataloader|custom_checkpoint)(?![a-z])|optim_states|optimizer",
-    re.IGNORECASE,
-)
-_USUAL = [
-    f"{stem}{ending}"
-    for ending in (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json")
-    for stem in ("model", "adapter_model", "pytorch_model")
-]
+from .weight_names import USUAL, is_index, is_shard, is_side_file, without_ending
 
 
-def find_checkpoints(source):
+def find_checkpoints(
+    source: str | os.PathLike | Iterable[str | os.PathLike],
+) -> tuple[list[int], list[Path], list[str], list[str]]:
     """From a folder, or a list of paths, to ``(steps, files, runs, left_out)``.
 
     ``runs`` names the run of each checkpoint where several folders are joined, and is empty strings
@@ -57,7 +48,12 @@ def find_checkpoints(source):
         if found is None:
             raise CheckpointError(f"{path}: holds no checkpoint ({_expected()})")
     steps, files, left_out = _ordered(
-        list(zip(_short_names([_stem(path) for path in paths]), weights)), in_given_order=True
+        list(
+            zip(
+                _short_names([path.with_name(without_ending(path.name)) for path in paths]), weights
+            )
+        ),
+        in_given_order=True,
     )
     return steps, files, [""] * len(files), left_out
 
@@ -111,21 +107,19 @@ def _candidates(folder):
             weights = _weights(entry)
             if weights:
                 found.append((entry.name, weights))
-            elif any(file.suffix in _WEIGHTS for file in entry.iterdir()):
+            elif any(file.suffix in ENDINGS for file in entry.iterdir()):
                 left_out.append(f"{entry}: holds several weight files, none of a usual name")
-        elif _SIDE.search(entry.name) and entry.suffix in _WEIGHTS:
+        elif is_side_file(entry.name) and entry.suffix in ENDINGS:
             left_out.append(f"{entry}: a training loop's side file")
-        elif (entry.suffix in _WEIGHTS and not _SHARD.search(entry.name)) or _INDEX.search(
-            entry.name
-        ):
-            found.append((_stem(Path(entry.name)).name, entry))
+        elif (entry.suffix in ENDINGS and not is_shard(entry.name)) or is_index(entry.name):
+            found.append((without_ending(entry.name), entry))
     return found, left_out
 
 
 def _weights(folder):
     """The file that holds the weights in a folder that is one checkpoint; None if it is not one."""
     _refuse_distributed(folder)
-    for name in _USUAL:
+    for name in USUAL:
         if (folder / name).is_file():
             return folder / name
     files = [
@@ -133,10 +127,10 @@ def _weights(folder):
         for entry in sorted(folder.iterdir())
         if entry.is_file()
         and not entry.name.startswith(".")
-        and not _SIDE.search(entry.name)
-        and not _SHARD.search(entry.name)
+        and not is_side_file(entry.name)
+        and not is_shard(entry.name)
     ]
-    for endings in ((".safetensors",), _WEIGHTS):
+    for endings in ((".safetensors",), ENDINGS):
         fitting = [entry for entry in files if entry.suffix in endings]
         if len(fitting) == 1:
             return fitting[0]
@@ -198,15 +192,8 @@ def _short_names(paths):
     return [os.path.relpath(path, shared) for path in absolute]
 
 
-def _stem(path):
-    name = _INDEX.sub("", path.name)
-    return path.with_name(
-        next((name.removesuffix(ending) for ending in _WEIGHTS if name.endswith(ending)), name)
-    )
-
-
 def _expected():
-    return "expected " + ", ".join(_WEIGHTS) + " files, or one folder a checkpoint"
+    return "expected " + ", ".join(ENDINGS) + " files, or one folder a checkpoint"
 
 
 def _listing(left_out, most=5):

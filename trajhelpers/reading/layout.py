@@ -4,26 +4,94 @@ none differs.
 
 import re
 import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 from ..errors import LayoutError, TrajectoryWarning
-from .files import RAW, rows_first
+from .prefixes import without_prefixes
+from .tensors import RAW, StoredTensor, rows_first
 
 _BUFFER = re.compile(
     r"(^|\.)(running_mean|running_var|num_batches_tracked|masked_bias|rotary_emb\.inv_freq)$"
 )
 _CAUSAL_MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")
-_WRAPPERS = re.compile(r"(^|\.)(_orig_mod|_fsdp_wrapped_module)\.")
 
 
-def unwrapped(tensors):
-    names = [_WRAPPERS.sub(r"\1", name) for name in tensors]
-    while names and all(name.startswith("module.") for name in names):
-        names = [_WRAPPERS.sub(r"\1", name.removeprefix("module.")) for name in names]
-    return dict(zip(names, tensors.values()))
+@dataclass(frozen=True)
+class Layout:
+    """The parameters of all checkpoints: by name, in the order of the first checkpoint, one
+    :class:`StoredTensor` a checkpoint, all of one shape.
+    """
+
+    tensors: Mapping[str, tuple[StoredTensor, ...]]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.tensors)
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: stored[0].shape for name, stored in self.tensors.items()}
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Numbers of parameters."""
+        return {name: stored[0].size for name, stored in self.tensors.items()}
+
+    @cached_property
+    def dtypes(self) -> dict[str, str]:
+        """The widest that any checkpoint stores."""
+        return {
+            name: _widest({tensor.dtype for tensor in stored})
+            for name, stored in self.tensors.items()
+        }
+
+    @cached_property
+    def permuted(self) -> set[str]:
+        """Names of tensors that all checkpoints store in another order than row-major."""
+        return {name for name, stored in self.tensors.items() if stored[0].strides}
+
+    def of(self, indices: Sequence[int]) -> "Layout":
+        """That of some of the checkpoints."""
+        return Layout(
+            {
+                name: tuple(stored[index] for index in indices)
+                for name, stored in self.tensors.items()
+            }
+        )
 
 
-def patterns(given):
+def settle(
+    stored: Sequence[Mapping[str, StoredTensor]],
+    sources: Sequence[str],
+    include: str | Sequence[str] | None,
+    exclude: str | Sequence[str] | None,
+) -> tuple[Layout, list[str]]:
+    """The one layout of all checkpoints, and what is left out of it, with the reason.
+
+    ``stored`` has the tensors of each checkpoint; ``sources`` name the checkpoints in errors;
+    ``include`` and ``exclude`` are shell patterns. LayoutError where the checkpoints differ, or
+    nothing is left.
+    """
+    stored = [dict(zip(without_prefixes(tensors), tensors.values())) for tensors in stored]
+    included, excluded = _patterns(include), _patterns(exclude)
+    names, aside = _parameter_names(stored[0], included, excluded)
+    _check(stored, sources, names, included, excluded)
+    names, tied = _without_ties(names, stored)
+    tensors = {name: _in_one_order([tensors[name] for tensors in stored]) for name in names}
+    _warn_of_mixed_types(tensors)
+    return Layout(tensors), [*aside, *tied]
+
+
+def _widest(dtypes: set[str]) -> str:
+    if len(dtypes) == 1:
+        return next(iter(dtypes))
+    return "float64" if "float64" in dtypes else "float32"
+
+
+def _patterns(given):
     return None if given is None else [given] if isinstance(given, str) else list(given)
 
 
@@ -47,7 +115,7 @@ def _reason_to_leave_out(name, tensor, include, exclude):
     return None
 
 
-def parameter_names(tensors, include, exclude):
+def _parameter_names(tensors, include, exclude):
     reasons = {
         name: _reason_to_leave_out(name, tensor, include, exclude)
         for name, tensor in tensors.items()
@@ -74,7 +142,7 @@ def parameter_names(tensors, include, exclude):
     return names, [f"{name}: {reason}" for name, reason in reasons.items() if reason]
 
 
-def check_layout(stored, sources, names, include, exclude):
+def _check(stored, sources, names, include, exclude):
     expected = {name: stored[0][name].shape for name in names}
     for tensors, source in zip(stored[1:], sources[1:]):
         found = {
@@ -110,7 +178,7 @@ def check_layout(stored, sources, names, include, exclude):
                 )
 
 
-def without_ties(names, stored):
+def _without_ties(names, stored):
     """Names that are one tensor in every checkpoint count once."""
     first, kept, tied = {}, [], []
     for name in names:
@@ -123,16 +191,16 @@ def without_ties(names, stored):
     return kept, tied
 
 
-def in_one_order(tensors):
+def _in_one_order(tensors):
     """Inner products do not ask in which order elements lie, if it is one order: channels_last
     tensors are read as they lie.
     """
     if len({tensor.strides for tensor in tensors}) == 1:
-        return tensors
-    return [rows_first(tensor) for tensor in tensors]
+        return tuple(tensors)
+    return tuple(rows_first(tensor) for tensor in tensors)
 
 
-def warn_of_mixed_types(tensors):
+def _warn_of_mixed_types(tensors):
     mixed = {
         name: sorted({tensor.dtype for tensor in stored})
         for name, stored in tensors.items()
@@ -144,7 +212,7 @@ def warn_of_mixed_types(tensors):
             f"parameter {first!r}{_and_more(list(mixed))} changes its dtype between checkpoints"
             f" ({', '.join(dtypes)}); all are converted exactly",
             TrajectoryWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -2,6 +2,7 @@
 
 import operator
 import re
+from collections.abc import Iterable, Sequence
 
 from ..errors import StepError
 
@@ -22,7 +23,7 @@ _CHOSEN = re.compile(r"(?<![a-z])(best|last|latest|final)(?![a-z])", re.IGNORECA
 _INITIAL = re.compile(r"(?<![a-z])init(?:ial|ialization|ialisation)?(?![a-z])", re.IGNORECASE)
 
 
-def steps_from_names(names):
+def steps_from_names(names: Sequence[str]) -> list[int | None]:
     """The step of each name, None for a name without one.
 
     The step is the number in which the names differ: the one labelled "step", else "iter", else
@@ -56,7 +57,7 @@ def steps_from_names(names):
     ]
 
 
-def every_but(steps, every, skip):
+def every_but(steps: Sequence[int], every: int, skip: Iterable[int]) -> list[int]:
     """Indices of every K-th of the steps, but for those that are skipped.
 
     >>> every_but([0, 10, 20, 30], 2, [20])
@@ -73,7 +74,7 @@ def every_but(steps, every, skip):
     return [index for index in range(0, len(steps), every) if steps[index] not in skip]
 
 
-def pythia_steps(last, every=1000):
+def pythia_steps(last: int, every: int = 1000) -> list[int]:
     """The Pythia suite's schedule: 0, the powers of two up to 512, then every ``every`` steps to
     ``last``.
 

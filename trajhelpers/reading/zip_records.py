@@ -11,9 +11,10 @@ import io
 import re
 import struct
 import zipfile
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from ..errors import CheckpointError
+from .place import File
 
 _HEADER = 30
 _ALIGNMENT = 64
@@ -31,22 +32,22 @@ class Record(NamedTuple):
     size: int
 
 
-def read_index(path, file):
+def read_index(file: File, opened: BinaryIO) -> tuple[dict[int, Record], io.BytesIO]:
     """``(records, skeleton)``: the skeleton is a small zip with all names and no weights;
-    ``records`` maps the byte at which a record begins in it to the :class:`Record` of ``path``.
+    ``records`` maps the byte at which a record begins in it to the :class:`Record` of ``file``.
 
     Compressed, overlapping, truncated or doubled records are refused with a CheckpointError.
     """
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(opened) as archive:
             entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
-            starts = _starts(path, file, entries, archive.start_dir)
+            starts = _starts(file, entries, archive.start_dir)
             records = [
                 Record(entry.filename, entry.header_offset, start, entry.file_size)
                 for entry, start in zip(entries, starts)
             ]
-            _refuse_disorder(path, entries, records, archive.start_dir)
-            return _skeleton(path, archive, entries, records)
+            _refuse_disorder(file, entries, records, archive.start_dir)
+            return _skeleton(file, archive, entries, records)
     except (
         zipfile.BadZipFile,
         struct.error,
@@ -54,50 +55,43 @@ def read_index(path, file):
         EOFError,
         UnicodeDecodeError,
     ) as error:
-        raise CheckpointError(f"{path}: damaged ({error}); fetch or save it again") from error
+        raise CheckpointError(f"{file}: damaged ({error}); fetch or save it again") from error
 
 
-def end_of_header(path, header, content):
+def end_of_header(file, header: int, content: bytes) -> int:
     """Where the record of a header begins, from the header's own 30 bytes."""
     signature, name_length, extra_length = struct.unpack("<4s22x2H", content)
     if signature != b"PK\x03\x04":
         raise CheckpointError(
-            f"{path}: no record begins at byte {header}, where the zip's directory promises one;"
+            f"{file}: no record begins at byte {header}, where the zip's directory promises one;"
             " fetch or save it again"
         )
     return header + _HEADER + name_length + extra_length
 
 
-def _starts(path, file, entries, directory):
-    if hasattr(path, "read_headers"):
-        inferred = [
-            _inferred_start(entry, following)
-            for entry, following in zip(
-                entries, [*(entry.header_offset for entry in entries[1:]), directory]
+def _starts(file: File, entries: list[zipfile.ZipInfo], directory: int) -> list[int]:
+    """Where the records begin, by their headers; of a remote file inferred, and checked later."""
+    if file.remote:
+        ends = [*(entry.header_offset for entry in entries[1:]), directory]
+        inferred = [_inferred_start(entry, end) for entry, end in zip(entries, ends)]
+        starts = [start for start in inferred if start is not None]
+        if len(starts) == len(entries):
+            file.expect_headers(
+                {
+                    start: entry.header_offset
+                    for start, entry in zip(starts, entries)
+                    if entry.file_size
+                }
             )
-        ]
-        if None in inferred:
-            headers = [entry.header_offset for entry in entries]
-            return [
-                end_of_header(path, header, content)
-                for header, content in zip(headers, path.read_headers(headers, _HEADER))
-            ]
-        path.expect_headers(
-            {
-                start: entry.header_offset
-                for start, entry in zip(inferred, entries)
-                if entry.file_size
-            }
-        )
-        return inferred
-    starts = []
-    for entry in entries:
-        file.seek(entry.header_offset)
-        starts.append(end_of_header(path, entry.header_offset, file.read(_HEADER)))
-    return starts
+            return starts
+    headers = [entry.header_offset for entry in entries]
+    return [
+        end_of_header(file, header, content)
+        for header, content in zip(headers, file.read_headers(headers, _HEADER))
+    ]
 
 
-def _inferred_start(entry, following):
+def _inferred_start(entry: zipfile.ZipInfo, following: int) -> int | None:
     least = entry.header_offset + _HEADER + len(entry.filename.encode())
     if entry.file_size == 0:
         return least
@@ -108,28 +102,28 @@ def _inferred_start(entry, following):
     return None
 
 
-def _refuse_disorder(path, entries, records, directory):
+def _refuse_disorder(file, entries, records, directory):
     end, names = 0, set()
     for entry, record in zip(entries, records):
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
             raise CheckpointError(
-                f"{path}: record {record.name} is compressed, which torch.save never does; save it"
+                f"{file}: record {record.name} is compressed, which torch.save never does; save it"
                 " again"
             )
         if record.header < end or record.start + record.size > directory:
             raise CheckpointError(
-                f"{path}: record {record.name} overlaps another or ends beyond the file; fetch or"
+                f"{file}: record {record.name} overlaps another or ends beyond the file; fetch or"
                 " save it again"
             )
         if record.name in names:
             raise CheckpointError(
-                f"{path}: has two records of the name {record.name}; fetch or save it again"
+                f"{file}: has two records of the name {record.name}; fetch or save it again"
             )
         end = record.start + record.size
         names.add(record.name)
 
 
-def _skeleton(path, archive, entries, records):
+def _skeleton(file, archive, entries, records):
     places, skeleton = {}, io.BytesIO()
     with zipfile.ZipFile(skeleton, "w") as small:
         for entry, record in zip(entries, records):
@@ -138,7 +132,7 @@ def _skeleton(path, archive, entries, records):
             content = archive.read(entry) if _READ.search(record.name) else b""
             if record.name.endswith("/byteorder") and content != b"little":
                 raise CheckpointError(
-                    f"{path}: was written on a big-endian machine; load it with torch and save it"
+                    f"{file}: was written on a big-endian machine; load it with torch and save it"
                     " again on this one"
                 )
             small.writestr(record.name, content)

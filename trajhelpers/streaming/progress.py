@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from tqdm.auto import tqdm
 
 from ..checkpoints import Trajectory
-from ..reading.files import RAW
+from ..reading.tensors import RAW
 from .blocks import Block, requests
 from .segments import Segment
 

@@ -3,68 +3,105 @@ seeking.
 """
 
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+
+import numpy as np
+
+from ...errors import CheckpointError
+from ...reading.place import read_values
+from ..catalogue import ListedFile
+
+if TYPE_CHECKING:
+    from .ranges import RemoteFiles
 
 _HEADER_READ, _TAIL_READ = 32 << 10, 64 << 10
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of one commit on the hub, with what :class:`pathlib.Path` has of what readers of
-    headers need.
-    """
+    """A :class:`trajhelpers.reading.place.File` of one commit on the hub."""
 
-    # The RemoteFiles by which it is read.
-    files: object = field(compare=False, repr=False)
+    # By which it is read.
+    files: "RemoteFiles" = field(compare=False, repr=False)
     repository: str
     revision: str
     commit: str
     path: str
     size: int = field(compare=False)
     sha256: str = field(compare=False)
-    # Of the commit: path -> what has a size and a sha256.
-    siblings: dict = field(compare=False, repr=False)
+    # All files of the commit.
+    siblings: Mapping[str, ListedFile] = field(compare=False, repr=False)
 
+    remote = True
     name = property(lambda self: self.path.rpartition("/")[2])
-    suffix = property(lambda self: "." + self.name.rpartition(".")[2])
 
-    def __str__(self):
-        return f"hf://{self.repository}@{self.revision}/{self.path}"
+    def __str__(self) -> str:
+        return address_of(self.repository, self.revision, self.path)
 
-    def open(self, mode="rb"):
-        return _Reader(self)
+    def open(self) -> BinaryIO:
+        return cast(BinaryIO, _Reader(self))
 
-    def is_file(self):
+    def open_whole(self, why: str) -> BinaryIO:
+        raise CheckpointError(f"{self}: {why}; keep whole files with cache=True (--cache)")
+
+    def is_file(self) -> bool:
         return self.path in self.siblings
 
-    def beside(self, name):
+    def beside(self, name: str) -> "RemoteFile":
         path = self.path.removesuffix(self.name) + name
         return remote_file(
             self.files, self.repository, self.revision, self.commit, path, self.siblings
         )
 
-    def read_text(self):
-        """Of a small file, whole."""
+    def read_text(self) -> str:
         return self.files.text(self)
 
-    def read_headers(self, offsets, length):
-        """So many bytes from each of the offsets on, in small requests, several in flight."""
-        fetch = self.files.fetch([(self, offset, offset + length) for offset in offsets])
+    def read_headers(self, offsets: Sequence[int], length: int) -> list[bytes]:
+        """In small requests, several in flight."""
+        fetch = self.files.fetch([RemoteRange(self, at, at + length) for at in offsets])
         try:
             fetch.wait(None)
-            return [bytes(fetch.find(self, offset, length)) for offset in offsets]
+            return [bytes(fetch.find(self, offset, length) or b"") for offset in offsets]
         finally:
             fetch.cancel()
             fetch.drain()
 
-    def expect_headers(self, headers):
-        """A dict from where a record should begin to where its zip header does, which is checked
-        when the record is first read.
-        """
-        self.files.expect(self, headers)
+    def expect_headers(self, starts: Mapping[int, int]) -> None:
+        self.files.expect(self, starts)
+
+    def read_into(self, offset: int, buffer: np.ndarray) -> None:
+        self.files.read_into(self, offset, buffer)
+
+    def values(self, offset: int, count: int, dtype: np.dtype) -> np.ndarray:
+        return read_values(self, offset, count, dtype)
+
+    def stamp(self) -> tuple[str, str]:
+        return self.path, self.sha256
 
 
-def remote_file(files, repository, revision, commit, path, siblings):
+class RemoteRange(NamedTuple):
+    """In bytes."""
+
+    file: RemoteFile
+    begin: int
+    end: int
+
+
+def address_of(repository: str, revision: str, path: str) -> str:
+    """What errors call a file on the hub."""
+    return f"hf://{repository}@{revision}/{path}"
+
+
+def remote_file(
+    files: "RemoteFiles",
+    repository: str,
+    revision: str,
+    commit: str,
+    path: str,
+    siblings: Mapping[str, ListedFile],
+) -> RemoteFile:
     """A :class:`RemoteFile`, which is not there (``is_file``) unless the commit has it."""
     found = siblings.get(path)
     return RemoteFile(
@@ -84,8 +121,9 @@ class _Reader(io.RawIOBase):
     ones, where zip files have their directory, together.
     """
 
-    def __init__(self, file):
-        self._file, self._at, self._spans = file, 0, []
+    def __init__(self, file: RemoteFile):
+        self._file, self._at = file, 0
+        self._spans: list[tuple[int, bytes]] = []
 
     def readable(self):
         return True

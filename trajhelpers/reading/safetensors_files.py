@@ -1,11 +1,17 @@
-"""The header of a safetensors file of which only the header is at hand: the checks that
-safetensors' own library makes on whole files.
+"""Safetensors files by their headers: where each tensor lies.
+
+The checks are those of safetensors' own library, which makes them on whole files and does not tell
+the offsets.
 """
 
 import json
+from typing import BinaryIO
 
 from ..errors import CheckpointError
+from .place import File
+from .tensors import StoredTensor
 
+_DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 _LONGEST_HEADER = 100_000_000
 _BITS = {
     "BOOL": 8,
@@ -33,7 +39,21 @@ _BITS = {
 }
 
 
-def read_header(path, file, size):
+def read_safetensors(file: File, opened: BinaryIO) -> dict[str, StoredTensor]:
+    """All tensors by name, in the order in which they lie."""
+    header, start = read_header(file, opened, file.size)
+    return {
+        name: StoredTensor(
+            _DTYPES.get(entry["dtype"], entry["dtype"]),
+            tuple(entry["shape"]),
+            file,
+            start + entry["data_offsets"][0],
+        )
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"])
+    }
+
+
+def read_header(path, file: BinaryIO, size: int) -> tuple[dict, int]:
     """The header of ``file``, of ``size`` bytes, as a dict without its metadata, and the byte at
     which the tensors begin; a CheckpointError if the tensors do not fill the rest exactly.
     """
@@ -51,7 +71,7 @@ def read_header(path, file, size):
     return header, 8 + length
 
 
-def _end_of_tensors(header):
+def _end_of_tensors(header: dict) -> int:
     end = 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         start, stop = entry["data_offsets"]
@@ -71,13 +91,13 @@ def _end_of_tensors(header):
     return end
 
 
-def _without_doubles(pairs):
+def _without_doubles(pairs: list) -> dict:
     if len({key for key, _ in pairs}) < len(pairs):
         raise ValueError("a name stands twice in its header")
     return dict(pairs)
 
 
-def _damaged(path, reason):
+def _damaged(path, reason) -> CheckpointError:
     return CheckpointError(
         f"{path}: damaged or no safetensors file ({reason}); fetch or save it again"
     )

@@ -1,0 +1,73 @@
+"""What readers ask of a file, wherever it lies: on this machine, on the hub, in memory.
+
+``trajhelpers.sources`` has the files that answer; readers of formats know these two protocols and
+nothing else of them. ``str(file)`` is what errors call it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO, Protocol
+
+import numpy as np
+
+
+class Place(Protocol):
+    """Where the bytes of tensors lie."""
+
+    def read_into(self, offset: int, buffer: np.ndarray) -> None:
+        """Fill ``buffer``, a contiguous array, with the bytes from ``offset`` on, or raise a
+        CheckpointError.
+        """
+
+    def values(self, offset: int, count: int, dtype: np.dtype) -> np.ndarray:
+        """So many values from byte ``offset`` on, to be looked at and not written to."""
+
+    def stamp(self) -> tuple | None:
+        """Equal for the same content, as long as nobody forges it; None where nothing says so."""
+
+
+def read_values(place: Place, offset: int, count: int, dtype: np.dtype) -> np.ndarray:
+    """What :meth:`Place.values` gives, of a place whose bytes have to be copied."""
+    found = np.empty(count, dtype)
+    place.read_into(offset, found)
+    return found
+
+
+class File(Place, Protocol):
+    """A file, there or not."""
+
+    @property
+    def name(self) -> str:
+        """Without the folder."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether each read is a request over a network: readers then make few."""
+
+    def is_file(self) -> bool:
+        """Whether it is there."""
+
+    def beside(self, name: str) -> "File":
+        """The file of that name, or relative path, in the same folder."""
+
+    def open(self) -> BinaryIO:
+        """For reading headers, with ``read``, ``seek`` and ``tell``."""
+
+    def open_whole(self, why: str) -> BinaryIO:
+        """For reading all of it; a CheckpointError that says ``why`` where only ranges can be
+        read.
+        """
+
+    def read_text(self) -> str:
+        """All of a small file."""
+
+    def read_headers(self, offsets: Sequence[int], length: int) -> list[bytes]:
+        """So many bytes from each of the offsets on."""
+
+    def expect_headers(self, starts: Mapping[int, int]) -> None:
+        """Of a remote file: by the byte at which a zip's record should begin, where its header
+        does, which is checked when the record is first read.
+        """

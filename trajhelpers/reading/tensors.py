@@ -1,0 +1,134 @@
+"""A tensor's type and place, and how to read a range of it exactly."""
+
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+
+from .place import File, Place
+
+# NumPy has no bfloat16: its bytes travel as uint16 and are shifted into the upper half of a
+# float32, which is exact.
+RAW: dict[str, np.dtype] = {
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(np.uint16),
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+}
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """``shape`` elements of ``dtype``, dense, from byte ``offset`` of ``place`` on; one whose dtype
+    is not in RAW cannot be read and may have no place.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    place: Place | None = None
+    offset: int = 0
+    # Of a tensor whose elements lie dense but not in row-major order (channels_last): the order
+    # must be the same in all checkpoints.
+    strides: tuple[int, ...] | None = None
+    # Equal for two names of one tensor.
+    identity: tuple = ()
+    is_buffer: bool = False
+
+    @property
+    def size(self) -> int:
+        """Elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return RAW[self.dtype].itemsize
+
+    def range(self, start: int, stop: int) -> tuple[Place, int, int]:
+        """Where elements ``start`` to ``stop`` lie: ``(place, begin, end)``, in bytes."""
+        assert self.place is not None, f"a tensor of {self.dtype} is nowhere"
+        return (
+            self.place,
+            self.offset + start * self.itemsize,
+            self.offset + stop * self.itemsize,
+        )
+
+    def read_into(self, start: int, stop: int, row: np.ndarray) -> None:
+        """Elements ``start`` to ``stop`` into ``row``, of float64, float32 or the tensor's own RAW
+        type: exact, or a TypeError.
+        """
+        raw = RAW[self.dtype]
+        place, begin, _ = self.range(start, stop)
+        if raw == row.dtype:
+            place.read_into(begin, row)
+            return
+        values = place.values(begin, stop - start, raw)
+        if self.dtype == "bfloat16":
+            values = (values.astype(np.uint32) << 16).view(np.float32)
+        np.copyto(row, values, casting="safe")
+
+
+class Held:
+    """Bytes in memory, of one array."""
+
+    def __init__(self, array: np.ndarray):
+        self._bytes = array.reshape(-1).view(np.uint8)
+
+    def __str__(self) -> str:
+        return "memory"
+
+    def read_into(self, offset: int, buffer: np.ndarray) -> None:
+        target = buffer.view(np.uint8)
+        target[:] = self._bytes[offset : offset + len(target)]
+
+    def values(self, offset: int, count: int, dtype: np.dtype) -> np.ndarray:
+        return self._bytes[offset : offset + count * dtype.itemsize].view(dtype)
+
+    def stamp(self) -> None:
+        return None
+
+
+def in_memory(value) -> StoredTensor:
+    """A tensor of torch's or NumPy's, which is not copied where it lies in row-major order."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = np.asarray(value)
+        dtype = value.dtype.name
+        return StoredTensor(
+            dtype,
+            value.shape,
+            Held(np.ascontiguousarray(value)) if dtype in RAW else None,
+            identity=(value.__array_interface__["data"][0], value.shape, value.strides),
+        )
+    dtype, shape = dtype_of(value), tuple(value.shape)
+    if dtype not in RAW:
+        return StoredTensor(dtype, shape)
+    flat = value.detach().cpu().contiguous().reshape(-1)
+    if dtype == "bfloat16":
+        import torch
+
+        flat = flat.view(torch.uint16)
+    return StoredTensor(
+        dtype, shape, Held(flat.numpy()), identity=(value.data_ptr(), shape, value.stride())
+    )
+
+
+def dtype_of(tensor) -> str:
+    """The type's name, as RAW has it, of a tensor of torch's or NumPy's."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def rows_first(tensor: StoredTensor) -> StoredTensor:
+    """The same tensor with its elements in row-major order, in memory where they were not."""
+    if tensor.strides is None:
+        return tensor
+    # Only what lies in a file has strides.
+    raw, file = RAW[tensor.dtype], cast(File, tensor.place)
+    with file.open_whole(
+        "stores a tensor in another order (channels_last) than other checkpoints"
+    ) as opened:
+        opened.seek(tensor.offset)
+        lying = np.frombuffer(opened.read(tensor.size * raw.itemsize), raw)
+    ordered = np.lib.stride_tricks.as_strided(
+        lying, tensor.shape, [stride * raw.itemsize for stride in tensor.strides]
+    )
+    return replace(tensor, place=Held(np.ascontiguousarray(ordered)), offset=0, strides=None)

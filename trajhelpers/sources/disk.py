@@ -1,0 +1,163 @@
+"""Files on this machine: folders of checkpoints, and lists of them."""
+
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import CheckpointError
+from ..reading.config import read_config
+from ..reading.folders import find_checkpoints
+from ..reading.formats import read_checkpoint
+from ..reading.place import read_values
+from ..reading.steps import every_but
+from .protocol import Checkpoint, Listing
+
+_OPEN_FILES = 400
+
+
+class Disk:
+    """A folder, or a list of files or folders."""
+
+    options: tuple[str, ...] = ()
+
+    def accepts(self, what: Any) -> bool:
+        return is_path(what) or (isinstance(what, list) and all(map(is_path, what)))
+
+    def list(self, what: Any, every: int, skip: Iterable[int]) -> Listing:
+        steps, paths, runs, left_out = find_checkpoints(what)
+        chosen, opened = every_but(steps, every, skip), OpenFiles()
+        files = [LocalFile(paths[index], opened) for index in chosen]
+        return Listing(
+            [Checkpoint(steps[index], runs[index], str(paths[index])) for index in chosen],
+            lambda: [read_checkpoint(file) for file in files],
+            lambda: _config_beside(files[0]),
+            left_out,
+        )
+
+
+def is_path(what: Any) -> bool:
+    """Whether this names something on disk, or elsewhere."""
+    return isinstance(what, (str, os.PathLike))
+
+
+def _config_beside(file: "LocalFile") -> dict:
+    config = file.beside("config.json")
+    return read_config(config.read_text(), config) if config.is_file() else {}
+
+
+class OpenFiles:
+    """File descriptors shared by the reading threads: of the first few hundred files kept open, of
+    others opened for each read.
+    """
+
+    def __init__(self) -> None:
+        self._stamps: dict[Path, tuple[int, int]] = {}
+        self._descriptors: dict[Path, int] = {}
+        self._lock = threading.Lock()
+
+    def open(self, path: Path) -> BinaryIO:
+        """A file of its own for whoever reads headers. All that is read of this path later must be
+        of the file that was opened first.
+        """
+        file = open(path, "rb")
+        self._stamps.setdefault(path, _stamp(os.fstat(file.fileno())))
+        return file
+
+    def read_into(self, path: Path, offset: int, buffer: np.ndarray) -> None:
+        descriptor, kept = self._descriptor(path)
+        try:
+            view = buffer.view(np.uint8).data
+            while view:
+                count = os.preadv(descriptor, [view], offset)
+                if count == 0:
+                    raise CheckpointError(
+                        f"{path}: became shorter while it was read; check that nothing is still"
+                        " writing it, and open the trajectory again"
+                    )
+                view, offset = view[count:], offset + count
+        finally:
+            if not kept:
+                os.close(descriptor)
+
+    def stamp(self, path: Path) -> tuple[int, int]:
+        """Size and time of a file, as it was opened."""
+        return self._stamps[path]
+
+    def _descriptor(self, path: Path) -> tuple[int, bool]:
+        with self._lock:
+            if path in self._descriptors:
+                return self._descriptors[path], True
+            descriptor = os.open(path, os.O_RDONLY)
+            if _stamp(os.fstat(descriptor)) != self._stamps[path]:
+                os.close(descriptor)
+                raise CheckpointError(
+                    f"{path}: changed since the trajectory was opened; open it again"
+                )
+            if len(self._descriptors) >= _OPEN_FILES:
+                return descriptor, False
+            self._descriptors[path] = descriptor
+            return descriptor, True
+
+    def __del__(self) -> None:
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+
+
+def _stamp(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_size, stat.st_mtime_ns
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A :class:`trajhelpers.reading.place.File` on this machine."""
+
+    path: Path
+    # One for all files that are read together.
+    files: OpenFiles = field(default_factory=OpenFiles, compare=False, repr=False)
+
+    remote = False
+    name = property(lambda self: self.path.name)
+    size = property(lambda self: self.path.stat().st_size)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def is_file(self) -> bool:
+        return self.path.is_file()
+
+    def beside(self, name: str) -> "LocalFile":
+        return LocalFile(self.path.parent / name, self.files)
+
+    def open(self) -> BinaryIO:
+        return self.files.open(self.path)
+
+    def open_whole(self, why: str) -> BinaryIO:
+        return self.open()
+
+    def read_text(self) -> str:
+        return self.path.read_text()
+
+    def read_headers(self, offsets: Sequence[int], length: int) -> list[bytes]:
+        with self.open() as file:
+            found = []
+            for offset in offsets:
+                file.seek(offset)
+                found.append(file.read(length))
+            return found
+
+    def expect_headers(self, starts: Mapping[int, int]) -> None:
+        """Nothing: on this machine headers are read."""
+
+    def read_into(self, offset: int, buffer: np.ndarray) -> None:
+        self.files.read_into(self.path, offset, buffer)
+
+    def values(self, offset: int, count: int, dtype: np.dtype) -> np.ndarray:
+        return read_values(self, offset, count, dtype)
+
+    def stamp(self) -> tuple[int, int]:
+        return self.files.stamp(self.path)

@@ -1,0 +1,1 @@
+"""The Hugging Face hub: a repository with a checkpoint a revision, read by ranges of bytes."""

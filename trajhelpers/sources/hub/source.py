@@ -1,0 +1,22 @@
+"""A repository on the hub as a source of checkpoints."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..protocol import Listing
+from .address import is_hub
+
+
+class Hub:
+    """``hf://OWNER/NAME``."""
+
+    options: tuple[str, ...] = ("revisions", "format", "cache", "accept")
+
+    def accepts(self, what: Any) -> bool:
+        return is_hub(what)
+
+    def list(self, what: str, every: int, skip: Iterable[int], **options: Any) -> Listing:
+        # Loaded with the hub's client, which whoever has files does not need.
+        from .listing import list_revisions
+
+        return list_revisions(what, every, skip, **options)

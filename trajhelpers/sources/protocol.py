@@ -1,0 +1,97 @@
+"""What a source of checkpoints is: something that lists them, in order, and whose files can be read
+by ranges.
+
+``trajhelpers.sources.table`` has the sources there are. A new one is a file with a class that has
+what :class:`Source` asks for, and a line in that table.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from ..reading.tensors import StoredTensor
+from .catalogue import Revision
+
+# (file, begin, end), in bytes; the file is one of the source's own.
+Range = tuple[Any, int, int]
+
+
+class Checkpoint(NamedTuple):
+    """``source`` is what errors call it: a file, an address. ``commit`` and ``format`` are of those
+    on the hub.
+    """
+
+    step: int
+    run: str
+    source: str
+    commit: str = ""
+    format: str = ""
+
+
+class Fetch(Protocol):
+    """Ranges on their way into memory. As a context manager, reads find them there."""
+
+    @property
+    def received(self) -> int:
+        """Bytes, so far."""
+
+    def wait(self, seconds: float | None) -> bool:
+        """Whether all is there, after so many seconds at most; raises what went wrong."""
+
+    def cancel(self) -> None:
+        """Ask for no more."""
+
+    def drain(self) -> None:
+        """Wait until nothing is on its way."""
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *exception) -> None: ...
+
+
+class Fetcher(Protocol):
+    """Of a source far away: gives ranges ahead of their being read, several in flight."""
+
+    def fetch(self, pieces: Iterable[Range]) -> Fetch:
+        """Begin to fetch."""
+
+    def join(self, pieces: Iterable[Range]) -> Sequence[Range]:
+        """What would be asked for: neighbours together."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The checkpoints that a source has of what it was asked for, in order; of no tensor anything
+    is known before ``read_headers``.
+    """
+
+    checkpoints: Sequence[Checkpoint]
+    # By checkpoint, its tensors by name.
+    read_headers: Callable[[], Sequence[Mapping[str, StoredTensor]]]
+    # The config.json beside the first checkpoint, {} where there is none.
+    read_config: Callable[[], dict] = dict
+    # Files that are no checkpoints of this run, and why.
+    left_out: Sequence[str] = ()
+    repository: str = ""
+    # What an audit looks at before weights are read, where the source knows hashes; by step, the
+    # format that is read.
+    revisions: Sequence[Revision] = ()
+    formats: Mapping[int, str] = field(default_factory=dict)
+    # None where nothing has to be fetched ahead.
+    fetcher: Fetcher | None = None
+
+
+class Source(Protocol):
+    """A kind of place where checkpoints lie."""
+
+    # Which keywords of open_trajectory it takes beside ``every`` and ``skip``.
+    options: tuple[str, ...]
+
+    def accepts(self, what: Any) -> bool:
+        """Whether it knows what to do with this, a path or address or a list."""
+
+    @property
+    def list(self) -> Callable[..., Listing]:
+        """``list(what, every, skip, **options)``: every so-manieth of its checkpoints, but for the
+        steps that are skipped.
+        """

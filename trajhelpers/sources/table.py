@@ -1,0 +1,16 @@
+"""The sources there are."""
+
+from typing import Any
+
+from .disk import Disk
+from .hub.source import Hub
+from .memory import Memory
+from .protocol import Source
+
+# The first that accepts what it is given lists it: an address is a string, as a path is.
+SOURCES: tuple[Source, ...] = (Hub(), Memory(), Disk())
+
+
+def source_of(what: Any) -> Source:
+    """The source that accepts this; every path or list has one."""
+    return next(source for source in SOURCES if source.accepts(what))
