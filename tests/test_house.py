@@ -19,8 +19,8 @@ import trajhelpers
 ROOT, PACKAGE = Path(__file__).parents[1], Path(trajhelpers.__file__).parent
 # From the ground up: a room imports from those before it. The roof is the package itself, whose
 # stub names what a user finds on top, and the command line.
-CORE = ["errors", "atomic", "version", "reading", "sources", "auditing", "kernel", "checkpoints"]
-CORE += ["streaming", "gram", "hallmarks", "nulls", "record", "plots"]
+CORE = ["errors", "atomic", "version", "reading", "sources", "auditing", "kernel_file", "kernel"]
+CORE += ["checkpoints", "streaming", "gram", "hallmarks", "nulls", "record", "plots"]
 LAB = ["lab.training", "lab.pythia", "lab.theory", "lab.studies", "lab.claims", "lab"]
 FLOORS = [*CORE, *LAB, "__init__", "__main__"]
 # Names with an underscore that are public: of Python, and of a NamedTuple.

@@ -167,11 +167,10 @@ def _bytes(text):
     >>> _bytes("2GB"), _bytes("512MiB")
     (2000000000, 536870912)
     """
-    match = re.fullmatch(r"([\d.]+)\s*([kmg]?i?)b?", text.strip(), re.IGNORECASE)
-    try:
-        return int(float(match[1]) * _UNITS[match[2].lower()])
-    except (TypeError, ValueError, KeyError):
-        raise ValueError(f"--memory: expected bytes, as in 500MB or 2GB, got {text!r}") from None
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([kmg]i?)?b?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"--memory: expected bytes, as in 500MB or 2GB, got {text!r}")
+    return int(float(match[1]) * _UNITS[(match[2] or "").lower()])
 
 
 def _hallmarks(options):

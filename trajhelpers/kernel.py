@@ -431,15 +431,9 @@ class TrajectoryKernel:
         ('layers.0', 'other')
         """
 
-        def searched(name):
-            match = re.search(key, name)
-            return match and (
-                ".".join(part for part in match.groups() if part is not None) or match.group()
-            )
-
         members: dict[str, list[int]] = {}
         for g, name in enumerate(self.names):
-            new = key(name) if callable(key) else searched(name)
+            new = key(name) if callable(key) else _captured(key, name)
             members.setdefault("other" if new is None else str(new), []).append(g)
         return self._with(
             increments=np.stack([self.increments[m].sum(0) for m in members.values()]),
@@ -504,6 +498,16 @@ def clipped_cosine(inner: ArrayLike, squared: ArrayLike, other_squared: ArrayLik
         cosine = inner / (np.sqrt(squared) * np.sqrt(other_squared))
         rounded = np.abs(cosine) <= 1 + _LARGEST_HIDDEN_EXCESS
     return np.where(rounded, np.clip(cosine, -1, 1), cosine)
+
+
+def _captured(pattern: str, name: str) -> str | None:
+    """What a pattern captures of a name, its parts joined; all that matches, where it captures
+    nothing.
+    """
+    match = re.search(pattern, name)
+    if match is None:
+        return None
+    return ".".join(part for part in match.groups() if part is not None) or match.group()
 
 
 def _symmetric(matrix):

@@ -5,7 +5,7 @@ Two blocks are in memory at a time. On this machine's own files nothing has to b
 block holds everything."""
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..checkpoints import Trajectory
@@ -64,7 +64,7 @@ def cut(trajectory: Trajectory, segments: list[Segment], memory: int) -> list[Bl
     return blocks
 
 
-def in_turn(trajectory: Trajectory, blocks: list[Block], progress: "Progress") -> Iterator[Block]:
+def in_turn(trajectory: Trajectory, blocks: list[Block], progress: "Progress") -> Generator[Block]:
     """Each block in turn, at hand while it is yielded. Close this generator, so that what is on its
     way is called off.
     """

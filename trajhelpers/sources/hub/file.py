@@ -145,16 +145,12 @@ class _Reader(io.RawIOBase):
         end = self._file.size if size is None or size < 0 else min(self._at + size, self._file.size)
         parts = []
         while self._at < end:
-            begin, content = next(
-                (
-                    (begin, content)
-                    for begin, content in self._spans
-                    if begin <= self._at < begin + len(content)
-                ),
-                (None, None),
+            at_hand = (
+                (begin, content)
+                for begin, content in self._spans
+                if begin <= self._at < begin + len(content)
             )
-            if content is None:
-                begin, content = self._fetch(end)
+            begin, content = next(at_hand, None) or self._fetch(end)
             parts.append(content[self._at - begin : end - begin])
             self._at += len(parts[-1])
         return b"".join(parts)

@@ -151,11 +151,12 @@ def _named(where, item, commits):
 
 
 def _steps_in(where, names):
-    labelled = [_STEP.search(name) for name in names]
-    steps = [int(match[1]) for match in labelled] if all(labelled) else steps_from_names(names)
-    if None in steps:
+    labelled = [int(match[1]) for name in names if (match := _STEP.search(name))]
+    steps = labelled if len(labelled) == len(names) else steps_from_names(names)
+    without = [name for name, step in zip(names, steps) if step is None]
+    if without:
         raise StepError(
-            f"{where}: revision {names[steps.index(None)]!r} has no step in its name; choose others"
+            f"{where}: revision {without[0]!r} has no step in its name; choose others"
             " with revisions=, a pattern or a list"
         )
     return steps
