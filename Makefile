@@ -2,43 +2,51 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CHAPTERS := $(sort $(wildcard book/*.ipynb))
-# What a page depends on, without what running a chapter leaves behind.
-SOURCES := _config.yml _toc.yml $(shell find book trajhelpers data -type f -not -path '*/.*' -not -path '*/__pycache__/*' -not -path '*/runs/*')
+# A process a core; each takes a gigabyte.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4
+# A machine without AVX-512, on one that has it: there products round, and training goes, otherwise.
+AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
+	OPENBLAS_CORETYPE=Haswell
+TRAINING := $(addprefix tests/test_,training.py width.py language.py sam.py) \
+	$(addprefix book/,10-the-lemma.ipynb 12-pythia.ipynb)
 
-.PHONY: help book test test-slow notebooks lab serve data bench clean
+.PHONY: help book test test-slow test-avx2 notebooks lab serve data bench clean
 
 help:
-	@echo "make book       execute every chapter and build the pages into _build/html"
-	@echo "make test       tests, doctests, stored notebooks (nbval), and the pages in a real browser"
+	@echo "make book       execute what has changed and build the pages into _build/html"
+	@echo "make test       tests, doctests, stored notebooks, and the pages in a real browser"
 	@echo "make test-slow  the tests that take minutes"
+	@echo "make test-avx2  what trains, again as on a machine without AVX-512"
 	@echo "make notebooks  execute the chapters in place and store them with their outputs"
 	@echo "make lab        open the chapters in JupyterLab"
 	@echo "make serve      serve the built pages on this machine"
 	@echo "make data       run all studies again and put them, images, text and the manifest into data/ (two hours)"
 	@echo "make bench      time the kernel against its peers and limits"
-	@echo "make clean      remove the pages"
+	@echo "make clean      remove the pages and the executed chapters"
 
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
 	touch $@
 
-# Always from scratch, so that no page survives the code that made it. -W: without it a failing chapter exits 0.
+# Chapters are executed again where something has changed. Pages are always made from scratch, which
+# takes seconds, so that none survives its source and no warning is passed over. Without -W one
+# exits 0.
 book: .venv/installed
-	rm -rf _build
-	$(BIN)/jupyter-book build . -n -W --keep-going -q
-	touch _build/pages
+	rm -rf _build/html _build/.doctrees _build/jupyter_execute
+	$(BIN)/python book/execute.py
+	$(BIN)/jupyter-book build _build/source --path-output . -n -W --keep-going -q
 	@echo "The pages are in $(CURDIR)/_build/html/index.html; make serve shows them."
 
-_build/pages: .venv/installed $(SOURCES)
-	$(MAKE) book
-
-test: _build/pages
-	$(BIN)/python -m pytest --doctest-modules trajhelpers tests
-	$(BIN)/python -m pytest --nbval-lax book/
+test: book
+	$(PYTEST) --dist worksteal --doctest-modules trajhelpers tests
 
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m slow tests
+	$(PYTEST) --dist worksteal -m slow tests
+
+# loadfile keeps the cells of a chapter in order, in one kernel.
+test-avx2: .venv/installed
+	$(AVX2) $(PYTEST) --dist loadfile --nbval-lax $(TRAINING)
 
 notebooks: .venv/installed
 	$(BIN)/python book/store.py $(CHAPTERS)
@@ -46,7 +54,7 @@ notebooks: .venv/installed
 lab: .venv/installed
 	$(BIN)/jupyter lab --notebook-dir=book
 
-serve: _build/pages
+serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html
 
 # From what was trained before, where runs/ has it.

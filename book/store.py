@@ -1,5 +1,5 @@
-"""Execute notebooks in place and store what reads well where repositories are browsed: python
-book/store.py A.ipynb …
+"""Execute chapters and store them with what reads well where repositories are browsed:
+python book/store.py A.ipynb …
 
 Widgets need their state, which is megabytes, or a kernel; without either their output is an error
 message. So their state is not stored, and a line stands where they were."""
@@ -7,23 +7,16 @@ message. So their state is not stored, and a line stands where they were."""
 import sys
 from pathlib import Path
 
-import nbformat
-from nbclient import NotebookClient
+from execute import bring_up_to_date, code_cells, with_outputs, write
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def execute(path):
-    notebook = nbformat.read(path, as_version=4)
-    NotebookClient(
-        notebook, timeout=120, record_timing=False, resources={"metadata": {"path": path.parent}}
-    ).execute()
+def without_widgets(notebook):
     notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [kept for output in cell.outputs for kept in without_widget(output)]
-    nbformat.write(notebook, path)
-    print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
+    for cell in code_cells(notebook):
+        cell.outputs = [kept for output in cell.outputs for kept in without_widget(output)]
+    return notebook
 
 
 def without_widget(output):
@@ -35,5 +28,9 @@ def without_widget(output):
     return [output]
 
 
-for name in sys.argv[1:]:
-    execute(Path(name))
+if __name__ == "__main__":
+    paths = [Path(name).resolve() for name in sys.argv[1:]]
+    bring_up_to_date(paths)
+    for path in paths:
+        write(without_widgets(with_outputs(path)), path)
+        print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")

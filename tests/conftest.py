@@ -1,10 +1,14 @@
-"""A real browser for the tests of the pages and of JupyterLab."""
+"""A real browser for the tests of the pages and of JupyterLab, and a core for each process."""
 
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch and numpy are imported: threads of two processes on one core wait for each other.
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 # Chromium must neither look for updates nor open its sandbox, which root in a container cannot.
 FLAGS = [

@@ -233,6 +233,16 @@ def test_bad_input(run, capfd):
 @pytest.mark.skipif(
     torch.cuda.is_available() or torch.backends.mps.is_available(), reason="has a GPU"
 )
+def test_where_an_error_came_from(run, capfd):
+    """One line for a user; the way to the line of code for whoever reports a bug."""
+    call = ["hallmarks", str(run[0] / "nowhere.npz")]
+    assert main(call) == 2 and "Traceback" not in capfd.readouterr().err
+    assert main([*call, "--debug"]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("Traceback") and "in load_kernel" in said
+    assert said.splitlines()[-1].startswith("trajhelpers: error: ")
+
+
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "mps"])
 def test_a_device_that_is_not_there(run, capfd, device):
     assert call("gram", run[0] / "run", "-o", run[1], "--device", device) == 2

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import traceback
 import warnings
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def main(arguments=None):
             warnings.showwarning = _show_warning
             return options.run(options) or 0
     except (TrajectoryError, OSError, ValueError, IndexError, ImportError) as error:
+        if options.debug:
+            traceback.print_exc()
         print(f"trajhelpers: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -444,6 +447,13 @@ def _parser():
         help="where everything goes (default: runs)",
     )
     command.set_defaults(run=_study)
+
+    for command in commands.choices.values():
+        command.add_argument(
+            "--debug",
+            action="store_true",
+            help="where an error came from, too: for reports of a bug",
+        )
     return parser
 
 

@@ -1,0 +1,48 @@
+"""The stored chapters against their execution by `make book`: what `pytest --nbval-lax book/`
+checks, without executing them once more."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from nbval.plugin import IPyNbFile, coalesce_streams
+
+ROOT = Path(__file__).parents[1]
+CHAPTERS = sorted((ROOT / "book").glob("*.ipynb"))
+
+spec = importlib.util.spec_from_file_location("execute", ROOT / "book" / "execute.py")
+book = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(book)
+
+
+@pytest.fixture(scope="module")
+def around():
+    return book.surroundings()
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_stored_outputs_are_what_the_cells_give(path, around, request):
+    assert book.is_current(path, around), "executed before something changed: run `make book` first"
+    stored = IPyNbFile.from_parent(request.session, path=path)
+    stored.compare_outputs = False  # as --nbval-lax: only where a cell asks for it
+    executed = book.code_cells(book.last_execution(path))
+    differing = []
+    for cell, now in zip(stored.collect(), executed, strict=True):
+        errors = [output for output in now.outputs if output.output_type == "error"]
+        assert cell.options["check_exception"] or not errors
+        assert cell.cell.execution_count, f"cell {cell.cell_num} is stored without having run"
+        if cell.options["check"]:
+            outputs = coalesce_streams(now.outputs), coalesce_streams(cell.cell.outputs)
+            if not cell.compare_outputs(*outputs):
+                differing += [f"cell {cell.cell_num}:\n{cell.cell.source}"]
+                differing += cell.comparison_traceback
+    assert not differing, "\n".join(differing)
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_stored_chapters_read_well_where_repositories_are_browsed(path):
+    """A widget without its state, which is megabytes, is an error message there: book/store.py."""
+    stored = book.read(path)
+    assert "widgets" not in stored.metadata and path.stat().st_size < 1e6
+    outputs = [output for cell in book.code_cells(stored) for output in cell.outputs]
+    assert not [kind for output in outputs for kind in output.get("data", {}) if "widget" in kind]
