@@ -155,7 +155,7 @@ def lay_out():
     shutil.copytree(
         ROOT / "book",
         SOURCE / "book",
-        ignore=shutil.ignore_patterns("runs", ".*", "*.py", "*.ipynb", "__pycache__"),
+        ignore=shutil.ignore_patterns("runs", ".*", "*.ipynb", "__pycache__"),
     )
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, SOURCE)
