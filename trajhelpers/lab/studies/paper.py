@@ -14,7 +14,7 @@ import difflib
 import itertools
 from dataclasses import dataclass
 
-from ..training.recipe import Recipe
+from ..training.recipes import Recipe
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,13 @@ def paper_recipe(name):
     >>> recipe = paper_recipe("resnet50-imagenet/no-momentum")
     >>> recipe.model, recipe.momentum, recipe.weight_decay, recipe.epochs
     ('resnet50', 0.0, 0.0001, 90)
-    >>> PAPER["resnet50-imagenet/no-momentum"].source, sorted(PAPER["resnet50-imagenet/no-momentum"].ours)
+    >>> run = PAPER["resnet50-imagenet/no-momentum"]
+    >>> run.source, sorted(run.ours)
     ('Fig 3, 4, 10–14', ['dtype', 'seed'])
-    >>> paper_recipe("resnet-imagenet")
+    >>> paper_recipe("resnet-imagenet")                            # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    ValueError: 'resnet-imagenet': no run of the paper's; close are resnet50-imagenet, resnet50-imagenet/adamw, resnet50-imagenet/neither; `trajhelpers train --list` lists all
+    ValueError: 'resnet-imagenet': no run of the paper's; close are resnet50-imagenet, ...
     """
     if name not in PAPER:
         close = difflib.get_close_matches(name, PAPER, 3, cutoff=0.4)
