@@ -59,13 +59,12 @@ def text():
 
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+    from trajhelpers.lab.training.text import split_text
+
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(vocab_size=2048, show_progress=False)
-    pieces = [characters[at : at + 2000] for at in range(0, len(characters), 2000)]
-    tokenizer.train_from_iterator(
-        ["".join(piece for i, piece in enumerate(pieces) if (i + 1) % 20)], trainer
-    )
+    tokenizer.train_from_iterator([split_text(characters)["train"]], trainer)
     (HERE / "bible-kjv-bpe-2048.json").write_text(tokenizer.to_str(pretty=False))
 
 

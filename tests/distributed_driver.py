@@ -12,11 +12,12 @@ import os
 import sys
 from pathlib import Path
 
-from trajhelpers.lab.training import loop as training
-from trajhelpers.lab.training.recipe import Recipe
+from trajhelpers.lab.training.loop import Run, train
+from trajhelpers.lab.training.recipes import Recipe
+from trajhelpers.lab.training.tasks import ImageTask
 
 hashes = {"steps": {}, "evaluated": []}
-take_step, evaluate = training._Run.take_step, training._Run._evaluate
+take_step, evaluate = Run.take_step, ImageTask.evaluate
 
 
 def hash_of(tensors):
@@ -28,19 +29,19 @@ def hash_of(tensors):
 
 def take_and_hash(run, *arguments):
     take_step(run, *arguments)
-    hashes["steps"][run.step] = hash_of(run.plain_model.named_parameters())
+    hashes["steps"][run.step] = hash_of(run.task.model.named_parameters())
 
 
-def evaluate_and_hash(run, *arguments):
-    result = evaluate(run, *arguments)
-    hashes["evaluated"].append(hash_of(run.plain_model.state_dict().items()))
+def evaluate_and_hash(task, *arguments):
+    result = evaluate(task, *arguments)
+    hashes["evaluated"].append(hash_of(task.model.state_dict().items()))
     return result
 
 
 if __name__ == "__main__":
-    training._Run.take_step, training._Run._evaluate = take_and_hash, evaluate_and_hash
+    Run.take_step, ImageTask.evaluate = take_and_hash, evaluate_and_hash
     recipe, folder, stop = Recipe.load(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    training.train(
+    train(
         recipe,
         folder,
         device="cpu",

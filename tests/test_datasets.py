@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import trajhelpers as th
-from trajhelpers.lab.training.images import DATA_FOLDER
+from trajhelpers.lab.data import DATA_FOLDER
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 MEAN, DEVIATION = np.array([0.4914, 0.4822, 0.4465]), np.array([0.2470, 0.2435, 0.2616])
@@ -245,7 +245,7 @@ def test_a_folder_that_does_not_hold_them(tmp_path, name, kind):
 
 
 def test_cifar10_from_a_folder(tmp_path, monkeypatch):
-    """Files of its form, with ten random images and their own checksums in place of the real."""
+    """Files of its form, with ten random images and checksums of their own."""
     import hashlib
 
     from torchvision.datasets import CIFAR10

@@ -21,7 +21,7 @@ ROOT, PACKAGE = Path(__file__).parents[1], Path(trajhelpers.__file__).parent
 # stub names what a user finds on top, and the command line.
 CORE = ["errors", "atomic", "version", "reading", "sources", "auditing", "kernel_file", "kernel"]
 CORE += ["checkpoints", "streaming", "gram", "hallmarks", "nulls", "record", "plots"]
-LAB = ["lab.training", "lab.pythia", "lab.theory", "lab.studies", "lab.claims", "lab"]
+LAB = ["lab.data", "lab.training", "lab.pythia", "lab.theory", "lab.studies", "lab.claims", "lab"]
 FLOORS = [*CORE, *LAB, "__init__", "__main__"]
 # Names with an underscore that are public: of Python, and of a NamedTuple.
 PUBLIC = re.compile(r"[^_]|__\w+__$|_(replace|asdict|fields|make|field_defaults)$")

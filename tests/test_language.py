@@ -12,13 +12,10 @@ import pytest
 import torch
 
 import trajhelpers as th
-from trajhelpers.lab.training.images import DATA_FOLDER
-from trajhelpers.lab.training.language import (
-    LanguageRecipe,
-    build_language_model,
-    load_text,
-    train_language,
-)
+from trajhelpers.lab.data import DATA_FOLDER
+from trajhelpers.lab.training.gpt_neox import build_language_model
+from trajhelpers.lab.training.recipes import LanguageRecipe
+from trajhelpers.lab.training.text import load_text
 
 pytest.importorskip("transformers")
 
@@ -33,10 +30,14 @@ SMALL = LanguageRecipe(
 )
 
 
+def train(recipe, folder, **options):
+    return th.training.train(recipe, folder, device="cpu", progress=False, **options)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("language") / "run"
-    return folder, train_language(SMALL, folder, progress=False)
+    return folder, train(SMALL, folder)
 
 
 def test_the_schedule_is_pythias_in_shape():
@@ -244,17 +245,17 @@ def test_training_is_adamw_on_the_windows_in_their_order(trained):
 
 def test_a_finished_run_is_returned_and_another_refused(trained):
     folder, log = trained
-    again = train_language(SMALL, folder, resume=True, progress=False)
+    again = train(SMALL, folder, resume=True)
     assert again.validation_loss.iloc[-1] == pytest.approx(log.validation_loss.iloc[-1])
     with pytest.raises(th.ExistingRunError, match="learning_rate differ"):
-        train_language(SMALL.replace(learning_rate=0.02), folder, resume=True, progress=False)
+        train(SMALL.replace(learning_rate=0.02), folder, resume=True)
     with pytest.raises(th.ExistingRunError, match="holds a run already"):
-        train_language(SMALL, folder, progress=False)
+        train(SMALL, folder)
 
 
 def test_the_same_bits_again(trained, tmp_path):
     folder, _ = trained
-    train_language(SMALL, tmp_path / "again", progress=False)
+    train(SMALL, tmp_path / "again")
     for step in (0, 40):
         assert (tmp_path / "again" / f"step{step}" / "model.safetensors").read_bytes() == (
             folder / f"step{step}" / "model.safetensors"

@@ -20,7 +20,7 @@ from safetensors import safe_open
 import trajhelpers as th
 from trajhelpers.__main__ import main
 from trajhelpers.lab.studies.paper import PAPER, paper_recipe
-from trajhelpers.lab.training import loop as training
+from trajhelpers.lab.training.tasks import images as image_task
 
 DRIVER = Path(__file__).with_name("distributed_driver.py")
 
@@ -148,7 +148,7 @@ def test_command_line(capsys, tmp_path):
 def test_dropout_is_the_same_in_a_resumed_run(tmp_path, monkeypatch):
     """VGG16's draws random numbers in each step; whatever was drawn before must not matter."""
     monkeypatch.setattr(
-        training,
+        image_task,
         "build_model",
         lambda name, width, channels, pixels, classes: torch.nn.Sequential(
             torch.nn.Flatten(), torch.nn.Dropout(), torch.nn.Linear(pixels**2, classes)

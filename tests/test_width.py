@@ -18,7 +18,8 @@ import trajhelpers as th
 from trajhelpers.lab.studies.catalogue import ADAM_RATE, SGD_RATE, STUDIES
 from trajhelpers.lab.theory.width import departure, local_slopes, predicted_omega, slope
 from trajhelpers.lab.training.images import TensorImages
-from trajhelpers.lab.training.width import WidthNetwork, WidthRecipe, scales, train_width
+from trajhelpers.lab.training.recipes.width import WidthRecipe, scales
+from trajhelpers.lab.training.width_network import WidthNetwork
 
 WIDTH_STUDY = STUDIES["width"]
 BASE = WidthRecipe(width=64, learning_rate=0.05, steps=6, checkpoints=3)
@@ -50,7 +51,7 @@ def of(form, **changes):
 
 
 def train(recipe, folder, **options):
-    return train_width(recipe, folder, progress=False, **options)
+    return th.training.train(recipe, folder, **{"device": "cpu", "progress": False, **options})
 
 
 def checkpoint(folder, step):
@@ -138,7 +139,7 @@ def double(monkeypatch):
         data.classes,
         0.0,
     )
-    monkeypatch.setattr("trajhelpers.lab.training.width.load_data", lambda name: in_double)
+    monkeypatch.setattr("trajhelpers.lab.training.tasks.width.load_data", lambda *_: in_double)
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
@@ -407,9 +408,7 @@ def test_a_folder_that_holds_a_run_is_not_written_over_unasked(tmp_path):
     with pytest.raises(ValueError, match="^batch_size: expected at most 1280"):
         train(BASE.replace(width=16, batch_size=1281), tmp_path, overwrite=True)
     with pytest.raises(ValueError, match="^device: "):
-        train_width(
-            BASE.replace(width=16), tmp_path, device="abacus", overwrite=True, progress=False
-        )
+        train(BASE.replace(width=16), tmp_path, device="abacus", overwrite=True)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
     train(BASE.replace(width=32, steps=2, checkpoints=1), tmp_path, overwrite=True)
     assert th.open_trajectory(tmp_path).steps == (0, 2)
@@ -421,7 +420,7 @@ def test_a_loss_that_is_no_number_ends_the_run_by_name(tmp_path):
     ):
         train(BASE.replace(width=16, learning_rate=1e30, checkpoints=6), tmp_path)
     assert 0 in [int(file.stem.removeprefix("step_")) for file in tmp_path.glob("step_*")]
-    assert not list(tmp_path.glob(".*"))
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_nothing_stays_of_an_unfinished_run_that_starts_again(tmp_path):

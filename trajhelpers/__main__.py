@@ -206,8 +206,7 @@ def _plot(options):
 
 def _train(options):
     from .lab.studies.paper import PAPER, paper_recipe
-    from .lab.training.loop import train
-    from .lab.training.recipe import Recipe
+    from .lab.training.recipes import Recipe
 
     if options.list:
         for name, run in PAPER.items():
@@ -222,6 +221,8 @@ def _train(options):
         if options.recipe.endswith(".json")
         else paper_recipe(options.recipe)
     )
+    from .lab.training.loop import train  # brings torch, which --list does without
+
     log = train(
         recipe,
         options.out,

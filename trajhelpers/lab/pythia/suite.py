@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ...kernel import load_kernel
+from ..data import DATA_FOLDER
 
 STEPS = 143_000
 WEIGHT_DECAY = 0.1
@@ -120,8 +121,6 @@ def pythia_kernels(folder=None):
         From a model's name, in the order of size, to its TrajectoryKernel. Empty where there are
         none: none come with the book.
     """
-    from ..training.images import DATA_FOLDER
-
     folder = DATA_FOLDER / "pythia" if folder is None else Path(folder)
     return {
         name: load_kernel(folder / f"{name}.npz")

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..pythia.parts import by_block
-from ..training.language import LanguageRecipe
-from ..training.recipe import JsonRecipe, Recipe
-from ..training.width import WidthRecipe
+from ..training.recipes import LanguageRecipe, Recipe, WidthRecipe
+from ..training.recipes.json_recipe import JsonRecipe
 
 
 @dataclass(frozen=True)
@@ -149,10 +148,10 @@ def decay_for(exposure, learning_rate):
     )
 
 
-MINIATURE_DECAY = decay_for(LARGEST_EXPOSURE, MINIATURE_RATES[0])
+_LARGEST_DECAY = decay_for(LARGEST_EXPOSURE, MINIATURE_RATES[0])
 
 
-def _miniature(width, learning_rate, weight_decay=MINIATURE_DECAY, **fields):
+def _miniature(width, learning_rate, weight_decay=_LARGEST_DECAY, **fields):
     return LanguageRecipe(
         width=width, learning_rate=learning_rate, weight_decay=weight_decay, **fields
     )

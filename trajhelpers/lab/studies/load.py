@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ...kernel import load_kernel
-from ..training.images import DATA_FOLDER
+from ..data import DATA_FOLDER
 from .catalogue import STUDIES
 
 

@@ -14,7 +14,7 @@ import difflib
 import itertools
 from dataclasses import dataclass
 
-from ..training.recipe import Recipe
+from ..training.recipes import Recipe
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def paper_recipe(name):
     >>> run = PAPER["resnet50-imagenet/no-momentum"]
     >>> run.source, sorted(run.ours)
     ('Fig 3, 4, 10–14', ['dtype', 'seed'])
-    >>> paper_recipe("resnet-imagenet")    # doctest: +ELLIPSIS
+    >>> paper_recipe("resnet-imagenet")                            # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    ValueError: 'resnet-imagenet': no run of the paper's; close are resnet50-imagenet, resnet50-...
+    ValueError: 'resnet-imagenet': no run of the paper's; close are resnet50-imagenet, ...
     """
     if name not in PAPER:
         close = difflib.get_close_matches(name, PAPER, 3, cutoff=0.4)

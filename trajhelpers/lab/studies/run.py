@@ -5,7 +5,6 @@ has it.
 import json
 import multiprocessing
 import os
-import shutil
 import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -16,19 +15,14 @@ from tqdm.auto import tqdm
 
 from ...atomic import atomic_path
 from ...checkpoints import open_trajectory
-from ...errors import NonFiniteError
+from ...errors import NonFiniteError, TrajectoryWarning
 from ...gram import gram
 from ...hallmarks import mds
 from ...kernel import load_kernel
-from ..pythia.parts import gpt_neox_groups
-from ..training.hessian import measure_sharpness
-from ..training.language import HEAD, LanguageRecipe, train_language
-from ..training.loop import read_log, train
-from ..training.recipe import Recipe
-from ..training.width import WidthRecipe, train_width
+from ..pythia.parts import gpt_neox_groups, is_gpt_neox
+from ..training.folder import read_log, remove_checkpoints
 from .load import named_study
 
-_TRAINERS = {Recipe: train, WidthRecipe: train_width, LanguageRecipe: train_language}
 # of a log's last row
 _RESULTS = ("train_accuracy", "test_accuracy", "validation_loss", "validation_bits", "seconds")
 
@@ -49,6 +43,12 @@ def run_studies(names, out, seeds=3, jobs=2, device="auto", progress=True):
         Processes, of one thread each.
     device : str
         As in :func:`trajhelpers.training.train`.
+
+    Warns
+    -----
+    TrajectoryWarning
+        By the name of the run, of what its reader must know, e.g. of equal checkpoints; again at
+        each call that has the run in one of its studies.
     """
     studies, out = [named_study(name) for name in names], Path(out)
     for option, value in (("seeds", seeds), ("jobs", jobs)):
@@ -100,34 +100,55 @@ def _in_processes(tasks, jobs):
 
 
 def _train_one(recipe, folder, device, sharp):
+    # in the worker alone: who lists or reads studies waits for no torch
     import torch
+
+    from ..training.hessian import measure_sharpness
+    from ..training.loop import train
 
     torch.set_num_threads(1)
     folder = Path(folder)
     try:
-        _TRAINERS[type(recipe)](recipe, folder, device, resume=True, progress=False)
+        train(recipe, folder, device, resume=True, progress=False)
         if sharp:
             measure_sharpness(folder, device)
-        with warnings.catch_warnings():
-            # a study's kernel has nothing that a reader would have to be told beside it
-            warnings.simplefilter("error")
-            trajectory = open_trajectory(folder)
-            groups = (
-                gpt_neox_groups(trajectory, recipe.width // HEAD)
-                if isinstance(recipe, LanguageRecipe)
-                else None
-            )
-            gram(trajectory, device="cpu", groups=groups).save(folder / "kernel.npz")
+        kernel, told = _kernel_of(folder)
     except NonFiniteError as error:  # of the loss, or of the weights after the last one
-        with atomic_path(folder / "diverged.json") as temporary:
-            temporary.write_text(
-                json.dumps(str(error).removeprefix(f"{folder}: ").replace(f"{folder}/", ""))
-            )
+        _write_json(
+            folder / "diverged.json",
+            str(error).removeprefix(f"{folder}: ").replace(f"{folder}/", ""),
+        )
         return
-    for checkpoint in folder.glob("step_*.safetensors"):
-        checkpoint.unlink()
-    for checkpoint in folder.glob("step*/"):
-        shutil.rmtree(checkpoint)
+    _write_json(folder / "warnings.json", told)
+    kernel.save(folder / "kernel.npz")  # last, since it says that the run is done
+    remove_checkpoints(folder)
+
+
+def _kernel_of(folder):
+    """The kernel, and what a reader of it has to know. Warnings of other libraries are no matter of
+    the run's, and go where they always do.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", TrajectoryWarning)
+        trajectory = open_trajectory(folder)
+        groups = gpt_neox_groups(trajectory) if is_gpt_neox(trajectory) else None
+        kernel = gram(trajectory, device="cpu", groups=groups)
+    told = []
+    for one in caught:
+        if issubclass(one.category, TrajectoryWarning):
+            told.append(str(one.message))
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    return kernel, told
+
+
+def _write_json(path, value):
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value))
+
+
+def _read_json(path, missing):
+    return json.loads(path.read_text()) if path.exists() else missing
 
 
 def _collect(study, out, seeds):
@@ -142,13 +163,10 @@ def _collect(study, out, seeds):
             **asdict(recipe),
             "mds": None,
             "relative_mds": None,
-            "diverged": "",
+            "diverged": _read_json(folder / "diverged.json", ""),
+            **{name: getattr(recipe, name) for name in recipe.derived},
         }
-        if isinstance(recipe, LanguageRecipe):
-            row["decay_exposure"] = recipe.decay_exposure
-        if (folder / "diverged.json").exists():
-            row["diverged"] = json.loads((folder / "diverged.json").read_text())
-        else:
+        if not row["diverged"]:
             kernel, log = (
                 load_kernel(folder / "kernel.npz").group_by(study.groups or (lambda name: "all")),
                 read_log(folder),
@@ -163,6 +181,10 @@ def _collect(study, out, seeds):
             if study.sharpness:
                 log = log.merge(pd.read_csv(folder / "sharpness.csv"), on="step", how="outer")
             logs[recipe.id] = log.assign(run=recipe.id)
+            for message in _read_json(folder / "warnings.json", []):
+                warnings.warn(
+                    f"{study.name}, run {recipe.id}: {message}", TrajectoryWarning, stacklevel=3
+                )
         rows.append(row)
     kept = {f"{row['run']}.npz" for row in rows}
     for stale in place.glob("*.npz"):

@@ -12,7 +12,7 @@ from ...checkpoints import open_trajectory
 from ...streaming.devices import choose_device
 from .images import load_data
 from .models import build_model
-from .recipe import Recipe
+from .recipes.images import Recipe
 
 _TOLERANCE = 1e-3  # relative: a thousandth of the line of stability that it is held against
 

@@ -1,16 +1,13 @@
 """The images of the studies: two small sets in memory, and CIFAR-10 and ImageNet from a folder."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from ...errors import TrajectoryError, missing_extra
-from .recipe import DATA
-
-# Of a checkout of the book. An installed wheel has the package alone.
-DATA_FOLDER = Path(__file__).resolve().parents[3] / "data"
+from ..data import data_file
+from .recipes.images import DATA
 
 _NORMALIZE = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
@@ -71,9 +68,7 @@ class TensorImages:
         at, drawn = noisy_labels(len(labels), classes, label_noise)
         labels = labels.clone()
         labels[at] = drawn
-        self._splits = splits | {
-            "train": (images.contiguous(memory_format=torch.channels_last), labels)
-        }
+        self._splits = splits | {"train": (images, labels)}
 
     def batches(self, split, indices):
         """Batches (images, labels), one for each pair (epoch, indices)."""
@@ -177,17 +172,6 @@ def noisy_labels(size, classes, share):
     return torch.tensor(at, dtype=torch.int64), torch.tensor(
         generator.integers(0, classes, len(at)), dtype=torch.int64
     )
-
-
-def data_file(name, what_comes):
-    """A file of the book's own data; an error begins with ``what_comes``, "the images come"."""
-    path = DATA_FOLDER / name
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: {what_comes} with the book's repository and not with the installed package;"
-            " clone the repository and install from there"
-        )
-    return path
 
 
 def _digits():

@@ -38,6 +38,11 @@ def build_model(name, width, channels, pixels, classes):
     return SMALL[name](width, channels, pixels, classes)
 
 
+def memory_format(model: nn.Module) -> torch.memory_format:
+    """The order in which a model's weights and the images that it learns from lie in memory."""
+    return torch.channels_last
+
+
 def mlp(width, channels, pixels, classes):
     """Two hidden layers."""
     return nn.Sequential(

@@ -1,114 +1,20 @@
-"""A recipe fully determines a training run, and reads and writes as JSON."""
+"""The recipe of a network that learns images."""
 
-import dataclasses
-import difflib
-import hashlib
-import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
-from ...atomic import atomic_path
-from ...errors import TrajectoryError
+from .json_recipe import (
+    JsonRecipe,
+    as_floats,
+    expect_number,
+    expect_one_of,
+    expect_whole,
+    is_number,
+    refuse,
+)
 
 MODELS = ("mlp", "vgg", "resnet", "vit", "vgg16_bn", "resnet50", "vit_b_16")
 DATA = ("digits", "fashion-mnist", "cifar10", "imagenet", "fake-cifar10", "fake-imagenet")
-
-
-class JsonRecipe:
-    """What recipes share: they read and write as JSON, have a name, refuse a field by its own."""
-
-    def replace(self, **changes):
-        """The same recipe with some fields changed."""
-        self._refuse_unknown(changes)
-        return dataclasses.replace(self, **changes)
-
-    def to_json(self):
-        """One JSON object, a field a line, that `from_json` reads."""
-        return json.dumps(dataclasses.asdict(self), indent=1)
-
-    @classmethod
-    def from_json(cls, text):
-        """Read what `to_json` wrote, or what you wrote by hand; fields with defaults may be
-        missing.
-        """
-        try:
-            fields = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"not a recipe: invalid JSON ({error})") from error
-        if not isinstance(fields, dict):
-            raise ValueError(
-                f"not a recipe: expected a JSON object with its fields, got {text.strip()[:40]!r}"
-            )
-        cls._refuse_unknown(fields)
-        missing = [
-            f.name
-            for f in dataclasses.fields(cls)
-            if f.default is dataclasses.MISSING and f.name not in fields
-        ]
-        if missing:
-            raise ValueError(f"{', '.join(missing)}: missing from the recipe")
-        return cls(**fields)
-
-    def save(self, path):
-        """Write the recipe to a file, in one atomic move."""
-        with atomic_path(path) as temporary:
-            temporary.write_text(self.to_json() + "\n")
-
-    @classmethod
-    def load(cls, path):
-        """Read a file that `save` wrote."""
-        try:
-            return cls.from_json(Path(path).read_text())
-        except (ValueError, UnicodeDecodeError) as error:
-            raise TrajectoryError(f"{path}: {error}") from error
-
-    @property
-    def id(self):
-        """Twelve hexadecimal digits that name the recipe, a hash of its fields, the seed among
-        them.
-        """
-        return hashlib.sha256(
-            json.dumps(dataclasses.asdict(self), sort_keys=True).encode()
-        ).hexdigest()[:12]
-
-    def _choice(self, field, allowed):
-        value = getattr(self, field)
-        if value not in allowed:
-            close = difflib.get_close_matches(str(value), allowed, 1)
-            self._refuse(
-                field,
-                "one of " + ", ".join(allowed),
-                f"; did you mean {close[0]!r}?" if close else "",
-            )
-
-    def _number(self, field, expected, allowed):
-        value = getattr(self, field)
-        if not _is_number(value) or not allowed(value):
-            self._refuse(field, f"a number {expected}")
-
-    def _whole(self, field, least):
-        value = getattr(self, field)
-        if type(value) is not int or value < least:
-            self._refuse(field, f"a whole number from {least} on")
-
-    def _refuse(self, field, expected, hint=""):
-        raise ValueError(f"{field}: expected {expected}, got {getattr(self, field)!r}{hint}")
-
-    @classmethod
-    def _refuse_unknown(cls, fields):
-        known = [field.name for field in dataclasses.fields(cls)]
-        for name in fields:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, 1)
-                raise ValueError(
-                    f"{name}: no such field of a recipe"
-                    + (
-                        f"; did you mean {close[0]!r}?"
-                        if close
-                        else f"; there are {', '.join(known)}"
-                    )
-                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +66,14 @@ class Recipe(JsonRecipe):
     ValueError
         For a field that makes no sense, by its name.
 
-    Chapter "Switching off momentum and weight decay".
+    Notes
+    -----
+    Its log has one row an epoch: ``epoch, step, learning_rate``; ``running_loss,
+    running_accuracy`` over the epoch's training batches as they came (in training mode, under SAM
+    at θ); ``test_accuracy_first_2000``; ``seconds`` since the start. The last row of a finished run
+    also has ``train_loss``, ``train_accuracy``, ``test_loss`` and ``test_accuracy``, over all
+    images and without augmentation; training labels are the noisy ones. Chapter "Switching off
+    momentum and weight decay".
 
     >>> import trajhelpers as th
     >>> recipe = th.training.Recipe(
@@ -199,7 +112,8 @@ class Recipe(JsonRecipe):
         for field in ("decay_at", "checkpoints"):  # JSON has lists
             if isinstance(getattr(self, field), list):
                 object.__setattr__(self, field, tuple(getattr(self, field)))
-        for field in (
+        as_floats(
+            self,
             "learning_rate",
             "momentum",
             "weight_decay",
@@ -207,38 +121,36 @@ class Recipe(JsonRecipe):
             "warmup",
             "sam_rho",
             "label_noise",
-        ):
-            if type(getattr(self, field)) is int:  # 0 and 0.0 are one recipe
-                object.__setattr__(self, field, float(getattr(self, field)))
-        self._choice("model", MODELS)
-        self._choice("data", DATA)
-        self._choice("optimizer", ("sgd", "adamw"))
-        self._choice("schedule", ("step", "cosine", "constant"))
-        self._choice("dtype", ("float32", "float64", "bfloat16"))
-        self._number("learning_rate", "above 0", lambda x: x > 0)
-        self._number("momentum", "in [0, 1)", lambda x: 0 <= x < 1)
-        self._number("weight_decay", "from 0 on", lambda x: x >= 0)
-        self._number("decay_factor", "in (0, 1]", lambda x: 0 < x <= 1)
-        self._number("warmup", "in [0, 1)", lambda x: 0 <= x < 1)
-        self._number("sam_rho", "from 0 on", lambda x: x >= 0)
-        self._number("label_noise", "in [0, 1]", lambda x: 0 <= x <= 1)
-        self._whole("batch_size", 1)
-        self._whole("seed", 0)
+        )
+        expect_one_of(self, "model", MODELS)
+        expect_one_of(self, "data", DATA)
+        expect_one_of(self, "optimizer", ("sgd", "adamw"))
+        expect_one_of(self, "schedule", ("step", "cosine", "constant"))
+        expect_one_of(self, "dtype", ("float32", "float64", "bfloat16"))
+        expect_number(self, "learning_rate", "above 0", lambda x: x > 0)
+        expect_number(self, "momentum", "in [0, 1)", lambda x: 0 <= x < 1)
+        expect_number(self, "weight_decay", "from 0 on", lambda x: x >= 0)
+        expect_number(self, "decay_factor", "in (0, 1]", lambda x: 0 < x <= 1)
+        expect_number(self, "warmup", "in [0, 1)", lambda x: 0 <= x < 1)
+        expect_number(self, "sam_rho", "from 0 on", lambda x: x >= 0)
+        expect_number(self, "label_noise", "in [0, 1]", lambda x: 0 <= x <= 1)
+        expect_whole(self, "batch_size", 1)
+        expect_whole(self, "seed", 0)
         if not isinstance(self.nesterov, bool):
-            self._refuse("nesterov", "true or false")
+            refuse(self, "nesterov", "true or false")
         small = "_" not in self.model and self.model != "resnet50"
         if small:
-            self._whole("width", 2)
+            expect_whole(self, "width", 2)
         elif self.width is not None:
-            self._refuse("width", f"none, since {self.model} has one width")
+            refuse(self, "width", f"none, since {self.model} has one width")
         if self.model == "vit" and self.width % 2:
-            self._refuse("width", "an even number for vit, which has two heads")
+            refuse(self, "width", "an even number for vit, which has two heads")
         if (self.epochs is None) == (self.steps is None):
             raise ValueError(
                 f"epochs, steps: expected one of the two, got epochs={self.epochs!r},"
                 f" steps={self.steps!r}"
             )
-        self._whole("epochs" if self.steps is None else "steps", 1)
+        expect_whole(self, "epochs" if self.steps is None else "steps", 1)
         if self.optimizer == "adamw" and (self.momentum or self.nesterov):
             raise ValueError(
                 "momentum, nesterov: adamw has its own averages and takes neither; got"
@@ -248,21 +160,21 @@ class Recipe(JsonRecipe):
             raise ValueError("nesterov: means nothing without momentum; got momentum=0")
         if (
             not isinstance(self.decay_at, tuple)
-            or not all(_is_number(at) and 0 < at < 1 for at in self.decay_at)
+            or not all(is_number(at) and 0 < at < 1 for at in self.decay_at)
             or list(self.decay_at) != sorted(set(self.decay_at))
         ):
-            self._refuse("decay_at", "fractions of the run between 0 and 1, in increasing order")
+            refuse(self, "decay_at", "fractions of the run between 0 and 1, in increasing order")
         if isinstance(self.checkpoints, tuple):
             if (
                 not self.checkpoints
                 or not all(type(step) is int and step >= 0 for step in self.checkpoints)
                 or list(self.checkpoints) != sorted(set(self.checkpoints))
             ):
-                self._refuse("checkpoints", "a count, or steps from 0 on in increasing order")
+                refuse(self, "checkpoints", "a count, or steps from 0 on in increasing order")
         else:
-            self._whole("checkpoints", 1)
+            expect_whole(self, "checkpoints", 1)
 
-    def rate(self, step, steps):
+    def rate(self, step: int, steps: int) -> float:
         """η at a step, from 0 on, of a run of so many."""
         warm = round(self.warmup * steps)
         if step < warm:
@@ -275,16 +187,12 @@ class Recipe(JsonRecipe):
             )
         return self.learning_rate
 
-    def checkpoint_steps(self, steps):
+    def checkpoint_steps(self, steps: int) -> list[int]:
         """The steps at which a run of so many is recorded, besides 0."""
         if isinstance(self.checkpoints, tuple):
             if self.checkpoints[-1] > steps:
-                self._refuse("checkpoints", f"steps up to {steps}, the length of this run")
+                refuse(self, "checkpoints", f"steps up to {steps}, the length of this run")
             return [step for step in self.checkpoints if step > 0]
         if self.checkpoints > steps:
-            self._refuse("checkpoints", f"at most {steps}, the steps of this run")
+            refuse(self, "checkpoints", f"at most {steps}, the steps of this run")
         return [round(i * steps / self.checkpoints) for i in range(1, self.checkpoints + 1)]
-
-
-def _is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
