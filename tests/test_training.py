@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 import trajhelpers as th
+from trajhelpers.lab.training.models import memory_format
 
 MLP = th.training.Recipe(
     model="mlp",
@@ -86,11 +87,8 @@ def plain_loop(recipe, steps, at, rate):
     dtype = getattr(torch, recipe.dtype)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        model = (
-            th.training.build_model(recipe.model, recipe.width, 1, 8, 10)
-            .to(dtype)
-            .to(memory_format=torch.channels_last)
-        )
+        model = th.training.build_model(recipe.model, recipe.width, 1, 8, 10).to(dtype)
+        model = model.to(memory_format=memory_format(model))
     if recipe.optimizer == "sgd":
         optimizer = torch.optim.SGD(
             model.parameters(),

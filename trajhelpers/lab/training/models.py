@@ -7,6 +7,13 @@ from torch import nn
 
 from ...errors import missing_extra
 
+# oneDNN (in torch 2.14 and before; its issue 6035) computes the weight gradient of a strided
+# convolution of 1 × 1 in channels_last order in a workspace sized by the input channels, which it
+# fills by whole vectors: 8 floats with AVX2, 16 with AVX-512. With fewer channels it writes past
+# the end: processes die, or the heap is damaged in silence. In contiguous order it never does.
+# benchmarks/convolutions.py shows which shapes are sound on a machine.
+_WIDEST_VECTOR = 16
+
 FULL_SIZE = ("vgg16_bn", "resnet50", "vit_b_16")
 
 
@@ -39,8 +46,24 @@ def build_model(name, width, channels, pixels, classes):
 
 
 def memory_format(model: nn.Module) -> torch.memory_format:
-    """The order in which a model's weights and the images that it learns from lie in memory."""
+    """The order in which a model's weights and the images that it learns from lie in memory:
+    channels_last, which is faster, where it is safe.
+
+    >>> memory_format(build_model("resnet", 16, channels=1, pixels=14, classes=10))
+    torch.channels_last
+    >>> memory_format(build_model("resnet", 8, channels=1, pixels=14, classes=10))
+    torch.contiguous_format
+    """
+    if any(map(_overruns_its_workspace, model.modules())):
+        return torch.contiguous_format
     return torch.channels_last
+
+
+def _overruns_its_workspace(module):
+    if not isinstance(module, nn.Conv2d):
+        return False
+    strided = max(module.stride) > 1 and max(module.kernel_size) == 1
+    return strided and module.in_channels < _WIDEST_VECTOR
 
 
 def mlp(width, channels, pixels, classes):
