@@ -10,13 +10,15 @@ AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS
 TRAINING := $(addprefix tests/test_,training.py width.py language.py sam.py) \
 	$(addprefix book/,10-the-lemma.ipynb 12-pythia.ipynb)
 
-.PHONY: help book test test-slow test-avx2 notebooks lab serve data bench clean
+.PHONY: help book lint test test-slow test-avx2 test-gpu notebooks lab serve data bench clean
 
 help:
 	@echo "make book       execute what has changed and build the pages into _build/html"
 	@echo "make test       tests, doctests, stored notebooks, and the pages in a real browser"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make test-avx2  what trains, again as on a machine without AVX-512"
+	@echo "make test-gpu   the tests that need a CUDA device"
+	@echo "make lint       lines, layout and types: ruff and mypy"
 	@echo "make notebooks  execute the chapters in place and store them with their outputs"
 	@echo "make lab        open the chapters in JupyterLab"
 	@echo "make serve      serve the built pages on this machine"
@@ -47,6 +49,14 @@ test-slow: .venv/installed
 # loadfile keeps the cells of a chapter in order, in one kernel.
 test-avx2: .venv/installed
 	$(AVX2) $(PYTEST) --dist loadfile --nbval-lax $(TRAINING)
+
+test-gpu: .venv/installed
+	$(BIN)/python -m pytest -m gpu tests
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 notebooks: .venv/installed
 	$(BIN)/python book/store.py $(CHAPTERS)

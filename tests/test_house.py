@@ -66,6 +66,7 @@ def test_every_room_has_its_floor():
     rooms = {path.stem for path in PACKAGE.glob("*.py")}
     rooms |= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     rooms |= {f"lab.{path.parent.name}" for path in PACKAGE.glob("lab/*/__init__.py")}
+    rooms |= {f"lab.{path.stem}" for path in PACKAGE.glob("lab/*.py")} - {"lab.__init__"}
     assert rooms == set(FLOORS)
 
 
