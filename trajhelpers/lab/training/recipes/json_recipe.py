@@ -65,7 +65,7 @@ class JsonRecipe:
 
     @property
     def id(self) -> str:
-        """Twelve hexadecimal digits that name the recipe: a hash of its fields, the seed among
+        """Twelve hexadecimal digits that name the recipe, a hash of its fields, the seed among
         them.
         """
         return hashlib.sha256(

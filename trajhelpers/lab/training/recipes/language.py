@@ -116,7 +116,7 @@ class LanguageRecipe(JsonRecipe):
 
     @property
     def decay_exposure(self) -> float:
-        """Σηλ over training: by how much decay alone would lower log ‖θ‖."""
+        """Σηλ over training, by how much decay alone would lower log ‖θ‖."""
         return self.weight_decay * sum(map(self.rate, range(self.steps)))
 
     def checkpoint_steps(self) -> list[int]:
