@@ -137,8 +137,8 @@ class TrajectoryKernel:
 
     @property
     def increments(self) -> Float64[np.ndarray, "groups n n"]:
-        """The increments' Gram matrices, one a group. Cannot be written to, nor can `total`: make
-        another kernel, of a copy.
+        """The increments' Gram matrices, one a group. Neither these nor `total` can be written to;
+        make another kernel, of a copy.
         """
         return self._increments
 
@@ -149,8 +149,8 @@ class TrajectoryKernel:
 
     @property
     def squared_path(self) -> Float64[np.ndarray, "groups n"]:
-        """What ``increments`` were made of: the sums of squared lengths of the increments that each
-        is the sum of.
+        """The sums of squared lengths of what each of ``increments`` was made of, where a kernel
+        of fewer checkpoints adds them up.
         """
         return self._squared_path
 
