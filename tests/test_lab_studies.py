@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -388,6 +389,62 @@ def test_command_line(ran, capsys, tmp_path):
     assert not (tmp_path / "out").exists()
     assert main(["study", "tiny", "--seeds", "2", "--out", str(ran)]) == 0
     assert capsys.readouterr().out.strip() == f"{ran}/studies/tiny/runs.csv"
+
+
+WARN = textwrap.dedent("""
+    import sys, warnings
+    import trajhelpers as th
+    from trajhelpers.lab.studies import run
+    def gram(*arguments, really=run.gram, **options):
+        warnings.warn("of another library", DeprecationWarning)
+        return really(*arguments, **options)
+    run.gram = gram
+    recipe = th.training.Recipe.load(sys.argv[1])
+    run._train_one(recipe, sys.argv[2], "cpu", False)
+""")
+
+
+def test_a_warning_of_another_library_stops_no_study(tmp_path):
+    """It goes where it always goes, and is nothing that a reader of the study has to know."""
+    SOUND.save(tmp_path / "recipe.json")
+    ran = subprocess.run(
+        [sys.executable, "-c", WARN, tmp_path / "recipe.json", tmp_path / "run"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONWARNINGS": "default"},
+    )
+    assert ran.returncode == 0 and "of another library" in ran.stderr, ran.stderr
+    assert (tmp_path / "run" / "kernel.npz").exists()
+
+
+def test_a_warning_of_ours_is_told_by_the_name_of_its_run(tmp_path, monkeypatch):
+    """Of its kernel and of its numbers: with a rate far below the last digit of every weight all
+    checkpoints are one.
+    """
+    still = SOUND.replace(learning_rate=1e-30)
+    monkeypatch.setitem(STUDIES, "still", Study("still", "?", "", {"main": (SOUND, still)}))
+    for _ in range(2):  # and again, where all is there already
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            th.studies.run_studies(["still"], tmp_path, seeds=1, jobs=1, progress=False)
+        told = [str(one.message) for one in caught if one.category is th.TrajectoryWarning]
+        name = f"still, run {still.id}: checkpoints at step"
+        assert len(told) == 2 and all(message.startswith(name) for message in told)
+        assert "0 and 4, 4 and 8" in told[0] and "equal the origin" in told[1]
+    assert set(th.studies.load_study("still", tmp_path).kernels) == {SOUND.id, still.id}
+
+
+def test_studies_and_lists_cost_no_torch():
+    script = """
+import sys, trajhelpers as th
+from trajhelpers.__main__ import main
+assert th.studies.STUDIES["width"].recipes(3) and th.studies.PAPER and th.training.WidthRecipe
+assert main(["study", "--list"]) == main(["train", "--list"]) == 0
+loaded = {"torch", "transformers", "torchvision", "accelerate", "matplotlib"} & set(sys.modules)
+assert not loaded, loaded
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
 
 
 LONG = textwrap.dedent("""

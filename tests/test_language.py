@@ -2,19 +2,27 @@
 as the hub's are.
 """
 
+import importlib.util
 import json
 import lzma
 import math
 import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import trajhelpers as th
 from trajhelpers.lab.data import DATA_FOLDER
+from trajhelpers.lab.training import text as text_module
 from trajhelpers.lab.training.gpt_neox import build_language_model
 from trajhelpers.lab.training.recipes import LanguageRecipe
+from trajhelpers.lab.training.tasks import language as language_task
 from trajhelpers.lab.training.text import load_text
 
 pytest.importorskip("transformers")
@@ -32,6 +40,10 @@ SMALL = LanguageRecipe(
 
 def train(recipe, folder, **options):
     return th.training.train(recipe, folder, device="cpu", progress=False, **options)
+
+
+def stop_at(last):
+    return lambda step, log: step == last
 
 
 @pytest.fixture(scope="module")
@@ -260,3 +272,129 @@ def test_the_same_bits_again(trained, tmp_path):
         assert (tmp_path / "again" / f"step{step}" / "model.safetensors").read_bytes() == (
             folder / f"step{step}" / "model.safetensors"
         ).read_bytes()
+
+
+# ---- stopping and going on ----
+
+
+def same_run(folder, log, trained):
+    """The same files with the same bytes as the undisturbed run's, and its log."""
+    whole_folder, whole = trained
+    pd.testing.assert_frame_equal(
+        log.drop(columns="seconds"), whole.drop(columns="seconds"), check_exact=True
+    )
+    names = sorted(path.relative_to(whole_folder) for path in whole_folder.rglob("*"))
+    assert sorted(path.relative_to(folder) for path in folder.rglob("*")) == names
+    for name in names:
+        if (folder / name).is_file() and name.name != "log.csv":
+            assert (folder / name).read_bytes() == (whole_folder / name).read_bytes(), name
+
+
+def test_stopped_and_resumed_to_the_same_bits(trained, tmp_path):
+    """Training goes on from float32, though checkpoints are float16."""
+    for stop in (2, 16, 40):
+        log = train(SMALL, tmp_path, resume=True, on_checkpoint=stop_at(stop))
+        assert "validation_loss" not in log and th.open_trajectory(tmp_path).steps[-1] == stop
+    same_run(tmp_path, train(SMALL, tmp_path, resume=True), trained)
+
+
+@pytest.mark.parametrize("half", [True, False], ids=["half a file", "before the state"])
+def test_a_process_that_dies_while_it_writes_leaves_a_folder_that_opens(
+    trained, tmp_path, monkeypatch, half
+):
+    class Killed(BaseException):
+        pass
+
+    def save_file(weights, path, metadata, really=language_task.save_file):
+        really(weights, path, metadata=metadata)
+        if "step16" in str(path):
+            if half:
+                path.write_bytes(path.read_bytes()[:100])
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(language_task, "save_file", save_file)
+        train(SMALL, tmp_path)
+    assert th.open_trajectory(tmp_path).steps == (0, 1, 2, 4, 8)
+    assert (tmp_path / "step16" / "config.json").exists()
+    same_run(tmp_path, train(SMALL, tmp_path, resume=True), trained)
+
+
+KILLED = """
+import sys, trajhelpers as th
+recipe = th.training.LanguageRecipe.load(sys.argv[1])
+th.training.train(recipe, sys.argv[2], device="cpu", resume=True, progress=False,
+    on_checkpoint=lambda step, log: print(step, flush=True))
+"""
+
+
+@pytest.mark.slow
+def test_killed_and_the_same_bits(tmp_path):
+    recipe = SMALL.replace(steps=400)
+    recipe.save(tmp_path / "recipe.json")
+    command = [sys.executable, "-c", KILLED, tmp_path / "recipe.json", tmp_path / "run"]
+    for reached in (8, 120, 300):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert any(int(line) >= reached for line in process.stdout)
+            process.send_signal(signal.SIGKILL)
+        assert th.open_trajectory(tmp_path / "run").steps[-1] >= reached
+        assert (tmp_path / "run" / ".training_state.pt").exists(), "killed too late"
+    for name in ("run", "whole"):
+        subprocess.run([*command[:-1], tmp_path / name], check=True, stdout=subprocess.DEVNULL)
+    whole = tmp_path / "whole"
+    same_run(
+        tmp_path / "run",
+        th.training.read_log(tmp_path / "run"),
+        (whole, th.training.read_log(whole)),
+    )
+
+
+def test_overwriting_leaves_nothing_of_a_longer_run_or_of_another_kind(tmp_path):
+    train(SMALL.replace(steps=60), tmp_path)
+    short = SMALL.replace(steps=20)
+    train(short, tmp_path, overwrite=True)
+    assert th.open_trajectory(tmp_path).steps == (0, 1, 2, 4, 8, 16, 20)
+    widths = th.training.WidthRecipe(width=16, learning_rate=0.1, steps=6, checkpoints=2)
+    with pytest.raises(th.ExistingRunError, match=r"another recipe .*recipe\.json: layers"):
+        train(widths, tmp_path, resume=True)
+    train(widths, tmp_path, overwrite=True)
+    assert th.open_trajectory(tmp_path).steps == (0, 3, 6)
+    train(short, tmp_path, overwrite=True)
+    assert th.open_trajectory(tmp_path).steps == (0, 1, 2, 4, 8, 16, 20)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_folders_of_another_hand_are_not_written_into(tmp_path, resume):
+    """A snapshot of the hub's, say; step 4 would have been replaced by ours."""
+    (tmp_path / "step4").mkdir()
+    (tmp_path / "step4" / "model.safetensors").write_bytes(b"of Pythia")
+    with pytest.raises(th.ExistingRunError, match="no run of a recipe"):
+        train(SMALL, tmp_path, resume=resume)
+    assert [path.name for path in tmp_path.rglob("*")] == ["step4", "model.safetensors"]
+
+
+# ---- the tokenizer ----
+
+
+def test_the_tokenizer_is_trained_on_what_is_not_held_out(tmp_path, monkeypatch):
+    """data/make.py asks the one function that also says what validation text is."""
+    pytest.importorskip("tokenizers")
+    path = Path(__file__).parents[1] / "data" / "make.py"
+    spec = importlib.util.spec_from_file_location("make", path)
+    make = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make)
+    said = subprocess.CompletedProcess([], 0, stdout="Gen1:1 yes yes yes\nGen1:2 never never\n")
+    monkeypatch.setattr(make, "HERE", tmp_path)
+    monkeypatch.setattr(make.shutil, "which", lambda name: "/usr/bin/bible")
+    monkeypatch.setattr(make.subprocess, "run", lambda *arguments, **options: said)
+    asked = []
+
+    def split_text(characters):
+        asked.append(characters)
+        return {"train": "yes yes yes", "validation": "never never"}
+
+    monkeypatch.setattr(text_module, "split_text", split_text)
+    make.text()
+    assert asked == ["yes yes yes\nnever never\n"]
+    vocabulary = json.loads((tmp_path / "bible-kjv-bpe-2048.json").read_text())["model"]["vocab"]
+    assert "yes" in vocabulary and not any("v" in token for token in vocabulary)

@@ -281,6 +281,19 @@ def test_accuracies_are_those_of_the_checkpoints(tmp_path, recipe):
     pd.testing.assert_frame_equal(read, log, check_exact=True)
 
 
+def test_one_function_says_in_which_order_weights_and_images_lie(tmp_path, monkeypatch):
+    from trajhelpers.lab.training.engine import OneProcess
+    from trajhelpers.lab.training.tasks import images as image_task
+
+    recipe, pairs = RECIPES["batchnorm"].replace(data="fake-cifar10", batch_size=2), [(0, [0, 1])]
+    for layout in (torch.channels_last, torch.contiguous_format):
+        monkeypatch.setattr(image_task, "memory_format", lambda model, layout=layout: layout)
+        task = image_task.ImageTask(recipe, OneProcess("cpu"), None)
+        tensors = [task.model[3].weight, next(task.batches(pairs))[0]]
+        assert [tensor.is_contiguous(memory_format=layout) for tensor in tensors] == [True, True]
+    assert not any(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in tensors)
+
+
 # Stopping and going on
 
 
@@ -369,6 +382,11 @@ def test_killed_five_times_and_the_same_bits(tmp_path, changes):
 
 
 # What is refused
+
+
+def test_what_is_no_recipe(tmp_path):
+    with pytest.raises(TypeError, match="recipe: expected a recipe, got dict"):
+        th.training.train(vars(MLP), tmp_path / "run")
 
 
 def test_a_second_run_is_refused(tmp_path):

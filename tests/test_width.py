@@ -54,6 +54,10 @@ def train(recipe, folder, **options):
     return th.training.train(recipe, folder, **{"device": "cpu", "progress": False, **options})
 
 
+def stop_at(last):
+    return lambda step, log: step == last
+
+
 def checkpoint(folder, step):
     return {
         name: tensor.double().numpy()
@@ -377,7 +381,30 @@ def test_a_recipe_gives_the_same_bits_whatever_was_drawn_before(tmp_path, optimi
     assert other.running_loss[0] != logs[0].running_loss[0]
 
 
-def test_resume_returns_a_finished_run_and_starts_another_again(tmp_path):
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_stopped_and_resumed_to_the_same_bits(tmp_path, optimizer):
+    """Checkpoints, the log (running loss and coordinate check since the initialization among it)
+    and the moments of Adam.
+    """
+    recipe = BASE.replace(width=32, optimizer=optimizer, steps=45, checkpoints=4, seed=1)
+    whole = train(recipe, tmp_path / "whole")
+    for stop in (11, 34, 45):
+        log = train(recipe, tmp_path / "run", resume=True, on_checkpoint=stop_at(stop))
+        assert "test_accuracy" not in log and log.step.iloc[-1] == stop
+        assert th.open_trajectory(tmp_path / "run").steps[-1] == stop
+    again = train(recipe, tmp_path / "run", resume=True)
+    pd.testing.assert_frame_equal(
+        again.drop(columns="seconds"), whole.drop(columns="seconds"), check_exact=True
+    )
+    assert (np.diff(again.seconds) > 0).all()
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {
+        file.name for file in (tmp_path / "whole").iterdir()
+    }
+    for file in (tmp_path / "whole").glob("*.safetensors"):
+        assert file.read_bytes() == (tmp_path / "run" / file.name).read_bytes()
+
+
+def test_resume_returns_a_finished_run_and_starts_one_without_a_state_again(tmp_path):
     recipe = BASE.replace(width=16)
     log = train(recipe, tmp_path)
     files = {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()}

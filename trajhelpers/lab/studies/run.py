@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -112,7 +113,10 @@ def _train_one(recipe, folder, device, sharp):
         train(recipe, folder, device, resume=True, progress=False)
         if sharp:
             measure_sharpness(folder, device)
-        kernel, told = _kernel_of(folder)
+        with _told() as told:
+            trajectory = open_trajectory(folder)
+            groups = gpt_neox_groups(trajectory) if is_gpt_neox(trajectory) else None
+            kernel = gram(trajectory, device="cpu", groups=groups)
     except NonFiniteError as error:  # of the loss, or of the weights after the last one
         _write_json(
             folder / "diverged.json",
@@ -124,22 +128,20 @@ def _train_one(recipe, folder, device, sharp):
     remove_checkpoints(folder)
 
 
-def _kernel_of(folder):
-    """The kernel, and what a reader of it has to know. Warnings of other libraries are no matter of
-    the run's, and go where they always do.
+@contextmanager
+def _told():
+    """A list, at the end of the block, of what a reader of the run has to know. Warnings of other
+    libraries are no matter of the run's, and go where they always do.
     """
+    told = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", TrajectoryWarning)
-        trajectory = open_trajectory(folder)
-        groups = gpt_neox_groups(trajectory) if is_gpt_neox(trajectory) else None
-        kernel = gram(trajectory, device="cpu", groups=groups)
-    told = []
+        yield told
     for one in caught:
         if issubclass(one.category, TrajectoryWarning):
             told.append(str(one.message))
         else:
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-    return kernel, told
 
 
 def _write_json(path, value):
@@ -172,16 +174,17 @@ def _collect(study, out, seeds):
                 read_log(folder),
             )
             last = log.iloc[-1]
-            row |= {
-                "mds": mds(kernel),
-                "relative_mds": mds(kernel, 0),
-                **last[last.index.intersection(_RESULTS)],
-            }
+            with _told() as told:
+                row |= {
+                    "mds": mds(kernel),
+                    "relative_mds": mds(kernel, 0),
+                    **last[last.index.intersection(_RESULTS)],
+                }
             kernel.save(place / f"{recipe.id}.npz")
             if study.sharpness:
                 log = log.merge(pd.read_csv(folder / "sharpness.csv"), on="step", how="outer")
             logs[recipe.id] = log.assign(run=recipe.id)
-            for message in _read_json(folder / "warnings.json", []):
+            for message in _read_json(folder / "warnings.json", []) + told:
                 warnings.warn(
                     f"{study.name}, run {recipe.id}: {message}", TrajectoryWarning, stacklevel=3
                 )
