@@ -382,3 +382,26 @@ def test_the_command_line_on_two_processes(tmp_path):
             tensors(tmp_path / "one", step), tensors(tmp_path / "two", step), strict=True
         ):
             assert (a - b).abs().max() < 1e-5
+
+
+@pytest.mark.slow
+def test_the_width_study_on_two_processes(tmp_path):
+    """The loop gives every kind of recipe its share of each batch."""
+    recipe = th.training.WidthRecipe(width=16, learning_rate=0.1, steps=3, checkpoints=3)
+    program = "import sys, trajhelpers as th; recipe = th.training.WidthRecipe.load(sys.argv[1]);"
+    (tmp_path / "train.py").write_text(
+        f"{program} th.training.train(recipe, sys.argv[2], device='cpu', progress=False)"
+    )
+    for name, processes in (("one", 1), ("two", 2)):
+        folder = tmp_path / name
+        described = folder.with_suffix(".json")
+        launch(folder, recipe, processes, tmp_path / "train.py", described, folder)
+    one, two = (
+        th.training.read_log(tmp_path / name).drop(columns="seconds") for name in ("one", "two")
+    )
+    np.testing.assert_allclose(two, one, rtol=1e-4)
+    for step in (0, 1, 2, 3):
+        for a, b in zip(
+            tensors(tmp_path / "one", step), tensors(tmp_path / "two", step), strict=True
+        ):
+            assert (a - b).abs().max() < 1e-5
