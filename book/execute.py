@@ -92,8 +92,10 @@ async def execute(path, around):
         timeout=300,
         record_timing=False,
         resources={"metadata": {"path": path.parent}},
-        extra_arguments=["--log-level=CRITICAL"],
-    )  # errors come as messages too
+        # Gracefully a kernel takes two to five seconds to end, and there is nothing left to say.
+        shutdown_kernel="immediate",
+        extra_arguments=["--log-level=CRITICAL"],  # errors come as messages too
+    )
     await client.async_execute(env=os.environ | ENVIRONMENT)
     seconds = time.monotonic() - start
     notebook.metadata.execution = {"key": made_from, "seconds": round(seconds, 1)}
