@@ -26,6 +26,10 @@ def main(arguments=None):
             warnings.simplefilter("always", TrajectoryWarning)
             warnings.showwarning = _show_warning
             return options.run(options) or 0
+    except BrokenPipeError:
+        # `| head` has read enough; Python would complain once more when it closes its output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (TrajectoryError, OSError, ValueError, IndexError, ImportError) as error:
         if options.debug:
             traceback.print_exc()
