@@ -80,9 +80,7 @@ def read_kernel_file(path: str | Path) -> dict[str, Any]:
             f"{path}: damaged, its increments have shape {stored['increments'].shape} for {count}"
             f" groups of {n} checkpoints; compute it again"
         )
-    rows, columns = np.triu_indices(n)
-    increments = np.empty((count, n, n))
-    increments[:, rows, columns] = increments[:, columns, rows] = stored["increments"]
+    increments = whole_from_upper(stored["increments"], n)
     # Nobody else has it: the kernel need not copy it.
     increments.setflags(write=False)
     return {
@@ -95,3 +93,11 @@ def read_kernel_file(path: str | Path) -> dict[str, Any]:
         "precision": about["precision"],
         "squared_path": stored["squared_path"],
     }
+
+
+def whole_from_upper(upper: np.ndarray, n: int) -> np.ndarray:
+    """Symmetric matrices, shape (groups, n, n), from their upper triangles, row by row."""
+    rows, columns = np.triu_indices(n)
+    whole = np.empty((len(upper), n, n))
+    whole[:, rows, columns] = whole[:, columns, rows] = upper
+    return whole

@@ -14,6 +14,7 @@ from jaxtyping import Float64
 from ..atomic import atomic_path
 from ..checkpoints import Trajectory
 from ..errors import TrajectoryError
+from ..kernel_file import whole_from_upper
 from .segments import Segment
 
 
@@ -48,7 +49,7 @@ class Partial:
                 about, upper = json.loads(str(file["about"])), file["increments"]
             found, state = (
                 about["conditions"],
-                State(about["blocks"], about["lost"], _full(upper, about["n"])),
+                State(about["blocks"], about["lost"], whole_from_upper(upper, about["n"])),
             )
         except (
             OSError,
@@ -115,10 +116,3 @@ def conditions(
         "device": device,
         "version of trajhelpers": version,
     }
-
-
-def _full(upper, n):
-    rows, columns = np.triu_indices(n)
-    increments = np.empty((len(upper), n, n))
-    increments[:, rows, columns] = increments[:, columns, rows] = upper
-    return increments
