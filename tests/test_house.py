@@ -22,7 +22,7 @@ ROOT, PACKAGE = Path(__file__).parents[1], Path(trajhelpers.__file__).parent
 CORE = ["errors", "atomic", "version", "reading", "sources", "auditing", "kernel_file", "kernel"]
 CORE += ["checkpoints", "streaming", "gram", "hallmarks", "nulls", "record", "plots"]
 LAB = ["lab.data", "lab.training", "lab.pythia", "lab.theory", "lab.studies", "lab.claims", "lab"]
-FLOORS = [*CORE, *LAB, "__init__", "__main__"]
+FLOORS = [*CORE, *LAB, "__init__", "cli", "__main__"]
 # Names with an underscore that are public: of Python, and of a NamedTuple.
 PUBLIC = re.compile(r"[^_]|__\w+__$|_(replace|asdict|fields|make|field_defaults)$")
 

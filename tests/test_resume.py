@@ -17,7 +17,8 @@ from hub_runs import check_exactly, checkpoint, parameters, whole_numbers
 from standin_hub import StandInHub
 
 import trajhelpers as th
-from trajhelpers import __main__ as command_line
+from trajhelpers.__main__ import main
+from trajhelpers.cli import computing
 from trajhelpers.reading.steps import pythia_steps
 from trajhelpers.sources.hub import ranges as _ranges
 
@@ -196,7 +197,7 @@ def test_files_on_this_machine(tmp_path):
 
 def call(*arguments):
     try:
-        return command_line.main([str(argument) for argument in arguments])
+        return main([str(argument) for argument in arguments])
     except SystemExit as exit:
         return exit.code
 
@@ -279,8 +280,8 @@ def test_it_goes_on_and_says_so(hub, tmp_path, capsys):
 
 def test_more_than_ten_gigabytes_are_asked_for(hub, tmp_path, capsys, monkeypatch):
     put(hub, tmp_path, [whole_numbers(seed) for seed in range(4)])
-    assert command_line._ASK_ABOVE == 10e9
-    monkeypatch.setattr(command_line, "_ASK_ABOVE", 100_000)
+    assert computing.ASK_ABOVE == 10e9
+    monkeypatch.setattr(computing, "ASK_ABOVE", 100_000)
     arguments = [
         "gram",
         SOURCE,
@@ -405,7 +406,7 @@ def test_interrupted_from_the_keyboard(hub, tmp_path):
     )
     hub.faults = lambda request: None
     assert subprocess.run(arguments, **options, capture_output=True).returncode == 0
-    whole = th.gram(opened(), device="cpu", memory=30_000, groups=command_line._groups(opened()))
+    whole = th.gram(opened(), device="cpu", memory=30_000, groups=computing.groups_of(opened()))
     np.testing.assert_array_equal(th.load_kernel(tmp_path / "x.npz").increments, whole.increments)
 
 
@@ -423,7 +424,7 @@ def test_killed_twenty_times(hub, tmp_path):
             request.bytes_sent for request in hub.requests_of("file") if request.bytes_sent < 5000
         )
 
-    whole = th.gram(opened(), device="cpu", memory=memory, groups=command_line._groups(opened()))
+    whole = th.gram(opened(), device="cpu", memory=memory, groups=computing.groups_of(opened()))
     once = weights()
     assert whole.p * 2 * 5 < once
     arguments, options = command(

@@ -1,0 +1,110 @@
+"""The kernel of checkpoints, for commands that take a run."""
+
+import re
+import sys
+from argparse import ArgumentTypeError
+
+from .. import gram
+from .source import add_reading
+
+ASK_ABOVE = 10e9
+_BYTES_PER_SECOND = 100e6
+_UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+
+
+def add_computing(command):
+    """Which checkpoints, what of them, and how the pass goes."""
+    add_reading(command)
+    command.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:<i> or mps (default: auto)"
+    )
+    command.add_argument(
+        "--precision",
+        default="float64",
+        choices=["float64", "float32"],
+        help="of the products (default: float64)",
+    )
+    command.add_argument(
+        "--memory",
+        type=_bytes,
+        default="2GB",
+        metavar="BYTES",
+        help="for what is fetched from the hub (default: 2GB)",
+    )
+    command.add_argument(
+        "--yes", action="store_true", help="do not ask before more than 10 GB are read from the hub"
+    )
+
+
+def kernel_of(trajectory, options, partial=None):
+    """The kernel of an opened trajectory by the options of :func:`add_computing`, or None where the
+    pass would be long and is not wanted. A pass over the hub keeps what is done in the file
+    ``partial``.
+    """
+    arguments = {
+        "device": options.device,
+        "precision": options.precision,
+        "groups": groups_of(trajectory),
+        "memory": options.memory,
+    }
+    if trajectory.remote is None:
+        return gram(trajectory, **arguments)
+    arguments["partial"] = partial
+    if partial is not None and partial.exists():
+        print(f"{partial}: going on from there", file=sys.stderr)
+    if not _is_wanted(trajectory, options.yes, arguments):
+        return None
+    try:
+        return gram(trajectory, **arguments)
+    except BaseException:
+        if partial is not None and partial.exists():
+            print(
+                f"{partial}: holds what is done; the same command goes on from there",
+                file=sys.stderr,
+            )
+        raise
+
+
+def _is_wanted(trajectory, yes, arguments):
+    from ..gram import cost
+
+    requests, size = cost(trajectory, **arguments)
+    if size <= ASK_ABOVE:
+        return True
+    print(
+        f"to be read from the hub: {size / 1e9:,.0f} GB in {requests:,} requests,"
+        f" {size / _BYTES_PER_SECOND / 3600:.1f} hours at 100 MB/s",
+        file=sys.stderr,
+    )
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise ValueError("more than 10 GB, and no terminal to ask at; say --yes")
+    return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def groups_of(trajectory):
+    """Query, key and value apart, where it is known how they are stored."""
+    from ..lab.pythia.parts import gpt_neox_groups, is_gpt_neox
+
+    if not is_gpt_neox(trajectory):
+        return None
+    if "num_attention_heads" not in trajectory.config:
+        print(
+            "query, key and value stay together: there is no config.json that says how many heads a"
+            " layer has",
+            file=sys.stderr,
+        )
+        return None
+    return gpt_neox_groups(trajectory)
+
+
+def _bytes(text):
+    """
+    >>> _bytes("2GB"), _bytes("512MiB")
+    (2000000000, 536870912)
+    """
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([kmg]i?)?b?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise ArgumentTypeError(f"expected bytes, as in 500MB or 2GB, got {text!r}")
+    return int(float(match[1]) * _UNITS[(match[2] or "").lower()])

@@ -1,0 +1,123 @@
+"""Where a run's checkpoints are, and which of them: what commands that open one take."""
+
+import re
+import sys
+
+from .. import open_trajectory
+
+_SHOWN = 20
+
+
+def add_source(command):
+    """What the audit asks of a source, too."""
+    command.add_argument(
+        "source",
+        nargs="+",
+        metavar="SOURCE",
+        help=(
+            "a folder of checkpoints, several checkpoints, several folders to be joined, or"
+            " hf://OWNER/NAME"
+        ),
+    )
+    command.add_argument(
+        "--revisions",
+        action="append",
+        metavar="NAME,…",
+        help=(
+            "on the hub: names, steps or one pattern (default: all of step<N>; for Pythia, its 154"
+            " steps)"
+        ),
+    )
+    command.add_argument(
+        "--every", type=int, default=1, metavar="K", help="take every K-th checkpoint"
+    )
+    command.add_argument(
+        "--skip", action="append", metavar="STEP,…", help="leave out these steps of them"
+    )
+    command.add_argument(
+        "--format",
+        choices=["safetensors", "bin"],
+        help="on the hub: what to read (default: what all have, else safetensors)",
+    )
+
+
+def add_reading(command):
+    """What is taken of each checkpoint."""
+    add_source(command)
+    command.add_argument(
+        "--include",
+        action="append",
+        metavar="PATTERN",
+        help="take only parameters whose name matches; may be repeated",
+    )
+    command.add_argument(
+        "--exclude",
+        action="append",
+        metavar="PATTERN",
+        help="leave out parameters whose name matches; may be repeated",
+    )
+    command.add_argument(
+        "--nonfinite",
+        default="raise",
+        choices=["raise", "skip-checkpoint"],
+        help="what to do about a checkpoint with NaN or infinity",
+    )
+    command.add_argument(
+        "--cache",
+        action="store_true",
+        help="download whole files from the hub into its client's cache, and read them there",
+    )
+    command.add_argument(
+        "--accept", action="store_true", help="go on in spite of errors that the audit finds"
+    )
+
+
+def opened(options):
+    """The trajectory that the options of :func:`add_reading` mean; what it leaves out is told."""
+    trajectory = open_trajectory(
+        source_of(options),
+        include=options.include,
+        exclude=options.exclude,
+        nonfinite=options.nonfinite,
+        cache=options.cache,
+        accept=options.accept,
+        **chosen(options),
+    )
+    for line in trajectory.left_out[:_SHOWN]:
+        print(f"left out {line}", file=sys.stderr)
+    if len(trajectory.left_out) > _SHOWN:
+        print(f"left out {len(trajectory.left_out) - _SHOWN} more", file=sys.stderr)
+    return trajectory
+
+
+def source_of(options):
+    return options.source[0] if len(options.source) == 1 else options.source
+
+
+def chosen(options):
+    """The options of :func:`add_source` but the source, as the package takes them."""
+    return {
+        "revisions": _revisions(options.revisions),
+        "every": options.every,
+        "skip": _steps(options.skip),
+        "format": options.format,
+    }
+
+
+def _revisions(given):
+    """One pattern as a string, names and steps as a list."""
+    names = [name for part in given or () for name in part.split(",") if name]
+    if len(names) > 1 and any(re.search(r"[*?[]", name) for name in names):
+        raise ValueError(
+            f"--revisions: expected one pattern, or names and steps, got {', '.join(names)}"
+        )
+    return names[0] if len(names) == 1 and re.search(r"[*?[]", names[0]) else names or None
+
+
+def _steps(given):
+    try:
+        return [int(step) for part in given or () for step in part.split(",") if step]
+    except ValueError:
+        raise ValueError(
+            f"--skip: expected steps, separated by commas, got {','.join(given)}"
+        ) from None
