@@ -19,7 +19,17 @@ import trajhelpers
 ROOT, PACKAGE = Path(__file__).parents[1], Path(trajhelpers.__file__).parent
 # From the ground up: a room imports from those before it. The roof is the package itself, whose
 # stub names what a user finds on top, and the command line.
-CORE = ["errors", "atomic", "version", "reading", "sources", "auditing", "kernel_file", "kernel"]
+CORE = [
+    "errors",
+    "atomic",
+    "version",
+    "telling",
+    "reading",
+    "sources",
+    "auditing",
+    "kernel_file",
+    "kernel",
+]
 CORE += ["checkpoints", "streaming", "gram", "hallmarks", "nulls", "record", "plots"]
 LAB = ["lab.data", "lab.training", "lab.pythia", "lab.theory", "lab.studies", "lab.claims", "lab"]
 FLOORS = [*CORE, *LAB, "__init__", "cli", "__main__"]

@@ -11,10 +11,12 @@ import numpy as np
 
 from .auditing.rules import refuse_errors
 from .errors import StepError
+from .reading.contents import Contents
 from .reading.layout import Layout, settle
 from .sources.hub.address import is_hub
 from .sources.protocol import Checkpoint, Fetcher, Range
 from .sources.table import source_of
+from .telling import tell
 
 # Ranges (name, start, stop) of flattened tensors.
 Segment = Sequence[tuple[str, int, int]]
@@ -31,6 +33,8 @@ def open_trajectory(
     format: str | None = None,
     cache: bool = False,
     accept: bool = False,
+    state: str | None = None,
+    file: str | Sequence[str] | None = None,
 ) -> "Trajectory":
     """Open the checkpoints of a training run. Only headers are read; :func:`trajhelpers.gram` reads
     the rest.
@@ -71,6 +75,13 @@ def open_trajectory(
     accept : bool
         On the hub: go on in spite of errors that the audit finds (:func:`trajhelpers.audit`);
         revisions without weights are left out.
+    state : str, optional
+        Which state is θ, where a checkpoint holds several: the keys under which it lies, joined by
+        ".", or the last of them (``"ema"``).
+    file : str or list of str, optional
+        Shell patterns on the paths of weight files within each checkpoint, where it has several:
+        ``"model_1.safetensors"``. Several that match are read together, each name with that of its
+        file before it.
 
     Returns
     -------
@@ -107,29 +118,55 @@ def open_trajectory(
             ("format", format),
             ("cache", cache),
             ("accept", accept),
+            ("file", _patterns(file)),
         )
         if value is not None and value is not False
     }
     for name in given:
         if name not in place.options:
+            kind = "files" if name == "file" else "sources on the hub (hf://OWNER/NAME)"
             raise ValueError(
-                f"{name}: is for sources on the hub (hf://OWNER/NAME), not for"
+                f"{name}: is for {kind}, not for"
                 f" {source if isinstance(source, (str, os.PathLike)) else 'a list'}"
             )
     given.pop("accept", None)
     found = place.list(what, every, skip, **given)
     if not accept:
         refuse_errors(f"hf://{found.repository}", found.revisions, found.formats)
-    stored = found.read_headers()
-    if len(stored) < 2:
+    contents = found.read_headers(state)
+    if len(contents) < 2:
         raise StepError(
-            f"{'no checkpoints' if not stored else 'one checkpoint only'}: a trajectory needs two"
+            f"{'no checkpoints' if not contents else 'one checkpoint only'}: a trajectory needs two"
             " at least"
         )
     names = [checkpoint.source for checkpoint in found.checkpoints]
-    layout, aside = settle(stored, names, include, exclude)
-    origin = Origin((*found.left_out, *aside), found.read_config(), found.repository, found.fetcher)
+    layout, aside = settle([one.tensors for one in contents], names, include, exclude)
+    notes = [*found.notes, *_notes_on_states(contents)]
+    for note in notes:
+        tell(note)
+    origin = Origin(
+        (*found.left_out, *contents[0].left_out, *aside),
+        found.read_config(),
+        found.repository,
+        found.fetcher,
+        tuple(notes),
+    )
     return Trajectory(found.checkpoints, layout, origin, nonfinite)
+
+
+def _patterns(given):
+    return [given] if isinstance(given, str) else given
+
+
+def _notes_on_states(contents: Sequence[Contents]) -> list[str]:
+    """Which state of each checkpoint is θ, where there was a choice."""
+    states = list(dict.fromkeys(one.state for one in contents))
+    if not any(one.left_out for one in contents):
+        return []
+    return [
+        f"θ is {' and '.join(repr(state) for state in states)} of each checkpoint; left out"
+        f" {'; '.join(contents[0].left_out)}"
+    ]
 
 
 def _listed(source):
@@ -152,14 +189,15 @@ def _listed(source):
 @dataclass(frozen=True)
 class Origin:
     """Of all checkpoints of a trajectory together: what was left out, the ``config.json`` beside
-    them, the repository on the hub, and what fetches their files ahead, None where they are at
-    hand.
+    them, the repository on the hub, what fetches their files ahead, None where they are at hand,
+    and what was chosen by which rule.
     """
 
     left_out: tuple[str, ...] = ()
     config: dict = field(default_factory=dict)
     repository: str = ""
     fetcher: Fetcher | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Trajectory:
@@ -179,6 +217,8 @@ class Trajectory:
         By name. A dtype is the widest that any checkpoint stores.
     left_out : tuple of str
         Files and tensors that are not part of θ, and why.
+    notes : tuple of str
+        What was chosen, and by which rule, where there was a choice.
     nonfinite : str
         What :func:`open_trajectory` was told.
     config : dict
@@ -218,6 +258,7 @@ class Trajectory:
         ),
     )
     left_out = property(lambda self: self.origin.left_out)
+    notes = property(lambda self: self.origin.notes)
     config = property(lambda self: self.origin.config)
     # What fetches ranges ahead (Fetcher) of a trajectory on the hub; None elsewhere.
     remote = property(lambda self: self.origin.fetcher)
@@ -326,9 +367,10 @@ class Trajectory:
     def ranges(self, pieces: Iterable[tuple[str, int, int]]) -> list[Range]:
         """``(file, begin, end)``, in bytes, of pieces ``(name, start, stop)`` in all files."""
         return [
-            tensor.range(start, stop)
+            found
             for name, start, stop in pieces
             for tensor in self.layout.tensors[name]
+            for found in tensor.ranges(start, stop)
         ]
 
     def stamps(self) -> list[list[tuple]] | None:
@@ -336,7 +378,7 @@ class Trajectory:
         elsewhere; None where one lies in memory.
         """
         stamps = [
-            {tensor.place.stamp() for tensor in column if tensor.place}
+            {place.stamp() for tensor in column for place in tensor.places}
             for column in zip(*self.layout.tensors.values())
         ]
         return None if any(None in of_one for of_one in stamps) else list(map(sorted, stamps))

@@ -9,16 +9,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from ..errors import CheckpointError, StepError
-from ..reading.folders import find_checkpoints
 from ..reading.formats import ENDINGS, KINDS, read_checkpoint
 from ..reading.shards import named_in_index
 from ..reading.steps import every_but
 from ..reading.weight_names import is_index, is_shard, without_ending
 from ..sources.catalogue import ListedFile, Revision
-from ..sources.disk import LocalFile
+from ..sources.disk import LocalFile, find_checkpoints
+from ..telling import bar
 
 
 def local_revisions(
@@ -27,36 +25,40 @@ def local_revisions(
     """(revisions, problems, left_out): the catalogue, what cannot be read as text by (step,
     format), and what is no checkpoint.
     """
-    steps, files, runs, left_out = find_checkpoints(source)
-    if len(set(runs)) > 1:
-        raise StepError(f"{', '.join(dict.fromkeys(runs))}: are several runs; audit one at a time")
-    chosen = [(steps[index], Path(files[index])) for index in every_but(steps, every, skip)]
+    found, left_out = find_checkpoints(source)
+    runs = list(dict.fromkeys(one.run for one in found))
+    if len(runs) > 1:
+        raise StepError(f"{', '.join(runs)}: are several runs; audit one at a time")
+    steps = [one.step for one in found]
+    chosen = [
+        (steps[index], Path(str(found[index].where))) for index in every_but(steps, every, skip)
+    ]
     alone = Counter(file.parent for _, file in chosen)
     catalogue = [_beside(step, file, alone[file.parent] == 1) for step, file in chosen]
-    problems, revisions = {}, []
-    with tqdm(
+    problems: dict[tuple[int, str], str] = {}
+    revisions = []
+    with bar(
         total=sum(
             revision.files[path].size for revision, _ in catalogue for path in _to_hash(revision)
         ),
         unit="B",
         unit_scale=True,
         desc="hashes",
-        delay=1,
-    ) as bar:
+    ) as progress:
         for revision, folder in catalogue:
             hashed = {}
             for path in _to_hash(revision):
                 with open(folder / path, "rb") as file:
                     sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                 hashed[path] = revision.files[path]._replace(sha256=sha256)
-                bar.update(hashed[path].size)
+                progress.update(hashed[path].size)
             dtypes: tuple[str, ...] = ()
             for kind, paths in revision.weights.items():
                 if paths:
                     try:
                         stored = read_checkpoint(LocalFile(folder / paths[0]))
-                        found = sorted({tensor.dtype for tensor in stored.values()})
-                        dtypes = dtypes or tuple(found)
+                        kinds = sorted({tensor.dtype for tensor in stored.tensors.values()})
+                        dtypes = dtypes or tuple(kinds)
                     except (CheckpointError, OSError) as error:
                         problems[revision.step, kind] = str(error)
             revisions.append(replace(revision, files={**revision.files, **hashed}, dtypes=dtypes))

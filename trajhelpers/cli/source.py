@@ -57,6 +57,17 @@ def add_reading(command):
         help="leave out parameters whose name matches; may be repeated",
     )
     command.add_argument(
+        "--state",
+        metavar="KEYS",
+        help="which state of each checkpoint is meant, where it holds several: e.g. ema",
+    )
+    command.add_argument(
+        "--file",
+        action="append",
+        metavar="PATTERN",
+        help="which files of each checkpoint are read, where it has several; may be repeated",
+    )
+    command.add_argument(
         "--nonfinite",
         default="raise",
         choices=["raise", "skip-checkpoint"],
@@ -79,6 +90,8 @@ def opened(options):
         include=options.include,
         exclude=options.exclude,
         nonfinite=options.nonfinite,
+        state=options.state,
+        file=options.file,
         cache=options.cache,
         accept=options.accept,
         **chosen(options),

@@ -1,195 +1,197 @@
-"""Which files of a folder, or of a list, are checkpoints, and in which order."""
+"""Which files and folders of a run are checkpoints, and in which order."""
 
-import os
 import re
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from ..errors import CheckpointError, StepError
-from .formats import ENDINGS
+from .formats import ENDINGS, Several, Where, folder_format
+from .place import File, Folder
 from .steps import steps_from_names
 from .weight_names import USUAL, is_index, is_shard, is_side_file, without_ending
 
-
-def find_checkpoints(
-    source: str | os.PathLike | Iterable[str | os.PathLike],
-) -> tuple[list[int], list[Path], list[str], list[str]]:
-    """From a folder, or a list of paths, to ``(steps, files, runs, left_out)``.
-
-    ``runs`` names the run of each checkpoint where several folders are joined, and is empty strings
-    where there is one."""
-    if isinstance(source, (str, os.PathLike)):
-        folder = Path(source)
-        if not folder.exists():
-            raise FileNotFoundError(f"{folder}: no such file or folder")
-        if not folder.is_dir():
-            raise StepError(
-                f"{folder}: is one checkpoint, and a trajectory needs two at least; give the"
-                " folder, or several files"
-            )
-        return _as_runs([("", folder)])
-    paths = [Path(path) for path in source]
-    if not paths:
-        raise StepError("no checkpoints: the list is empty, and a trajectory needs two at least")
-    for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: no such file or folder")
-    folders = [path for path in paths if path.is_dir() and _is_run(path)]
-    if folders and len(folders) < len(paths):
-        other = next(path for path in paths if path not in folders)
-        raise StepError(
-            f"{folders[0]} is a run of several checkpoints, {other} is not: give runs or"
-            " checkpoints, not both"
-        )
-    if folders:
-        return _as_runs(list(zip(_short_names(folders), folders)))
-    weights = [_weights(path) if path.is_dir() else path for path in paths]
-    for path, found in zip(paths, weights):
-        if found is None:
-            raise CheckpointError(f"{path}: holds no checkpoint ({_expected()})")
-    steps, files, left_out = _ordered(
-        list(
-            zip(
-                _short_names([path.with_name(without_ending(path.name)) for path in paths]), weights
-            )
-        ),
-        in_given_order=True,
-    )
-    return steps, files, [""] * len(files), left_out
+# Shell patterns on the paths of files of weights, within each checkpoint.
+Patterns = Sequence[str] | None
 
 
-def _as_runs(folders):
-    steps, files, runs, left_out = [], [], [], []
-    for name, folder in folders:
+class Found(NamedTuple):
+    """A checkpoint of a run, with what :func:`trajhelpers.reading.formats.read_checkpoint` takes.
+
+    ``run`` is "" where there is one run.
+    """
+
+    step: int
+    run: str
+    where: Where
+
+
+def checkpoints_of_runs(
+    runs: Sequence[tuple[str, Folder]], patterns: Patterns = None
+) -> tuple[list[Found], list[str]]:
+    """The checkpoints of folders, each a run with a name, joined end to end; and what was left out,
+    with the reason.
+    """
+    found: list[Found] = []
+    left_out: list[str] = []
+    for name, folder in runs:
         _refuse_distributed(folder)
-        found, aside = _candidates(folder)
-        some_steps, some_files, some_aside = _ordered(found)
-        if not some_files:
+        candidates, aside = _candidates(folder, patterns)
+        placed, more_aside = _ordered(candidates)
+        aside += more_aside
+        if not placed:
             raise StepError(
                 f"{folder}: no checkpoints ({_expected()}, with the step in their names)"
-                + _listing(aside + some_aside)
+                + _listing(aside)
             )
-        if len(some_files) == 1 and len(folders) == 1:
+        if len(placed) == 1 and len(runs) == 1:
             raise StepError(
-                f"{folder}: one checkpoint only ({some_files[0].name}), and a trajectory needs two"
-                " at least" + _listing(aside + some_aside)
+                f"{folder}: one checkpoint only ({_name_of(placed[0][1])}), and a trajectory needs"
+                " two at least" + _listing(aside)
             )
-        steps += some_steps
-        files += some_files
-        runs += [name] * len(some_files)
-        left_out += aside + some_aside
-    return steps, files, runs, left_out
-
-
-def _is_run(folder):
-    return (
-        _weights(folder) is None
-        or len(
-            [
-                step
-                for step in steps_from_names([name for name, _ in _candidates(folder)[0]])
-                if step is not None
-            ]
-        )
-        > 1
-    )
-
-
-def _candidates(folder):
-    """(name, file) of all that may be a checkpoint in a folder, and what is left out, with the
-    reason.
-    """
-    found, left_out = [], []
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith(".") or entry.name.endswith((".tmp", ".partial")):
-            continue
-        if entry.is_dir():
-            weights = _weights(entry)
-            if weights:
-                found.append((entry.name, weights))
-            elif any(file.suffix in ENDINGS for file in entry.iterdir()):
-                left_out.append(f"{entry}: holds several weight files, none of a usual name")
-        elif is_side_file(entry.name) and entry.suffix in ENDINGS:
-            left_out.append(f"{entry}: a training loop's side file")
-        elif (entry.suffix in ENDINGS and not is_shard(entry.name)) or is_index(entry.name):
-            found.append((without_ending(entry.name), entry))
+        found += [Found(step, name, where) for step, where in placed]
+        left_out += aside
     return found, left_out
 
 
-def _weights(folder):
-    """The file that holds the weights in a folder that is one checkpoint; None if it is not one."""
+def listed_checkpoints(
+    listed: Sequence[tuple[str, File | Folder]], patterns: Patterns = None
+) -> tuple[list[Found], list[str]]:
+    """Of files and folders that are one checkpoint each, by the names from which steps are read."""
+    candidates: list[tuple[str, Where]] = []
+    for name, place in listed:
+        weights = weights_in(place, patterns) if isinstance(place, Folder) else place
+        if weights is None:
+            raise CheckpointError(f"{place}: holds no checkpoint ({_expected()})")
+        candidates.append((name, weights))
+    placed, left_out = _ordered(candidates, in_given_order=True)
+    return [Found(step, "", where) for step, where in placed], left_out
+
+
+def is_run(folder: Folder, patterns: Patterns = None) -> bool:
+    """Whether a folder holds several checkpoints, rather than being one."""
+    if weights_in(folder, patterns) is None:
+        return True
+    names = [name for name, _ in _candidates(folder, patterns)[0]]
+    return len([step for step in steps_from_names(names) if step is not None]) > 1
+
+
+def weights_in(folder: Folder, patterns: Patterns = None) -> Where | None:
+    """What holds the weights in a folder that is one checkpoint; None if it is not one."""
+    if patterns is not None:
+        return _matching(folder, patterns)
     _refuse_distributed(folder)
+    if folder_format(folder):
+        return folder
+    files = {file.name: file for file in folder.files()}
     for name in USUAL:
-        if (folder / name).is_file():
-            return folder / name
-    files = [
-        entry
-        for entry in sorted(folder.iterdir())
-        if entry.is_file()
-        and not entry.name.startswith(".")
-        and not is_side_file(entry.name)
-        and not is_shard(entry.name)
-    ]
+        if name in files:
+            return files[name]
+    names = [name for name in files if not is_side_file(name) and not is_shard(name)]
     for endings in ((".safetensors",), ENDINGS):
-        fitting = [entry for entry in files if entry.suffix in endings]
+        fitting = [name for name in names if name.endswith(endings)]
         if len(fitting) == 1:
-            return fitting[0]
+            return files[fitting[0]]
     return None
 
 
+def _matching(folder, patterns):
+    """The files that patterns ask for, of the folder and of those in it."""
+    places = {file.name: file for file in folder.files()}
+    for inner in folder.folders():
+        places |= {f"{inner.name}/{file.name}": file for file in inner.files()}
+    chosen = {
+        path: file
+        for path, file in places.items()
+        if _is_weights(file.name) and any(fnmatchcase(path, pattern) for pattern in patterns)
+    }
+    if len(chosen) < 2:
+        return next(iter(chosen.values()), None)
+    return Several(tuple((without_ending(path), file) for path, file in sorted(chosen.items())))
+
+
+def _candidates(folder: Folder, patterns: Patterns):
+    """(name, where) of all that may be a checkpoint in a folder, and what is left out, with the
+    reason.
+    """
+    found: list[tuple[str, Where]] = []
+    left_out: list[str] = []
+    for entry in folder.folders():
+        weights = weights_in(entry, patterns)
+        if weights:
+            found.append((entry.name, weights))
+        elif any(file.name.endswith(ENDINGS) for file in entry.files()):
+            left_out.append(f"{entry}: {_why_no_weights(patterns)}")
+    for file in folder.files():
+        if not _is_weights(file.name):
+            continue
+        if is_side_file(file.name):
+            left_out.append(f"{file}: a training loop's side file")
+        elif patterns and not any(fnmatchcase(file.name, pattern) for pattern in patterns):
+            left_out.append(f"{file}: {_why_no_weights(patterns)}")
+        else:
+            found.append((without_ending(file.name), file))
+    return sorted(found, key=lambda one: one[0]), left_out
+
+
+def _is_weights(name):
+    return (name.endswith(ENDINGS) and not is_shard(name)) or is_index(name)
+
+
+def _why_no_weights(patterns):
+    if patterns:
+        return f"no file matches {' or '.join(patterns)}"
+    return "holds several weight files, none of a usual name"
+
+
 def _refuse_distributed(folder):
-    shard = min(
-        (file for pattern in ("*.distcp", "*/*.distcp") for file in folder.glob(pattern)),
-        default=None,
+    inner = [folder, *folder.folders()]
+    shard = next(
+        (place for place in inner for file in place.files() if file.name.endswith(".distcp")), None
     )
     if shard:
         raise CheckpointError(
-            f"{shard.parent}: is a distributed checkpoint (.distcp), which one process cannot read"
+            f"{shard}: is a distributed checkpoint (.distcp), which one process cannot read"
             " piecewise; convert it with `python -m torch.distributed.checkpoint.format_utils"
-            f" dcp_to_torch {shard.parent} OUT.pt`"
+            f" dcp_to_torch {shard} OUT.pt`"
         )
 
 
 def _ordered(found, in_given_order=False):
-    """Sort (name, file) by the step in the name; ``in_given_order`` is for lists whose names carry
+    """(step, where), by the steps in the names; ``in_given_order`` is for lists whose names carry
     no step at all.
     """
-    left_out = []
+    left_out: list[str] = []
     steps = steps_from_names([name for name, _ in found])
     if in_given_order and not any(
         step is not None and re.search(r"\d", name) for step, (name, _) in zip(steps, found)
     ):
-        return list(range(len(found))), [file for _, file in found], left_out
-    at = {}
-    for step, (_, file) in zip(steps, found):
+        return list(enumerate(where for _, where in found)), left_out
+    at: dict[int, Where] = {}
+    for step, (_, where) in zip(steps, found):
         if step is None:
-            left_out.append(f"{file}: no step in its name")
+            left_out.append(f"{where}: no step in its name")
             continue
-        other = at.setdefault(step, file)
-        if other is file:
+        other = at.setdefault(step, where)
+        if other is where:
             continue
-        if _is_safetensors(file) == _is_safetensors(other):
+        if _is_safetensors(where) == _is_safetensors(other):
             raise StepError(
-                f"{other} and {file} are both at step {step}; move one away, or list the files to"
+                f"{other} and {where} are both at step {step}; move one away, or list the files to"
                 " be read"
             )
-        kept, dropped = (file, other) if _is_safetensors(file) else (other, file)
+        kept, dropped = (where, other) if _is_safetensors(where) else (other, where)
         at[step] = kept
-        left_out.append(f"{dropped}: step {step} is read from {kept.name}")
-    return sorted(at), [at[step] for step in sorted(at)], left_out
+        left_out.append(f"{dropped}: step {step} is read from {_name_of(kept)}")
+    return sorted(at.items()), left_out
 
 
-def _is_safetensors(file):
-    return ".safetensors" in file.suffixes
+def _name_of(where: Where) -> str:
+    return str(where) if isinstance(where, Several) else where.name
 
 
-def _short_names(paths):
-    """Paths without the part that all share."""
-    if len(paths) == 1:
-        return [paths[0].name]
-    absolute = [os.path.abspath(path) for path in paths]
-    shared = os.path.commonpath([os.path.dirname(path) for path in absolute])
-    return [os.path.relpath(path, shared) for path in absolute]
+def _is_safetensors(where):
+    return ".safetensors" in _name_of(where)
 
 
 def _expected():

@@ -1,4 +1,4 @@
-"""The formats of checkpoint files: how each is recognised, and what reads it.
+"""The formats of checkpoints, files and folders: how each is recognised, and what reads it.
 
 A header, or a zip's index, says where a tensor's bytes are, so that ranges of them are read into
 reused buffers and a whole checkpoint is never held.
@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
 from ..errors import CheckpointError
-from .place import File
+from .contents import Contents
+from .place import File, Folder
 from .safetensors_files import read_safetensors
 from .shards import read_shards
-from .tensors import StoredTensor
 from .torch_legacy import read_legacy
 from .torch_zip import read_zip
 
@@ -24,8 +24,31 @@ class Format(NamedTuple):
     kind: str
     endings: tuple[str, ...]
     recognises: Callable[[str, bytes], bool]
-    read: Callable[[File, BinaryIO], dict[str, StoredTensor]]
+    # The file, the same opened at its beginning, and the state that is asked for, if any.
+    read: Callable[[File, BinaryIO, str | None], Contents]
 
+
+class FolderFormat(NamedTuple):
+    """A folder that is one checkpoint, of files that are none by themselves: those of single ranks.
+    ``recognises`` is asked about the folder and reads names only.
+    """
+
+    kind: str
+    recognises: Callable[[Folder], bool]
+    read: Callable[[Folder, str | None], Contents]
+
+
+class Several(NamedTuple):
+    """Files that make one checkpoint together: the names in each get its own before them."""
+
+    files: tuple[tuple[str, File], ...]
+
+    def __str__(self) -> str:
+        return " and ".join(str(file) for _, file in self.files)
+
+
+# What read_checkpoint takes.
+Where = File | Folder | Several
 
 _FIRST_BYTES = 64
 _TORCH = (".bin", ".pt", ".pth", ".ckpt")
@@ -45,6 +68,8 @@ FORMATS = (
     Format("bin", _TORCH, _begins(b"PK\x03\x04"), read_zip),
     Format("bin", _TORCH, lambda name, start: True, read_legacy),
 )
+# The first that recognises a folder reads it.
+FOLDER_FORMATS: tuple[FolderFormat, ...] = ()
 # What lies under the name of a checkpoint and is none.
 _OTHERS = (
     (lambda start: not start, "is empty; fetch or save it again"),
@@ -69,15 +94,43 @@ KINDS = {
 ENDINGS = tuple(ending for endings in KINDS.values() for ending in endings)
 
 
-def read_checkpoint(file: File) -> dict[str, StoredTensor]:
-    """All tensors of one checkpoint file, or of all the shards of an index, by name."""
-    if file.name.endswith(".index.json"):
-        return read_shards(file, read_checkpoint)
-    with file.open() as opened:
+def folder_format(folder: Folder) -> FolderFormat | None:
+    """The format of a folder that is one checkpoint."""
+    return next((format for format in FOLDER_FORMATS if format.recognises(folder)), None)
+
+
+def read_checkpoint(where: Where, state: str | None = None) -> Contents:
+    """What one checkpoint holds: a file, all the shards of an index, several files, or a folder of
+    one of FOLDER_FORMATS. ``state`` says which of several states is meant.
+    """
+    if isinstance(where, Several):
+        return _read_several(where, state)
+    if isinstance(where, Folder):
+        format = folder_format(where)
+        if format is None:
+            raise CheckpointError(f"{where}: is a folder in no format that is known here")
+        return format.read(where, state)
+    if where.name.endswith(".index.json"):
+        return read_shards(where, lambda file: read_checkpoint(file, state))
+    with where.open() as opened:
         start = opened.read(_FIRST_BYTES)
         for is_this, problem in _OTHERS:
             if is_this(start):
-                raise CheckpointError(f"{file}: {problem}")
-        format = next(format for format in FORMATS if format.recognises(file.name, start))
+                raise CheckpointError(f"{where}: {problem}")
+        file_format = next(format for format in FORMATS if format.recognises(where.name, start))
         opened.seek(0)
-        return format.read(file, opened)
+        return file_format.read(where, opened, state)
+
+
+def _read_several(where: Several, state: str | None) -> Contents:
+    found = {name: read_checkpoint(file, state) for name, file in where.files}
+    states = dict.fromkeys(contents.state for contents in found.values() if contents.state)
+    return Contents(
+        {
+            f"{name}.{tensor}": stored
+            for name, contents in found.items()
+            for tensor, stored in contents.tensors.items()
+        },
+        " and ".join(states),
+        tuple(f"{name}: {line}" for name, contents in found.items() for line in contents.left_out),
+    )

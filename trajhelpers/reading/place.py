@@ -1,11 +1,11 @@
 """What readers ask of a file, wherever it lies: on this machine, on the hub, in memory.
 
-``trajhelpers.sources`` has the files that answer; readers of formats know these two protocols and
-nothing else of them. ``str(file)`` is what errors call it.
+``trajhelpers.sources`` has the files and folders that answer; readers of formats know these
+protocols and nothing else of them. ``str(file)`` is what errors call it.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -71,3 +71,39 @@ class File(Place, Protocol):
         """Of a remote file: by the byte at which a zip's record should begin, where its header
         does, which is checked when the record is first read.
         """
+
+
+@runtime_checkable
+class Folder(Protocol):
+    """A folder, there or not. What is hidden, or left by a write that was not finished, is not in
+    it.
+    """
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+
+    @property
+    def remote(self) -> bool:
+        """As of its files."""
+
+    def folders(self) -> Sequence["Folder"]:
+        """Those directly in it, by name."""
+
+    def files(self) -> Sequence[File]:
+        """Those directly in it, by name."""
+
+    def folder(self, path: str) -> "Folder":
+        """Of a relative path."""
+
+    def file(self, path: str) -> File:
+        """Of a relative path."""
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a name is hidden, or of a write that was not finished.
+
+    >>> is_unfinished(".step_3.tmp"), is_unfinished("step_3.pt")
+    (True, False)
+    """
+    return name.startswith(".") or name.endswith((".tmp", ".partial"))

@@ -8,6 +8,7 @@ import json
 from typing import BinaryIO
 
 from ..errors import CheckpointError
+from .contents import Contents
 from .place import File
 from .tensors import StoredTensor
 
@@ -39,18 +40,20 @@ _BITS = {
 }
 
 
-def read_safetensors(file: File, opened: BinaryIO) -> dict[str, StoredTensor]:
+def read_safetensors(file: File, opened: BinaryIO, state: str | None) -> Contents:
     """All tensors by name, in the order in which they lie."""
     header, start = read_header(file, opened, file.size)
-    return {
-        name: StoredTensor(
-            _DTYPES.get(entry["dtype"], entry["dtype"]),
-            tuple(entry["shape"]),
-            file,
-            start + entry["data_offsets"][0],
-        )
-        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"])
-    }
+    return Contents(
+        {
+            name: StoredTensor(
+                _DTYPES.get(entry["dtype"], entry["dtype"]),
+                tuple(entry["shape"]),
+                file,
+                start + entry["data_offsets"][0],
+            )
+            for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"])
+        }
+    )
 
 
 def read_header(path, file: BinaryIO, size: int) -> tuple[dict, int]:

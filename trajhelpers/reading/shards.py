@@ -4,13 +4,11 @@ import json
 from collections.abc import Callable
 
 from ..errors import CheckpointError
+from .contents import Contents
 from .place import File
-from .tensors import StoredTensor
 
 
-def read_shards(
-    index: File, read: Callable[[File], dict[str, StoredTensor]]
-) -> dict[str, StoredTensor]:
+def read_shards(index: File, read: Callable[[File], Contents]) -> Contents:
     """The tensors that an index promises, each file of them read by ``read``."""
     try:
         shards = json.loads(index.read_text())["weight_map"]
@@ -24,16 +22,19 @@ def read_shards(
         raise CheckpointError(
             f"{index}: names shards that are not there: {', '.join(missing)}; fetch them"
         )
-    tensors: dict[str, StoredTensor] = {}
-    for file in files.values():
-        tensors.update(read(file))
+    found = [read(file) for file in files.values()]
+    tensors = {name: tensor for part in found for name, tensor in part.tensors.items()}
     absent = sorted(set(shards) - set(tensors))
     if absent:
         raise CheckpointError(
             f"{index}: promises {absent[0]!r}, which shard {shards[absent[0]]} does not hold; fetch"
             " or save it again"
         )
-    return {name: tensors[name] for name in shards}
+    return Contents(
+        {name: tensors[name] for name in shards},
+        found[0].state,
+        tuple(line for part in found for line in part.left_out),
+    )
 
 
 def named_in_index(content: bytes | str) -> tuple[str, ...] | None:

@@ -6,6 +6,7 @@ from typing import cast
 import numpy as np
 
 from .place import File, Place
+from .scattered import Scattered
 
 # NumPy has no bfloat16: its bytes travel as uint16 and are shifted into the upper half of a
 # float32, which is exact.
@@ -44,21 +45,26 @@ class StoredTensor:
         """Bytes of an element."""
         return RAW[self.dtype].itemsize
 
-    def range(self, start: int, stop: int) -> tuple[Place, int, int]:
-        """Where elements ``start`` to ``stop`` lie: ``(place, begin, end)``, in bytes."""
-        assert self.place is not None, f"a tensor of {self.dtype} is nowhere"
-        return (
-            self.place,
-            self.offset + start * self.itemsize,
-            self.offset + stop * self.itemsize,
-        )
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """All places that hold some of it; none of a tensor that cannot be read."""
+        if isinstance(self.place, Scattered):
+            return self.place.places
+        return () if self.place is None else (self.place,)
+
+    def ranges(self, start: int, stop: int) -> list[tuple[Place, int, int]]:
+        """Where elements ``start`` to ``stop`` lie: ``(place, begin, end)``, in bytes; several
+        where the tensor lies in pieces.
+        """
+        place, begin, end = self._range(start, stop)
+        return place.ranges(begin, end) if isinstance(place, Scattered) else [(place, begin, end)]
 
     def read_into(self, start: int, stop: int, row: np.ndarray) -> None:
         """Elements ``start`` to ``stop`` into ``row``, of float64, float32 or the tensor's own RAW
         type: exact, or a TypeError.
         """
         raw = RAW[self.dtype]
-        place, begin, _ = self.range(start, stop)
+        place, begin, _ = self._range(start, stop)
         if raw == row.dtype:
             place.read_into(begin, row)
             return
@@ -66,6 +72,14 @@ class StoredTensor:
         if self.dtype == "bfloat16":
             values = (values.astype(np.uint32) << 16).view(np.float32)
         np.copyto(row, values, casting="safe")
+
+    def _range(self, start: int, stop: int) -> tuple[Place, int, int]:
+        assert self.place is not None, f"a tensor of {self.dtype} is nowhere"
+        return (
+            self.place,
+            self.offset + start * self.itemsize,
+            self.offset + stop * self.itemsize,
+        )
 
 
 class Held:

@@ -2,15 +2,15 @@
 
 from typing import BinaryIO
 
+from .contents import Contents
 from .place import File
 from .state_dicts import from_state_dict
-from .tensors import StoredTensor
 from .torch_loading import load
 
 
-def read_legacy(file: File, opened: BinaryIO) -> dict[str, StoredTensor]:
+def read_legacy(file: File, opened: BinaryIO, state: str | None) -> Contents:
     """All tensors, in memory."""
     with file.open_whole(
         "is in torch's old format or none of torch's, which can only be loaded whole"
     ) as whole:
-        return from_state_dict(load(whole, file), file)
+        return Contents(from_state_dict(load(whole, file), file))

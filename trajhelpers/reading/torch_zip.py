@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import BinaryIO
 
 from ..errors import CheckpointError
+from .contents import Contents
 from .place import File
 from .state_dicts import from_state_dict, parameters
 from .tensors import RAW, StoredTensor, dtype_of, in_memory
@@ -11,18 +12,17 @@ from .torch_loading import UnknownPlaces, begin_of, load, load_without_data
 from .zip_records import Record, read_index
 
 
-def read_zip(file: File, opened: BinaryIO) -> dict[str, StoredTensor]:
+def read_zip(file: File, opened: BinaryIO, state: str | None) -> Contents:
     """All tensors by name, located by the zip's index; only those that have no one range of bytes
     are read.
     """
     try:
-        return _by_index(file, opened)
+        return Contents(_by_index(file, opened))
     except UnknownPlaces:
         import torch
 
-        return _loaded(
-            file, f"torch {torch.__version__} does not tell where in a file its tensors lie"
-        )
+        why = f"torch {torch.__version__} does not tell where in a file its tensors lie"
+        return Contents(_loaded(file, why))
 
 
 def _by_index(file: File, opened: BinaryIO) -> dict[str, StoredTensor]:

@@ -9,12 +9,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, StepError
 from ..reading.config import read_config
-from ..reading.folders import find_checkpoints
-from ..reading.formats import read_checkpoint
-from ..reading.place import read_values
+from ..reading.folders import Found, checkpoints_of_runs, is_run, listed_checkpoints
+from ..reading.formats import Several, read_checkpoint
+from ..reading.place import File, Folder, is_unfinished, read_values
 from ..reading.steps import every_but
+from ..reading.weight_names import without_ending
 from .protocol import Checkpoint, Listing
 
 _OPEN_FILES = 400
@@ -23,19 +24,20 @@ _OPEN_FILES = 400
 class Disk:
     """A folder, or a list of files or folders."""
 
-    options: tuple[str, ...] = ()
+    options: tuple[str, ...] = ("file",)
 
     def accepts(self, what: Any) -> bool:
         return is_path(what) or (isinstance(what, list) and all(map(is_path, what)))
 
-    def list(self, what: Any, every: int, skip: Iterable[int]) -> Listing:
-        steps, paths, runs, left_out = find_checkpoints(what)
-        chosen, opened = every_but(steps, every, skip), OpenFiles()
-        files = [LocalFile(paths[index], opened) for index in chosen]
+    def list(
+        self, what: Any, every: int, skip: Iterable[int], file: Sequence[str] | None = None
+    ) -> Listing:
+        found, left_out = find_checkpoints(what, file)
+        chosen = [found[index] for index in every_but([one.step for one in found], every, skip)]
         return Listing(
-            [Checkpoint(steps[index], runs[index], str(paths[index])) for index in chosen],
-            lambda: [read_checkpoint(file) for file in files],
-            lambda: _config_beside(files[0]),
+            [Checkpoint(step, run, str(where)) for step, run, where in chosen],
+            lambda state: [read_checkpoint(one.where, state) for one in chosen],
+            lambda: config_beside(chosen[0].where),
             left_out,
         )
 
@@ -45,8 +47,61 @@ def is_path(what: Any) -> bool:
     return isinstance(what, (str, os.PathLike))
 
 
-def _config_beside(file: "LocalFile") -> dict:
-    config = file.beside("config.json")
+def find_checkpoints(
+    source: str | os.PathLike | Sequence[str | os.PathLike], patterns: Sequence[str] | None = None
+) -> tuple[list[Found], list[str]]:
+    """The checkpoints of a folder, a run; of several, joined; or of a list of files and folders
+    that are one each. And what is none, with the reason.
+    """
+    opened = OpenFiles()
+    if is_path(source):
+        folder = Path(source)  # type: ignore[arg-type]
+        _refuse_missing(folder)
+        if not folder.is_dir():
+            raise StepError(
+                f"{folder}: is one checkpoint, and a trajectory needs two at least; give the"
+                " folder, or several files"
+            )
+        return checkpoints_of_runs([("", LocalFolder(folder, opened))], patterns)
+    paths = [Path(path) for path in source]  # type: ignore[union-attr]
+    if not paths:
+        raise StepError("no checkpoints: the list is empty, and a trajectory needs two at least")
+    for path in paths:
+        _refuse_missing(path)
+    places = [
+        LocalFolder(path, opened) if path.is_dir() else LocalFile(path, opened) for path in paths
+    ]
+    runs = [place for place in places if isinstance(place, LocalFolder) and is_run(place, patterns)]
+    if runs and len(runs) < len(places):
+        other = next(place for place in places if place not in runs)
+        raise StepError(
+            f"{runs[0]} is a run of several checkpoints, {other} is not: give runs or"
+            " checkpoints, not both"
+        )
+    if runs:
+        return checkpoints_of_runs(list(zip(_short_names(paths), runs)), patterns)
+    names = _short_names([path.with_name(without_ending(path.name)) for path in paths])
+    return listed_checkpoints(list(zip(names, places)), patterns)
+
+
+def _refuse_missing(path: Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+
+
+def _short_names(paths: Sequence[Path]) -> list[str]:
+    """Paths without the part that all share."""
+    if len(paths) == 1:
+        return [paths[0].name]
+    absolute = [os.path.abspath(path) for path in paths]
+    shared = os.path.commonpath([os.path.dirname(path) for path in absolute])
+    return [os.path.relpath(path, shared) for path in absolute]
+
+
+def config_beside(where: File | Folder | Several) -> dict:
+    """The ``config.json`` of a checkpoint, {} where there is none."""
+    first = where.files[0][1] if isinstance(where, Several) else where
+    config = first.file("config.json") if isinstance(first, Folder) else first.beside("config.json")
     return read_config(config.read_text(), config) if config.is_file() else {}
 
 
@@ -161,3 +216,34 @@ class LocalFile:
 
     def stamp(self) -> tuple[int, int]:
         return self.files.stamp(self.path)
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    """A :class:`trajhelpers.reading.place.Folder` on this machine."""
+
+    path: Path
+    opened: OpenFiles = field(default_factory=OpenFiles, compare=False, repr=False)
+
+    remote = False
+    name = property(lambda self: self.path.name)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def folders(self) -> Sequence["LocalFolder"]:
+        return [LocalFolder(path, self.opened) for path in self._entries() if path.is_dir()]
+
+    def files(self) -> Sequence[LocalFile]:
+        return [LocalFile(path, self.opened) for path in self._entries() if path.is_file()]
+
+    def folder(self, path: str) -> "LocalFolder":
+        return LocalFolder(self.path / path, self.opened)
+
+    def file(self, path: str) -> LocalFile:
+        return LocalFile(self.path / path, self.opened)
+
+    def _entries(self) -> list[Path]:
+        if not self.path.is_dir():
+            return []
+        return sorted(path for path in self.path.iterdir() if not is_unfinished(path.name))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import TrajectoryError
+from ..reading.contents import Contents
 from ..reading.state_dicts import from_state_dict
 from ..reading.steps import every_but
 from ..reading.tensors import StoredTensor
@@ -24,7 +25,7 @@ class Memory:
         chosen = every_but(range(len(what)), every, skip)
         return Listing(
             [Checkpoint(index, "", f"checkpoint {index}") for index in chosen],
-            lambda: _tensors(what, chosen),
+            lambda state: [Contents(tensors) for tensors in _tensors(what, chosen)],
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from ..reading.tensors import StoredTensor
+from ..reading.contents import Contents
 from .catalogue import Revision
 
 # (file, begin, end), in bytes; the file is one of the source's own.
@@ -26,6 +26,8 @@ class Checkpoint(NamedTuple):
     source: str
     commit: str = ""
     format: str = ""
+    # Trained on so far, where names say so.
+    tokens: int | None = None
 
 
 class Fetch(Protocol):
@@ -66,12 +68,14 @@ class Listing:
     """
 
     checkpoints: Sequence[Checkpoint]
-    # By checkpoint, its tensors by name.
-    read_headers: Callable[[], Sequence[Mapping[str, StoredTensor]]]
+    # What each checkpoint holds, of the state that is asked for, if one is.
+    read_headers: Callable[[str | None], Sequence[Contents]]
     # The config.json beside the first checkpoint, {} where there is none.
     read_config: Callable[[], dict] = dict
     # Files that are no checkpoints of this run, and why.
     left_out: Sequence[str] = ()
+    # What was chosen, and by which rule.
+    notes: Sequence[str] = ()
     repository: str = ""
     # What an audit looks at before weights are read, where the source knows hashes; by step, the
     # format that is read.

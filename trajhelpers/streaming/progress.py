@@ -8,6 +8,7 @@ from tqdm.auto import tqdm
 
 from ..checkpoints import Trajectory
 from ..reading.tensors import RAW
+from ..telling import bar
 from .blocks import Block, requests
 from .segments import Segment
 
@@ -45,8 +46,8 @@ def progress_bar(
     trajectory: Trajectory, segments: list[Segment], blocks: list[Block], done: int
 ) -> Iterator[Progress]:
     sizes = [size for _, size in requests(trajectory, blocks)]
-    with tqdm(unit="B", unit_scale=True, desc="kernel", delay=1, initial=sum(sizes[:done])) as bar:
-        progress = Progress(trajectory, bar)
-        bar.total = sum(sizes) if trajectory.remote else sum(map(progress.bytes, segments))
+    with bar(unit="B", unit_scale=True, desc="kernel", initial=sum(sizes[:done])) as shown:
+        progress = Progress(trajectory, shown)
+        shown.total = sum(sizes) if trajectory.remote else sum(map(progress.bytes, segments))
         yield progress
         progress.show()

@@ -4,15 +4,15 @@ alone, or whole files in the hub's own cache.
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-
-from tqdm.auto import tqdm
 
 from ...errors import CheckpointError
 from ...reading.config import read_config
+from ...reading.contents import Contents
 from ...reading.formats import read_checkpoint
 from ...reading.place import File
-from ...reading.tensors import StoredTensor
+from ...telling import bar
 from ..catalogue import Revision, choose_format
 from ..disk import LocalFile
 from ..protocol import Checkpoint, Listing
@@ -48,10 +48,10 @@ def list_revisions(
         run.read_headers,
         run.read_config,
         [f"hf://{repo}@{revision.name}: holds no weights" for revision, paths in held if not paths],
-        repo,
-        found,
-        formats,
-        run.files,
+        repository=repo,
+        revisions=found,
+        formats=formats,
+        fetcher=run.files,
     )
 
 
@@ -73,7 +73,7 @@ class _Run:
         self.names = [address_of(repo, revision.name, paths[0]) for revision, paths in held]
         self.files = None if cache else RemoteFiles()
 
-    def read_headers(self) -> list[dict[str, StoredTensor]]:
+    def read_headers(self, state: str | None) -> list[Contents]:
         if not self.held:
             raise CheckpointError(
                 f"hf://{self.repo}: no revision that was asked for holds"
@@ -83,14 +83,8 @@ class _Run:
         files = self._in_cache() if self.files is None else self._on_the_hub(self.files)
         with ThreadPoolExecutor(_IN_FLIGHT, "headers") as pool:
             try:
-                return list(
-                    tqdm(
-                        pool.map(_read_header, self.names, files),
-                        desc="headers",
-                        total=len(files),
-                        delay=1,
-                    )
-                )
+                read = pool.map(partial(_read_header, state=state), self.names, files)
+                return list(bar(read, desc="headers", total=len(files)))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 if self.files:
@@ -113,8 +107,8 @@ class _Run:
         ]
 
     def _in_cache(self) -> Sequence[File]:
-        bar = tqdm(self.held, desc="files", delay=1)
-        return [LocalFile(self._cached(revision, paths)) for revision, paths in bar]
+        held = bar(self.held, desc="files")
+        return [LocalFile(self._cached(revision, paths)) for revision, paths in held]
 
     def _cached(self, revision: Revision, paths: tuple[str, ...]) -> Path:
         from huggingface_hub import hf_hub_download
@@ -134,9 +128,9 @@ class _Run:
             ) from None
 
 
-def _read_header(name: str, file: File) -> dict[str, StoredTensor]:
+def _read_header(name: str, file: File, state: str | None) -> Contents:
     try:
-        return read_checkpoint(file)
+        return read_checkpoint(file, state)
     except CheckpointError as error:
         raise (
             error if str(error).startswith("hf://") else CheckpointError(f"{name}: {error}")

@@ -11,12 +11,11 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from urllib.parse import quote
 
-from tqdm.auto import tqdm
-
 from ...errors import StepError
 from ...reading.shards import named_in_index
 from ...reading.steps import every_but, pythia_steps, steps_from_names
 from ...reading.weight_names import is_index
+from ...telling import bar
 from ..catalogue import ListedFile, Revision
 from .asking import ask, content_of
 
@@ -72,11 +71,10 @@ def find_revisions(
         looked_up = dict(
             zip(
                 wanted,
-                tqdm(
+                bar(
                     pool.map(lambda commit: _look_up(repo, commit), wanted),
                     desc="revisions",
                     total=len(wanted),
-                    delay=1,
                 ),
             )
         )

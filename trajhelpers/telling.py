@@ -1,0 +1,36 @@
+"""Lines and bars for whoever runs this: what was chosen by which rule, and how far it is."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from tqdm.auto import tqdm
+
+_SILENT = ContextVar("nobody wants to be told", default=False)
+
+
+def tell(line: str) -> None:
+    """One line to stderr, above any bar that is on its way."""
+    if not _SILENT.get():
+        tqdm.write(f"trajhelpers: {line}", file=sys.stderr)
+
+
+def bar(iterable=None, **options: Any) -> tqdm:
+    """A progress bar, of what takes longer than a second."""
+    return tqdm(iterable, delay=1, disable=_SILENT.get(), **options)
+
+
+@contextmanager
+def silently() -> Iterator[None]:
+    """Without lines and bars. Warnings and errors stay.
+
+    >>> with silently():
+    ...     tell("nobody reads this")
+    """
+    token = _SILENT.set(True)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
