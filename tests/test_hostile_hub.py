@@ -21,14 +21,14 @@ from test_hostile_files import Payload, entry, forge, rewrite
 import trajhelpers as th
 from trajhelpers.reading import zip_records as _zip_records
 from trajhelpers.reading.safetensors_files import read_header
-from trajhelpers.sources.hub import ranges as _ranges
+from trajhelpers.sources.remote import files as _files
 
 REPO, SOURCE = "somebody/model", "hf://somebody/model"
 
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    monkeypatch.setattr(_ranges, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr(_files, "_FIRST_WAIT", 0.001)
     with StandInHub() as hub:
         hub.connect(monkeypatch, tmp_path / "home")
         yield hub

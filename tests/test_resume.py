@@ -20,7 +20,7 @@ import trajhelpers as th
 from trajhelpers.__main__ import main
 from trajhelpers.cli import computing
 from trajhelpers.reading.steps import pythia_steps
-from trajhelpers.sources.hub import ranges as _ranges
+from trajhelpers.sources.remote import files as _files
 
 REPO, SOURCE = "EleutherAI/pythia-14m", "hf://EleutherAI/pythia-14m"
 MEMORY = 60_000
@@ -28,7 +28,7 @@ MEMORY = 60_000
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    monkeypatch.setattr(_ranges, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr(_files, "_FIRST_WAIT", 0.001)
     with StandInHub() as hub:
         hub.connect(monkeypatch, tmp_path / "home", "hf_NobodyMaySeeThis")
         yield hub

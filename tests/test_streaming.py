@@ -24,9 +24,11 @@ from hypothesis import strategies as some
 from standin_hub import StandInHub
 
 import trajhelpers as th
-from trajhelpers.sources.hub import file as _remote
+from trajhelpers.sources.catalogue import ListedFile
 from trajhelpers.sources.hub import range_requests
 from trajhelpers.sources.hub import ranges as _ranges
+from trajhelpers.sources.remote import file as _remote
+from trajhelpers.sources.remote import files as _files
 from trajhelpers.streaming.accelerator import products_on_accelerator
 from trajhelpers.streaming.blocks import cut
 from trajhelpers.streaming.segments import columns_of
@@ -44,7 +46,7 @@ MIXED = [
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    monkeypatch.setattr(_ranges, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr(_files, "_FIRST_WAIT", 0.001)
     with StandInHub() as hub:
         hub.connect(monkeypatch, tmp_path / "home", TOKEN)
         yield hub
@@ -342,7 +344,7 @@ def test_one_that_fails_stops_the_others(hub, tmp_path):
         [(file, begin, begin + 1) for begin in range(0, 200_000, 2_000)]
     )
     fetch.drain()
-    assert len({request.range for request in hub.requests_of("file")}) <= _ranges._IN_FLIGHT
+    assert len({request.range for request in hub.requests_of("file")}) <= _files._IN_FLIGHT
     with pytest.raises(th.CheckpointError, match="HTML"):
         fetch.wait(0)
 
@@ -361,7 +363,7 @@ def test_opening_is_interrupted_while_it_waits_to_try_again(hub, tmp_path, monke
         monkeypatch.setattr(
             "trajhelpers.reading.zip_records._inferred_start", lambda entry, following: None
         )
-    monkeypatch.setattr(_ranges, "_FIRST_WAIT", 50)
+    monkeypatch.setattr(_files, "_FIRST_WAIT", 50)
     answered = 4 if headers == "of a zip, one by one" else 0
     seen, refused = [], threading.Event()
 
@@ -733,7 +735,11 @@ def test_a_remote_file_reads_as_any_file_does(size, moves):
             return content[offset : offset + length]
 
     remote, local = (
-        _remote._Reader(_remote.RemoteFile(Files(), "a/b", "main", "c", "f.bin", size, "", {})),
+        _remote._Reader(
+            _remote.Tree(Files(), "hf://a/b", {"f.bin": ListedFile("f.bin", size, "")}).file(
+                "f.bin"
+            )
+        ),
         io.BytesIO(content),
     )
     for whence, offset, length in moves:

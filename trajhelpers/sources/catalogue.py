@@ -21,6 +21,11 @@ class ListedFile(NamedTuple):
     size: int
     sha256: str
 
+    @property
+    def stamp(self) -> str:
+        """Another for other contents."""
+        return self.sha256
+
 
 @dataclass(frozen=True)
 class Revision:

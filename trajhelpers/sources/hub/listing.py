@@ -16,11 +16,12 @@ from ...telling import bar
 from ..catalogue import Revision, choose_format
 from ..disk import LocalFile
 from ..protocol import Checkpoint, Listing
+from ..remote.files import RemoteFiles
 from .address import repository
 from .asking import content_of
 from .file import address_of, remote_file
 from .private_logs import no_signatures_logged
-from .ranges import RemoteFiles
+from .ranges import files_on_the_hub
 from .revisions import find_revisions
 
 _IN_FLIGHT = 8
@@ -71,7 +72,7 @@ class _Run:
     ):
         self.repo, self.held, self._format = repo, held, format
         self.names = [address_of(repo, revision.name, paths[0]) for revision, paths in held]
-        self.files = None if cache else RemoteFiles()
+        self.files = None if cache else files_on_the_hub()
 
     def read_headers(self, state: str | None) -> list[Contents]:
         if not self.held:

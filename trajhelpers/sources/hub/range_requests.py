@@ -3,33 +3,13 @@
 import threading
 import time
 from collections import deque
-from typing import Protocol
 from urllib.parse import urlsplit
 
-from huggingface_hub import constants, get_session, hf_hub_url
+from huggingface_hub import constants, get_session
 from huggingface_hub.utils import build_hf_headers, parse_ratelimit_headers
 
+from ..remote.trying import Filling, Stop, Stopped, Unfit
 from .private_logs import no_signatures_logged
-
-
-class Stop(Protocol):
-    """What tells readers to stop: a :class:`threading.Event`."""
-
-    def is_set(self) -> bool: ...
-
-    def wait(self, timeout: float) -> bool: ...
-
-
-class Stopped(Exception):
-    """The reader was told to stop."""
-
-
-class Unfit(Exception):
-    """An answer that is not what was asked for."""
-
-    def __init__(self, problem: str, status: int = 206, asked_to_wait: int = 0):
-        super().__init__(problem)
-        self.status, self.asked_to_wait = status, asked_to_wait
 
 
 class Limit:
@@ -48,9 +28,9 @@ class Limit:
             self._times.append(time.monotonic())
 
 
-def headers_for(address: str, file) -> dict[str, str]:
+def headers_for(address: str, on_the_hub: str) -> dict[str, str]:
     """The token goes to the hub's own host and no other."""
-    is_hub = urlsplit(address)[:2] == urlsplit(hf_hub_url(file.repository, file.path))[:2]
+    is_hub = urlsplit(address)[:2] == urlsplit(on_the_hub)[:2]
     return build_hf_headers(token=None if is_hub else False, library_name="trajhelpers") | {
         "Accept-Encoding": "identity"
     }
@@ -86,16 +66,10 @@ def read_range(
             )
         if answer.headers.get("Content-Range") != f"bytes {offset}-{last}/{size}":
             raise Unfit(f"another range than was asked for, {answer.headers.get('Content-Range')}")
-        at = 0
+        filling = Filling(view, stop)
         for chunk in answer.iter_raw():
-            if stop.is_set():
-                raise Stopped
-            if at + len(chunk) > len(view):
-                raise Unfit("more bytes than were asked for")
-            view[at : at + len(chunk)] = chunk
-            at += len(chunk)
-    if at < len(view):
-        raise Unfit(f"{at:,} bytes of {len(view):,}")
+            filling.add(chunk)
+    filling.finish()
 
 
 def asked_to_wait(headers) -> int:

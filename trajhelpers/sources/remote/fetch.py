@@ -11,7 +11,7 @@ import numpy as np
 from .file import RemoteFile, RemoteRange
 
 if TYPE_CHECKING:
-    from .ranges import RemoteFiles
+    from .files import RemoteFiles
 
 
 class Fetch:

@@ -1,0 +1,211 @@
+"""Byte ranges of files far away: every failure tried again by one policy, whoever is asked.
+
+What is fetched ahead is held in memory, where reads find it; other reads are requests of their own.
+"""
+
+import bisect
+import random
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+
+from ...errors import CheckpointError
+from ...reading.zip_records import end_of_header
+from ..protocol import Range
+from .fetch import Fetch
+from .file import RemoteFile, RemoteRange
+from .trying import Stop, Stopped, Unfit
+
+_IN_FLIGHT = 12
+_TRIES = 10
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 60
+# Whoever asks us to wait for longer is asked again all the same. The hub's limits end after 300.
+_LONGEST_ASKED = 330
+# What lies between two tensors of a file, padding and a zip's headers, is read along and dropped
+# where it is shorter than a request is worth.
+_WIDEST_GAP = 1024
+_LONGEST_READ = 64 << 20
+
+# Waits are jittered by dice of our own: the user's stay as they are.
+_DICE = random.Random()
+
+
+class Requests(Protocol):
+    """How the files of one kind of place are asked for."""
+
+    # What to do where ranges are not enough.
+    whole: str
+
+    def get_range(self, file: RemoteFile, offset: int, view: memoryview, stop: Stop) -> None:
+        """Fill ``view`` by one request whose answer is checked. Unfit where it is worth another
+        try, CheckpointError where it is not.
+        """
+
+    def content_of(self, file: RemoteFile) -> bytes:
+        """All of a small file."""
+
+
+class RemoteFiles:
+    """The counterpart of :class:`trajhelpers.sources.disk.OpenFiles` for files far away.
+
+    ``held`` are the fetches in which reads look first: :class:`Fetch` enters itself.
+    """
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+        self._pool = ThreadPoolExecutor(_IN_FLIGHT, "ranges")
+        # Of each file, where the headers of records are, by where the records should begin; and the
+        # latter, sorted.
+        self._headers: dict[RemoteFile, dict[int, int]] = {}
+        self._starts: dict[RemoteFile, list[int]] = {}
+        self._texts: dict[tuple[str, str], str] = {}
+        self.held: list[Fetch] = []
+        self._given_up = threading.Event()
+        self._under_way: weakref.WeakSet[Fetch] = weakref.WeakSet()
+        self._lock = threading.Lock()
+
+    def read_into(self, file: RemoteFile, offset: int, buffer: np.ndarray) -> None:
+        """Fill ``buffer``, a contiguous array, with the bytes of ``file`` from ``offset`` on."""
+        view = buffer.view(np.uint8).data
+        for fetch in self.held:
+            if (found := fetch.find(file, offset, len(view))) is not None:
+                view[:] = found
+                return
+        if len(view):
+            self.confirm(file, offset)
+            self.get(file, offset, view)
+
+    def read(self, file: RemoteFile, offset: int, length: int) -> bytes:
+        """A range, in a request of its own."""
+        content = bytearray(length)
+        if length:
+            self.get(file, offset, memoryview(content))
+        return bytes(content)
+
+    def text(self, file: RemoteFile) -> str:
+        """All of a small file, which is asked for once."""
+        stamp = file.stamp()
+        if stamp not in self._texts:
+            try:
+                self._texts[stamp] = self._requests.content_of(file).decode()
+            except UnicodeDecodeError:
+                raise CheckpointError(
+                    f"{file}: holds something other than text; fetch or save it again"
+                ) from None
+        return self._texts[stamp]
+
+    def fetch(self, pieces: Iterable[Range]) -> Fetch:
+        """Begin to fetch pieces, of which each is a Range, ahead; neighbouring ones in one request.
+        Returns a :class:`Fetch`.
+        """
+        fetch = Fetch(self, self.join(pieces))
+        with self._lock:
+            self._under_way.add(fetch)
+        if self._given_up.is_set():
+            fetch.cancel()
+        return fetch
+
+    def submit(self, do: Callable, *arguments) -> Future:
+        """To one of the threads that ask."""
+        return self._pool.submit(do, *arguments)
+
+    def give_up(self) -> None:
+        """Nobody waits for anything any more: threads that wait before they try again end."""
+        self._given_up.set()
+        with self._lock:
+            under_way = list(self._under_way)
+        for fetch in under_way:
+            fetch.cancel()
+
+    def join(self, pieces: Iterable[Range]) -> list[RemoteRange]:
+        """The requests for pieces: neighbours together, long ones cut, each record of a zip with
+        the header that confirms where it begins.
+        """
+        ranges: list[RemoteRange] = []
+        for file, begin, end in sorted(
+            (RemoteRange(file, self._header_of(file, begin), end) for file, begin, end in pieces),
+            key=lambda piece: (str(piece.file), piece.begin),
+        ):
+            if (
+                ranges
+                and ranges[-1].file == file
+                and begin - ranges[-1].end <= _WIDEST_GAP
+                and max(end, ranges[-1].end) - ranges[-1].begin <= _LONGEST_READ + _WIDEST_GAP
+            ):
+                ranges[-1] = ranges[-1]._replace(end=max(end, ranges[-1].end))
+            else:
+                ranges.append(RemoteRange(file, begin, end))
+        return ranges
+
+    # ---- where the records of zip files begin ----
+
+    def expect(self, file: RemoteFile, headers: Mapping[int, int]) -> None:
+        """By where a record should begin, where its header does."""
+        self._headers[file], self._starts[file] = dict(headers), sorted(headers)
+
+    def _header_of(self, file: RemoteFile, begin: int) -> int:
+        return self._headers.get(file, {}).get(begin, begin)
+
+    def unconfirmed(self, file: RemoteFile, begin: int, end: int) -> list[tuple[int, int]]:
+        """``(header, start)`` of the records that begin within a range and have not been read
+        before.
+        """
+        starts, headers = self._starts.get(file, []), self._headers.get(file, {})
+        within = starts[bisect.bisect_left(starts, begin) : bisect.bisect_left(starts, end)]
+        return [(header, start) for start in within if (header := headers.get(start, -1)) >= begin]
+
+    def confirm(self, file: RemoteFile, offset: int, header_bytes: bytes | None = None) -> None:
+        """That the record in which a byte lies begins where it should."""
+        starts = self._starts.get(file, [])
+        position = bisect.bisect_right(starts, offset) - 1
+        if position < 0 or (header := self._headers[file].get(starts[position])) is None:
+            return
+        start = starts[position]
+        if (
+            end_of_header(
+                file, header, self.read(file, header, 30) if header_bytes is None else header_bytes
+            )
+            != start
+        ):
+            raise CheckpointError(
+                f"{file}: the record at byte {header} does not begin at byte {start}, as the zip's"
+                f" directory and torch's alignment have it; {self.whole}"
+            )
+        self._headers[file].pop(start, None)
+
+    # ---- requests ----
+
+    @property
+    def whole(self) -> str:
+        """What to do where ranges are not enough."""
+        return self._requests.whole
+
+    def get(
+        self, file: RemoteFile, offset: int, view: memoryview, stop: Stop | None = None
+    ) -> None:
+        """One range, tried until it is complete."""
+        stop = self._given_up if stop is None else stop
+        for attempt in range(_TRIES):
+            if stop.is_set():
+                raise Stopped
+            try:
+                return self._requests.get_range(file, offset, view, stop)
+            except Unfit as answer:
+                problem, pause = str(answer), _wait(attempt, answer)
+            if attempt < _TRIES - 1 and stop.wait(pause):
+                raise Stopped
+        raise CheckpointError(
+            f"{file}: bytes {offset:,} to {offset + len(view):,} could not be had in {_TRIES} tries"
+            f" (the last: {problem}); try again later, or {self.whole}"
+        )
+
+
+def _wait(attempt: int, answer: Unfit) -> float:
+    if answer.at_once and attempt == 0:
+        return 0
+    pause = min(_FIRST_WAIT * 2**attempt, _LONGEST_WAIT) * _DICE.uniform(0.75, 1)
+    return max(pause, min(answer.asked_to_wait, _LONGEST_ASKED))
