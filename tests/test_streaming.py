@@ -24,8 +24,8 @@ from hypothesis import strategies as some
 from standin_hub import StandInHub
 
 import trajhelpers as th
+from trajhelpers.sources.hub import client, range_requests
 from trajhelpers.sources.hub import file as _remote
-from trajhelpers.sources.hub import range_requests
 from trajhelpers.sources.hub import ranges as _ranges
 from trajhelpers.streaming.accelerator import products_on_accelerator
 from trajhelpers.streaming.blocks import cut
@@ -554,11 +554,11 @@ def test_a_client_that_another_thread_closed(hub, tmp_path, monkeypatch, where):
         [("safetensors", 1, False)] * 2,
     )
     trajectory = opened()
-    closed, session = type(range_requests.get_session())(), range_requests.get_session
+    closed, session = type(client.get_session())(), client.get_session
     closed.close()
     given = iter([closed])
     monkeypatch.setattr(
-        range_requests if where == "in a pass" else _http,
+        client if where == "in a pass" else _http,
         "get_session",
         lambda: next(given, None) or session(),
     )

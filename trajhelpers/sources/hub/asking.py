@@ -1,6 +1,7 @@
 """What is asked of the hub itself: JSON and small files, with errors that say what to do."""
 
 import hashlib
+import json
 from typing import Any
 from urllib.parse import quote
 
@@ -18,17 +19,16 @@ def ask(repo: str, path: str, **parameters: Any):
     from huggingface_hub import constants
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
-        HTTPError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 
+    from .client import FAILURES, RETRIED, status_of
+
     where = f"hf://{repo}"
     try:
-        # RuntimeError: the client was closed by another thread, whose connection had failed.
         with no_signatures_logged():
             response = http_backoff(
                 "GET",
@@ -36,11 +36,12 @@ def ask(repo: str, path: str, **parameters: Any):
                 headers=build_hf_headers(library_name="trajhelpers"),
                 params=parameters,
                 timeout=_TIMEOUT,
-                retry_on_exceptions=(HTTPError, RuntimeError),
+                retry_on_exceptions=FAILURES,
+                retry_on_status_codes=RETRIED,
             )
         hf_raise_for_status(response)
         if path.startswith("api/"):
-            response.json()
+            json.loads(response.content)
         return response
     except GatedRepoError as error:
         raise CheckpointError(
@@ -61,8 +62,13 @@ def ask(repo: str, path: str, **parameters: Any):
             f"{where}: the hub client is in offline mode; unset HF_HUB_OFFLINE, or open a folder of"
             " files that you have"
         ) from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
+    except FAILURES as error:
+        status = status_of(error)
+        if status is None:
+            raise CheckpointError(
+                f"{where}: {constants.ENDPOINT} cannot be reached ({type(error).__name__}); check"
+                " the network, or HF_ENDPOINT"
+            ) from error
         remedy = {
             401: "the token is not valid: `hf auth login`",
             403: "the account may not read it: `hf auth login` with another",
@@ -72,11 +78,6 @@ def ask(repo: str, path: str, **parameters: Any):
             ),
         }.get(status, "try again later")
         raise CheckpointError(f"{where}: the hub answers {status}; {remedy}") from error
-    except (HTTPError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{where}: {constants.ENDPOINT} cannot be reached ({type(error).__name__}); check the"
-            " network, or HF_ENDPOINT"
-        ) from error
     except ValueError as error:
         raise CheckpointError(
             f"{where}: {constants.ENDPOINT} answers with something other than the hub's data; check"

@@ -1,15 +1,20 @@
 """One request for a range of bytes, its answer checked."""
 
+import re
 import threading
 import time
 from collections import deque
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from huggingface_hub import constants, get_session, hf_hub_url
-from huggingface_hub.utils import build_hf_headers, parse_ratelimit_headers
+from huggingface_hub import hf_hub_url
+from huggingface_hub.utils import build_hf_headers
 
+from .client import answered
 from .private_logs import no_signatures_logged
+
+# draft-ietf-httpapi-ratelimit-headers: '"resolvers";r=0;t=55'.
+_USED_UP = re.compile(r";\s*r=0\s*;\s*t=(\d+)")
 
 
 class Stop(Protocol):
@@ -65,29 +70,22 @@ def read_range(
     last = offset + len(view) - 1
     with (
         no_signatures_logged(),
-        get_session().stream(
-            "GET",
-            address,
-            headers=headers | {"Range": f"bytes={offset}-{last}"},
-            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-        ) as answer,
+        answered(address, headers | {"Range": f"bytes={offset}-{last}"}) as answer,
     ):
-        if answer.status_code != 206:
+        if answer.status != 206:
             page = ", a web page (HTML)" if "html" in answer.headers.get("Content-Type", "") else ""
             whole = (
-                ", not the range that was asked for"
-                if answer.status_code == 200 and not page
-                else ""
+                ", not the range that was asked for" if answer.status == 200 and not page else ""
             )
             raise Unfit(
-                f"status {answer.status_code}{page}{whole}",
-                answer.status_code,
+                f"status {answer.status}{page}{whole}",
+                answer.status,
                 asked_to_wait(answer.headers),
             )
         if answer.headers.get("Content-Range") != f"bytes {offset}-{last}/{size}":
             raise Unfit(f"another range than was asked for, {answer.headers.get('Content-Range')}")
         at = 0
-        for chunk in answer.iter_raw():
+        for chunk in answer.chunks:
             if stop.is_set():
                 raise Stopped
             if at + len(chunk) > len(view):
@@ -100,7 +98,7 @@ def read_range(
 
 def asked_to_wait(headers) -> int:
     """Seconds, as an answer's headers have it."""
-    limit, seconds = parse_ratelimit_headers(headers), headers.get("Retry-After", "")
-    if limit is not None and limit.remaining == 0:
-        return limit.reset_in_seconds + 1
+    if used_up := _USED_UP.search(headers.get("RateLimit", "")):
+        return int(used_up[1]) + 1
+    seconds = headers.get("Retry-After", "")
     return int(seconds) if seconds.isdigit() else 0

@@ -15,12 +15,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from ...errors import CheckpointError
 from ...reading.zip_records import end_of_header
 from ..protocol import Range
 from .asking import content_of
+from .client import FAILURES
 from .fetch import Fetch
 from .file import RemoteFile, RemoteRange
 from .private_logs import no_signatures_logged
@@ -207,8 +208,7 @@ class RemoteFiles:
                 raise CheckpointError(
                     f"{file}: the hub cannot be reached in offline mode; unset HF_HUB_OFFLINE"
                 ) from None
-            # RuntimeError: the client was closed by another thread, whose connection had failed
-            except (HTTPError, RuntimeError) as error:
+            except FAILURES as error:
                 problem = type(error).__name__
             if attempt < _TRIES - 1 and stop.wait(pause):
                 raise Stopped
