@@ -19,7 +19,7 @@ def attach(package, file, extra=None):
         try:
             return load(name)
         except ModuleNotFoundError as error:
-            missing = error.name.partition(".")[0]
+            missing = (error.name or "").partition(".")[0]
             needed = extra or _EXTRAS.get(missing)
             if needed is None or missing == "trajhelpers":
                 raise
