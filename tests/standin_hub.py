@@ -145,8 +145,9 @@ class StandInHub:
         """Point this process's client here, whose constants were read at import; its waits are
         counted in `hub.waits`, not waited.
         """
-        from huggingface_hub import constants
-        from huggingface_hub.utils import _http
+        from huggingface_hub import constants, file_download
+
+        from trajhelpers.sources.hub import asking
 
         _close_session()
         for name in (
@@ -171,8 +172,12 @@ class StandInHub:
             "HF_HUB_OFFLINE": False,
         }.items():
             monkeypatch.setattr(constants, name, value)
+        if hasattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE"):  # a copy, in the client's 0.x
+            monkeypatch.setattr(
+                file_download, "HUGGINGFACE_CO_URL_TEMPLATE", constants.HUGGINGFACE_CO_URL_TEMPLATE
+            )
         self.waits, self._connected = [], True
-        monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=self.waits.append))
+        monkeypatch.setattr(asking, "time", SimpleNamespace(sleep=self.waits.append))
 
 
 def _close_session():

@@ -18,13 +18,12 @@ import numpy as np
 import pytest
 import torch
 from hub_runs import check_exactly, checkpoint, loaded_whole, parameters, whole_numbers
-from huggingface_hub.utils import _http
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from standin_hub import StandInHub
 
 import trajhelpers as th
-from trajhelpers.sources.hub import client, range_requests
+from trajhelpers.sources.hub import asking, client, range_requests
 from trajhelpers.sources.hub import file as _remote
 from trajhelpers.sources.hub import ranges as _ranges
 from trajhelpers.streaming.accelerator import products_on_accelerator
@@ -558,7 +557,7 @@ def test_a_client_that_another_thread_closed(hub, tmp_path, monkeypatch, where):
     closed.close()
     given = iter([closed])
     monkeypatch.setattr(
-        client if where == "in a pass" else _http,
+        client if where == "in a pass" else asking,
         "get_session",
         lambda: next(given, None) or session(),
     )

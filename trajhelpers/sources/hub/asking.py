@@ -2,43 +2,38 @@
 
 import hashlib
 import json
+import time
 from typing import Any
 from urllib.parse import quote
 
+from huggingface_hub import constants, get_session
+from huggingface_hub.errors import (
+    GatedRepoError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
 from ...errors import CheckpointError
+from ...telling import tell
 from ..catalogue import ListedFile
+from .client import FAILURES, TRANSIENT, asked_to_wait, status_of
 from .private_logs import no_signatures_logged
 
 _TIMEOUT = 30
-_TRIES = 5
+_TRIES = 6
+_LONGEST_WAIT = 8
+_WORTH_TELLING = 10
 _LARGEST_INDEX = 64 << 20
 
 
 def ask(repo: str, path: str, **parameters: Any):
     """The hub's answer to what HfApi would ask, whose calls do not try again."""
-    from huggingface_hub import constants
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
-
-    from .client import FAILURES, RETRIED, status_of
-
     where = f"hf://{repo}"
     try:
         with no_signatures_logged():
-            response = http_backoff(
-                "GET",
-                f"{constants.ENDPOINT}/{path}",
-                headers=build_hf_headers(library_name="trajhelpers"),
-                params=parameters,
-                timeout=_TIMEOUT,
-                retry_on_exceptions=FAILURES,
-                retry_on_status_codes=RETRIED,
-            )
+            response = _answer(f"{constants.ENDPOINT}/{path}", parameters)
         hf_raise_for_status(response)
         if path.startswith("api/"):
             json.loads(response.content)
@@ -83,6 +78,27 @@ def ask(repo: str, path: str, **parameters: Any):
             f"{where}: {constants.ENDPOINT} answers with something other than the hub's data; check"
             " HF_ENDPOINT, and whether a proxy asks for a login"
         ) from error
+
+
+def _answer(address: str, parameters: dict[str, Any]):
+    """The first answer that is not a stumble, or the last."""
+    headers = build_hf_headers(library_name="trajhelpers")
+    for attempt in range(_TRIES):
+        pause = min(2**attempt, _LONGEST_WAIT)
+        try:
+            # Asked for each time: another thread may have closed the client.
+            response: Any = get_session().get(
+                address, headers=headers, params=parameters, timeout=_TIMEOUT
+            )
+            if response.status_code not in TRANSIENT or attempt == _TRIES - 1:
+                return response
+            pause = max(pause, asked_to_wait(response.headers))
+        except FAILURES:
+            if attempt == _TRIES - 1:
+                raise
+        if pause >= _WORTH_TELLING:
+            tell(f"the hub asks to wait {pause} seconds")
+        time.sleep(pause)
 
 
 def content_of(repo: str, commit: str, file: ListedFile) -> bytes:

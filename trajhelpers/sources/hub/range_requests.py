@@ -1,6 +1,5 @@
 """One request for a range of bytes, its answer checked."""
 
-import re
 import threading
 import time
 from collections import deque
@@ -10,11 +9,8 @@ from urllib.parse import urlsplit
 from huggingface_hub import hf_hub_url
 from huggingface_hub.utils import build_hf_headers
 
-from .client import answered
+from .client import answered, asked_to_wait
 from .private_logs import no_signatures_logged
-
-# draft-ietf-httpapi-ratelimit-headers: '"resolvers";r=0;t=55'.
-_USED_UP = re.compile(r";\s*r=0\s*;\s*t=(\d+)")
 
 
 class Stop(Protocol):
@@ -94,11 +90,3 @@ def read_range(
             at += len(chunk)
     if at < len(view):
         raise Unfit(f"{at:,} bytes of {len(view):,}")
-
-
-def asked_to_wait(headers) -> int:
-    """Seconds, as an answer's headers have it."""
-    if used_up := _USED_UP.search(headers.get("RateLimit", "")):
-        return int(used_up[1]) + 1
-    seconds = headers.get("Retry-After", "")
-    return int(seconds) if seconds.isdigit() else 0

@@ -21,16 +21,15 @@ from ...errors import CheckpointError
 from ...reading.zip_records import end_of_header
 from ..protocol import Range
 from .asking import content_of
-from .client import FAILURES
+from .client import FAILURES, TRANSIENT, asked_to_wait
 from .fetch import Fetch
 from .file import RemoteFile, RemoteRange
 from .private_logs import no_signatures_logged
-from .range_requests import Limit, Stop, Stopped, Unfit, asked_to_wait, headers_for, read_range
+from .range_requests import Limit, Stop, Stopped, Unfit, headers_for, read_range
 
 _IN_FLIGHT = 12
 _TRIES = 10
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60
-_TRANSIENT = (408, 429, 500, 502, 503, 504)
 # The hub's limit without an account is 3,000 in five minutes.
 _RESOLVED, _WITHIN = 2_800, 300
 # What lies between two tensors of a file, padding and a zip's headers, is read along and dropped
@@ -175,8 +174,8 @@ class RemoteFiles:
         self, file: RemoteFile, offset: int, view: memoryview, stop: Stop | None = None
     ) -> None:
         """One range, tried until it is complete."""
-        # Not by the client's own http_backoff, as JSON is (asking.py): these tries must end at once
-        # when nobody waits any more, and ask for a new address where a signed one has expired.
+        # Not as JSON is asked for (asking.py): these tries must end at once when nobody waits any
+        # more, and ask for a new address where a signed one has expired.
         stop = self._given_up if stop is None else stop
         for attempt in range(_TRIES):
             if stop.is_set():
@@ -189,12 +188,12 @@ class RemoteFiles:
                 )
             except Unfit as answer:
                 problem, pause = str(answer), max(pause, answer.asked_to_wait)
-                if answer.status in range(400, 500) and answer.status not in _TRANSIENT:
+                if answer.status in range(400, 500) and answer.status not in TRANSIENT:
                     self._forget(file, address)
                     pause = pause if attempt else 0
             except HfHubHTTPError as error:
                 status = error.response.status_code
-                if status not in _TRANSIENT:
+                if status not in TRANSIENT:
                     raise CheckpointError(
                         f"{file}: the hub does not give it away (status {status}:"
                         f" {type(error).__name__}); check that the repository still has this commit"
