@@ -91,9 +91,7 @@ class StandInHub:
 
     def __exit__(self, *_):
         if self._connected:
-            from huggingface_hub import close_session
-
-            close_session()
+            _close_session()
         self._server.shutdown()
         self._server.server_close()
 
@@ -147,10 +145,11 @@ class StandInHub:
         """Point this process's client here, whose constants were read at import; its waits are
         counted in `hub.waits`, not waited.
         """
-        from huggingface_hub import close_session, constants
-        from huggingface_hub.utils import _http
+        from huggingface_hub import constants, file_download
 
-        close_session()
+        from trajhelpers.sources.hub import asking
+
+        _close_session()
         for name in (
             "HF_TOKEN",
             "HUGGING_FACE_HUB_TOKEN",
@@ -173,8 +172,19 @@ class StandInHub:
             "HF_HUB_OFFLINE": False,
         }.items():
             monkeypatch.setattr(constants, name, value)
+        if hasattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE"):  # a copy, in the client's 0.x
+            monkeypatch.setattr(
+                file_download, "HUGGINGFACE_CO_URL_TEMPLATE", constants.HUGGINGFACE_CO_URL_TEMPLATE
+            )
         self.waits, self._connected = [], True
-        monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=self.waits.append))
+        monkeypatch.setattr(asking, "time", SimpleNamespace(sleep=self.waits.append))
+
+
+def _close_session():
+    """The client's, whose name has changed with what it stands on."""
+    from huggingface_hub.utils import _http
+
+    (_http.close_session if hasattr(_http, "close_session") else _http.reset_sessions)()
 
 
 def _stored(path, source):

@@ -21,6 +21,7 @@ ROOT, PACKAGE = Path(__file__).parents[1], Path(trajhelpers.__file__).parent
 # stub names what a user finds on top, and the command line.
 CORE = [
     "errors",
+    "lazily",
     "atomic",
     "version",
     "telling",

@@ -482,6 +482,7 @@ def test_a_proxy_that_wants_a_login(hub, monkeypatch):
     [("503", "503; try again later"), ("429", "limit of requests"), ("reset", "cannot be reached")],
 )
 def test_a_hub_that_never_answers(hub, caplog, fault, fact):
+    caplog.set_level("DEBUG")
     fill(hub, PYTHIA, [0, 1])
     hub.faults = lambda request: fault
     assert fact in refused() and caplog.text and TOKEN not in caplog.text

@@ -18,14 +18,13 @@ import numpy as np
 import pytest
 import torch
 from hub_runs import check_exactly, checkpoint, loaded_whole, parameters, whole_numbers
-from huggingface_hub.utils import _http
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from standin_hub import StandInHub
 
 import trajhelpers as th
 from trajhelpers.sources.catalogue import ListedFile
-from trajhelpers.sources.hub import range_requests
+from trajhelpers.sources.hub import asking, client, range_requests
 from trajhelpers.sources.hub import ranges as _ranges
 from trajhelpers.sources.remote import file as _remote
 from trajhelpers.sources.remote import files as _files
@@ -556,11 +555,11 @@ def test_a_client_that_another_thread_closed(hub, tmp_path, monkeypatch, where):
         [("safetensors", 1, False)] * 2,
     )
     trajectory = opened()
-    closed, session = type(range_requests.get_session())(), range_requests.get_session
+    closed, session = type(client.get_session())(), client.get_session
     closed.close()
     given = iter([closed])
     monkeypatch.setattr(
-        range_requests if where == "in a pass" else _http,
+        client if where == "in a pass" else asking,
         "get_session",
         lambda: next(given, None) or session(),
     )

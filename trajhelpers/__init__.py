@@ -9,12 +9,11 @@ checkpoints.
 What looks at runs is here. What the book's chapters run beyond that is in the rooms
 ``th.training``, ``th.studies``, ``th.theory``, ``th.pythia`` and ``th.claims``."""
 
-import lazy_loader
-
 # These two bear the names of their modules, and a module that is loaded later would hide them.
 from .gram import gram as gram
 from .hallmarks import hallmarks as hallmarks
+from .lazily import attach
 from .version import __version__ as __version__
 
 # All names are in __init__.pyi and loaded when first used: some import torch, matplotlib or pandas.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from ..errors import missing_extra
 from ..reading.formats import KINDS
 from ..sources.catalogue import Revision
 
@@ -64,7 +65,10 @@ class Audit:
 
     def table(self):
         """A DataFrame, one row a finding: level ("error" or "note"), kind, format, steps, text."""
-        import pandas as pd
+        try:
+            import pandas as pd
+        except ModuleNotFoundError as error:
+            raise missing_extra("a report's table", "pandas", "notebook") from error
 
         rows = [
             (level, *finding)

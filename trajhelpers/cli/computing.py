@@ -2,10 +2,11 @@
 
 import re
 import sys
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 
-from .. import gram
-from .source import add_reading
+from .. import gram, load_kernel
+from ..telling import tell
+from .source import add_reading, opened, source_of
 
 ASK_ABOVE = 10e9
 _BYTES_PER_SECOND = 100e6
@@ -36,22 +37,36 @@ def add_computing(command):
     )
 
 
-def kernel_of(trajectory, options, partial=None):
-    """The kernel of an opened trajectory by the options of :func:`add_computing`, or None where the
-    pass would be long and is not wanted. A pass over the hub keeps what is done in the file
-    ``partial``.
-    """
-    arguments = {
+def kernel_of(options):
+    """The kernel in a file RUN.npz, or that of checkpoints; None where it is not wanted."""
+    source = source_of(options)
+    if not (isinstance(source, str) and source.endswith(".npz")):
+        trajectory = opened(options)
+        return computed(trajectory, options, arguments_of(trajectory, options))
+    parser = ArgumentParser()
+    add_computing(parser)
+    defaults = vars(parser.parse_args([source])) | {"source": options.source}
+    if given := [name for name, value in defaults.items() if getattr(options, name) != value]:
+        raise ValueError(f"{source}: is a kernel, and --{given[0]} is for checkpoints")
+    return load_kernel(source)
+
+
+def arguments_of(trajectory, options, partial=None):
+    """What ``gram`` is given. ``partial``: where a pass over the hub keeps what is done."""
+    return {
         "device": options.device,
         "precision": options.precision,
         "groups": groups_of(trajectory),
         "memory": options.memory,
+        "partial": partial if trajectory.remote is not None else None,
     }
-    if trajectory.remote is None:
-        return gram(trajectory, **arguments)
-    arguments["partial"] = partial
+
+
+def computed(trajectory, options, arguments):
+    """The kernel, or None where the pass would be long and is not wanted."""
+    partial = arguments["partial"]
     if partial is not None and partial.exists():
-        print(f"{partial}: going on from there", file=sys.stderr)
+        tell(f"{partial}: going on from there")
     if not _is_wanted(trajectory, options.yes, arguments):
         return None
     try:
@@ -71,13 +86,14 @@ def _is_wanted(trajectory, yes, arguments):
     requests, size = cost(trajectory, **arguments)
     if size <= ASK_ABOVE:
         return True
-    print(
+    needed = (
         f"to be read from the hub: {size / 1e9:,.0f} GB in {requests:,} requests,"
-        f" {size / _BYTES_PER_SECOND / 3600:.1f} hours at 100 MB/s",
-        file=sys.stderr,
+        f" {size / _BYTES_PER_SECOND / 3600:.1f} hours at 100 MB/s"
     )
     if yes:
+        tell(needed)
         return True
+    print(needed, file=sys.stderr)
     if not sys.stdin.isatty():
         raise ValueError("more than 10 GB, and no terminal to ask at; say --yes")
     return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
@@ -90,10 +106,9 @@ def groups_of(trajectory):
     if not is_gpt_neox(trajectory):
         return None
     if "num_attention_heads" not in trajectory.config:
-        print(
+        tell(
             "query, key and value stay together: there is no config.json that says how many heads a"
-            " layer has",
-            file=sys.stderr,
+            " layer has"
         )
         return None
     return gpt_neox_groups(trajectory)

@@ -1,8 +1,10 @@
 """``trajhelpers gram``: the kernel of a trajectory."""
 
+import time
 from pathlib import Path
 
-from .computing import add_computing, kernel_of
+from .computing import add_computing, arguments_of, computed
+from .output import print_json
 from .source import opened
 
 
@@ -16,6 +18,11 @@ def add(commands):
     command.add_argument(
         "-o", "--output", required=True, metavar="RUN.npz", help="where the kernel goes"
     )
+    command.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object about the kernel: what it is of, what was left out, what it took",
+    )
     command.set_defaults(run=run)
 
 
@@ -27,12 +34,38 @@ def run(options):
             f" {'is a folder' if output.is_dir() else f'there is no folder {output.parent}'}; give"
             " the name of a file, RUN.npz"
         )
-    partial = output.with_name(output.name + ".partial")
+    begun = time.monotonic()
     trajectory = opened(options)
-    kernel = kernel_of(trajectory, options, partial)
+    partial = output.with_name(output.name + ".partial")
+    arguments = arguments_of(trajectory, options, partial)
+    asked = _asked(trajectory, arguments) if options.json else {}
+    kernel = computed(trajectory, options, arguments)
     if kernel is None:
         return 1
     kernel.save(output)
     if trajectory.remote is not None:
         partial.unlink(missing_ok=True)
-    print(f"{output}: {kernel}")
+    if options.json:
+        print_json(
+            {
+                "path": str(output),
+                "n": kernel.n,
+                "p": sum(kernel.sizes),
+                "steps": kernel.steps,
+                "runs": kernel.runs,
+                "groups": dict(zip(kernel.names, kernel.sizes)),
+                "precision": kernel.precision,
+                **kernel.source,
+                "notes": trajectory.notes,
+                "cost": {"seconds": round(time.monotonic() - begun, 3), **asked},
+            }
+        )
+    else:
+        print(f"{output}: {kernel}")
+
+
+def _asked(trajectory, arguments):
+    """Of the hub; nothing of this machine's disk."""
+    from ..gram import cost
+
+    return dict(zip(("requests", "bytes"), cost(trajectory, **arguments)))

@@ -1,17 +1,20 @@
 """``trajhelpers hallmarks``: the numbers of a kernel."""
 
-import json
-
-from .. import hallmarks, load_kernel
+from .. import hallmarks
+from .computing import add_computing, kernel_of
+from .output import print_json
 
 
 def add(commands):
     command = commands.add_parser(
         "hallmarks",
-        help="print the hallmarks of a kernel",
-        description="Print the mean directional similarity, angles, norms and spectra of a kernel.",
+        help="print the hallmarks of a kernel or of checkpoints",
+        description=(
+            "Print the mean directional similarity, angles, norms and spectra of a kernel RUN.npz;"
+            " of checkpoints, it is computed first and not kept, as gram does."
+        ),
     )
-    command.add_argument("kernel", metavar="RUN.npz")
+    add_computing(command)
     command.add_argument(
         "--json",
         action="store_true",
@@ -28,11 +31,12 @@ def add(commands):
 
 
 def run(options):
-    kernel = load_kernel(options.kernel)
+    kernel = kernel_of(options)
+    if kernel is None:
+        return 1
     values = hallmarks(kernel, options.origin)
     if options.json:
-        print(json.dumps(_plain(values), allow_nan=False))
-        return
+        return print_json(values)
     print(kernel)
     print(f"{'ω   mean directional similarity':40} {values['mds']:.3f}")
     print(f"{f'ω_τ seen from step {kernel.steps[options.origin]}':40} {values['relative_mds']:.3f}")
@@ -45,14 +49,3 @@ def run(options):
                 if len(series)
                 else label
             )
-
-
-def _plain(value):
-    """For JSON: arrays as lists, what is undefined as null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value if not isinstance(value, float) or abs(value) < float("inf") else None

@@ -1,12 +1,17 @@
 """The command line as a whole. Bad input ends with exit code 2 and one line that says why."""
 
 import argparse
+import difflib
 import os
 import sys
 import traceback
 import warnings
+from contextlib import nullcontext
+from pathlib import Path
 
 from ..errors import TrajectoryError, TrajectoryWarning
+from ..sources.hub.address import is_hub
+from ..telling import silently
 from ..version import __version__
 from . import audit, gram, hallmarks, plot, study, train
 
@@ -15,16 +20,28 @@ COMMANDS = (gram, audit, hallmarks, plot, train, study)
 
 
 def main(arguments=None):
-    options = parser().parse_args(arguments)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", TrajectoryWarning)
-            warnings.showwarning = _show_warning
-            return options.run(options) or 0
+        try:
+            return _run(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:
         # `| head` has read enough; Python would complain once more when it closes its output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _run(arguments):
+    options = _parsed(arguments)
+    if options.quiet:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read by the hub's client at its import
+    try:
+        with silently() if options.quiet else nullcontext(), warnings.catch_warnings():
+            warnings.simplefilter("always", TrajectoryWarning)
+            warnings.showwarning = _show_warning
+            return options.run(options) or 0
+    except BrokenPipeError:
+        raise
     except (TrajectoryError, OSError, ValueError, IndexError, ImportError) as error:
         if options.debug:
             traceback.print_exc()
@@ -40,6 +57,7 @@ def _show_warning(message, category, filename, lineno, file=None, line=None):
 
 
 def parser():
+    """Of all commands; also what shtab makes completions for a shell from."""
     whole = argparse.ArgumentParser(
         prog="trajhelpers", description="Trajectory maps of a training run, from its checkpoints."
     )
@@ -49,8 +67,29 @@ def parser():
         command.add(commands)
     for part in commands.choices.values():
         part.add_argument(
+            "--quiet",
+            action="store_true",
+            help="no progress bars and no lines about what was chosen; warnings and errors remain",
+        )
+        part.add_argument(
             "--debug",
             action="store_true",
             help="where an error came from, too: for reports of a bug",
         )
     return whole
+
+
+def _parsed(arguments):
+    whole = parser()
+    names = [command.__name__.rpartition(".")[2] for command in COMMANDS]
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in names:
+        whole.error(_no_such_command(arguments[0], names))
+    return whole.parse_args(arguments)
+
+
+def _no_such_command(given, names):
+    if is_hub(given) or Path(given).exists():
+        return f"which command? For example: trajhelpers hallmarks {given}"
+    near = difflib.get_close_matches(given, names, 1)
+    meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+    return f"there is no command {given!r}; {meant}"

@@ -1,15 +1,18 @@
 """``trajhelpers plot``: one sheet of pictures of a kernel."""
 
-from .. import load_kernel
+from .computing import add_computing, kernel_of
 
 
 def add(commands):
     command = commands.add_parser(
         "plot",
-        help="draw a kernel",
-        description="Draw one sheet: map, relative map, angles, norms, spectra.",
+        help="draw a kernel, or that of checkpoints",
+        description=(
+            "Draw one sheet of a kernel RUN.npz: map, relative map, angles, norms, spectra; of"
+            " checkpoints, it is computed first and not kept, as gram does."
+        ),
     )
-    command.add_argument("kernel", metavar="RUN.npz")
+    add_computing(command)
     command.add_argument(
         "-o",
         "--output",
@@ -21,11 +24,13 @@ def add(commands):
 
 
 def run(options):
+    from ..plots import plot_sheet  # first: says what to install, where matplotlib is missing
+
+    kernel = kernel_of(options)
+    if kernel is None:
+        return 1
     import matplotlib
 
     matplotlib.use("agg")
-    from ..plots.sheet import plot_sheet
-
-    figure = plot_sheet(load_kernel(options.kernel))
-    figure.savefig(options.output)
+    plot_sheet(kernel).savefig(options.output)
     print(options.output)

@@ -1,9 +1,9 @@
 """Where a run's checkpoints are, and which of them: what commands that open one take."""
 
 import re
-import sys
 
 from .. import open_trajectory
+from ..telling import tell
 
 _SHOWN = 20
 
@@ -97,9 +97,9 @@ def opened(options):
         **chosen(options),
     )
     for line in trajectory.left_out[:_SHOWN]:
-        print(f"left out {line}", file=sys.stderr)
+        tell(f"left out {line}")
     if len(trajectory.left_out) > _SHOWN:
-        print(f"left out {len(trajectory.left_out) - _SHOWN} more", file=sys.stderr)
+        tell(f"left out {len(trajectory.left_out) - _SHOWN} more")
     return trajectory
 
 

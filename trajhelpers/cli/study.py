@@ -33,8 +33,7 @@ def add(commands):
 
 
 def run(options):
-    from ..lab.studies.catalogue import STUDIES
-    from ..lab.studies.run import run_studies
+    from ..lab.studies import STUDIES
 
     if options.list:
         for study in STUDIES.values():
@@ -45,7 +44,16 @@ def run(options):
         return
     if bool(options.names) == options.all:
         raise ValueError("study: expected one or more names, or --all; --list lists them")
+    from ..lab.studies import run_studies  # brings pandas, which --list does without
+
     names = list(STUDIES) if options.all else options.names
-    run_studies(names, options.out, options.seeds, options.jobs, options.device)
+    run_studies(
+        names,
+        options.out,
+        options.seeds,
+        options.jobs,
+        options.device,
+        progress=not options.quiet,
+    )
     for name in names:
         print(f"{options.out}/studies/{name}/runs.csv")

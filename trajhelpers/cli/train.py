@@ -55,7 +55,7 @@ def run(options):
         if options.recipe.endswith(".json")
         else paper_recipe(options.recipe)
     )
-    from ..lab.training.loop import train  # brings torch, which --list does without
+    from ..lab.training import train  # brings torch, which --list does without
 
     log = train(
         recipe,
@@ -64,6 +64,7 @@ def run(options):
         options.data_folder,
         resume=options.resume,
         overwrite=options.overwrite,
+        progress=not options.quiet,
     )
     if int(os.environ.get("RANK", 0)) == 0:  # once, not in every process
         print(

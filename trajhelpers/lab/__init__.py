@@ -1,5 +1,5 @@
 """What the book's chapters run. Nothing outside of the lab imports it."""
 
-import lazy_loader
+from ..lazily import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__, "lab")

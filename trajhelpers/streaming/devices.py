@@ -1,11 +1,18 @@
 """On which device to compute."""
 
+from ..errors import missing_extra
+
 
 def choose_device(device: str) -> str:
     """The name of a device that is there, for ``"auto"`` a GPU of CUDA's, else the CPU. ValueError
-    where it is not there.
+    where it is not there. The CPU needs no torch.
     """
-    import torch
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        if device in ("auto", "cpu"):
+            return "cpu"
+        raise missing_extra(f"device={device!r}", "torch", "torch") from error
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

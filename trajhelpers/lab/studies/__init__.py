@@ -1,5 +1,5 @@
 """The studies: their recipes, how they are run, read, compared and drawn."""
 
-import lazy_loader
+from ...lazily import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__, "lab")

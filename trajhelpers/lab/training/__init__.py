@@ -1,5 +1,5 @@
 """Recipes, and the training runs that they determine."""
 
-import lazy_loader
+from ...lazily import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__, "lab")

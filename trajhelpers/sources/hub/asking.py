@@ -1,46 +1,42 @@
 """What is asked of the hub itself: JSON and small files, with errors that say what to do."""
 
 import hashlib
+import json
+import time
 from typing import Any
 from urllib.parse import quote
 
+from huggingface_hub import constants, get_session
+from huggingface_hub.errors import (
+    GatedRepoError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
 from ...errors import CheckpointError
+from ...telling import tell
 from ..catalogue import ListedFile
+from .client import FAILURES, TRANSIENT, asked_to_wait, status_of
 from .private_logs import no_signatures_logged
 
 _TIMEOUT = 30
-_TRIES = 5
+_TRIES = 6
+_LONGEST_WAIT = 8
+_WORTH_TELLING = 10
 _LARGEST_INDEX = 64 << 20
 
 
 def ask(repo: str, path: str, **parameters: Any):
     """The hub's answer to what HfApi would ask, whose calls do not try again."""
-    from huggingface_hub import constants
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HTTPError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
-
     where = f"hf://{repo}"
     try:
-        # RuntimeError: the client was closed by another thread, whose connection had failed.
         with no_signatures_logged():
-            response = http_backoff(
-                "GET",
-                f"{constants.ENDPOINT}/{path}",
-                headers=build_hf_headers(library_name="trajhelpers"),
-                params=parameters,
-                timeout=_TIMEOUT,
-                retry_on_exceptions=(HTTPError, RuntimeError),
-            )
+            response = _answer(f"{constants.ENDPOINT}/{path}", parameters)
         hf_raise_for_status(response)
         if path.startswith("api/"):
-            response.json()
+            json.loads(response.content)
         return response
     except GatedRepoError as error:
         raise CheckpointError(
@@ -61,8 +57,13 @@ def ask(repo: str, path: str, **parameters: Any):
             f"{where}: the hub client is in offline mode; unset HF_HUB_OFFLINE, or open a folder of"
             " files that you have"
         ) from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
+    except FAILURES as error:
+        status = status_of(error)
+        if status is None:
+            raise CheckpointError(
+                f"{where}: {constants.ENDPOINT} cannot be reached ({type(error).__name__}); check"
+                " the network, or HF_ENDPOINT"
+            ) from error
         remedy = {
             401: "the token is not valid: `hf auth login`",
             403: "the account may not read it: `hf auth login` with another",
@@ -72,16 +73,32 @@ def ask(repo: str, path: str, **parameters: Any):
             ),
         }.get(status, "try again later")
         raise CheckpointError(f"{where}: the hub answers {status}; {remedy}") from error
-    except (HTTPError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{where}: {constants.ENDPOINT} cannot be reached ({type(error).__name__}); check the"
-            " network, or HF_ENDPOINT"
-        ) from error
     except ValueError as error:
         raise CheckpointError(
             f"{where}: {constants.ENDPOINT} answers with something other than the hub's data; check"
             " HF_ENDPOINT, and whether a proxy asks for a login"
         ) from error
+
+
+def _answer(address: str, parameters: dict[str, Any]):
+    """The first answer that is not a stumble, or the last."""
+    headers = build_hf_headers(library_name="trajhelpers")
+    for attempt in range(_TRIES):
+        pause = min(2**attempt, _LONGEST_WAIT)
+        try:
+            # Asked for each time: another thread may have closed the client.
+            response: Any = get_session().get(
+                address, headers=headers, params=parameters, timeout=_TIMEOUT
+            )
+            if response.status_code not in TRANSIENT or attempt == _TRIES - 1:
+                return response
+            pause = max(pause, asked_to_wait(response.headers))
+        except FAILURES:
+            if attempt == _TRIES - 1:
+                raise
+        if pause >= _WORTH_TELLING:
+            tell(f"the hub asks to wait {pause} seconds")
+        time.sleep(pause)
 
 
 def content_of(repo: str, commit: str, file: ListedFile) -> bytes:

@@ -17,9 +17,11 @@ _LOGGERS = (
     "httpx2",
     "httpcore2.http11",
     "httpcore2.http2",
+    "urllib3.connectionpool",
     "huggingface_hub.utils._http",
 )
-_QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]*")
+# urllib3 writes the host first and then what it asks it, "GET /path?query HTTP/1.1".
+_QUERY = re.compile(r"((?:https?:/|\b[A-Z]+ )/[^\s?'\"]*)\?[^\s'\"]*")
 _OURS = contextvars.ContextVar("a request of ours is under way", default=False)
 
 

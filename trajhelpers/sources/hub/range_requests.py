@@ -5,10 +5,10 @@ import time
 from collections import deque
 from urllib.parse import urlsplit
 
-from huggingface_hub import constants, get_session
-from huggingface_hub.utils import build_hf_headers, parse_ratelimit_headers
+from huggingface_hub.utils import build_hf_headers
 
 from ..remote.trying import Filling, Stop, Stopped, Unfit
+from .client import answered, asked_to_wait
 from .private_logs import no_signatures_logged
 
 
@@ -45,36 +45,21 @@ def read_range(
     last = offset + len(view) - 1
     with (
         no_signatures_logged(),
-        get_session().stream(
-            "GET",
-            address,
-            headers=headers | {"Range": f"bytes={offset}-{last}"},
-            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-        ) as answer,
+        answered(address, headers | {"Range": f"bytes={offset}-{last}"}) as answer,
     ):
-        if answer.status_code != 206:
+        if answer.status != 206:
             page = ", a web page (HTML)" if "html" in answer.headers.get("Content-Type", "") else ""
             whole = (
-                ", not the range that was asked for"
-                if answer.status_code == 200 and not page
-                else ""
+                ", not the range that was asked for" if answer.status == 200 and not page else ""
             )
             raise Unfit(
-                f"status {answer.status_code}{page}{whole}",
-                answer.status_code,
+                f"status {answer.status}{page}{whole}",
+                answer.status,
                 asked_to_wait(answer.headers),
             )
         if answer.headers.get("Content-Range") != f"bytes {offset}-{last}/{size}":
             raise Unfit(f"another range than was asked for, {answer.headers.get('Content-Range')}")
         filling = Filling(view, stop)
-        for chunk in answer.iter_raw():
+        for chunk in answer.chunks:
             filling.add(chunk)
     filling.finish()
-
-
-def asked_to_wait(headers) -> int:
-    """Seconds, as an answer's headers have it."""
-    limit, seconds = parse_ratelimit_headers(headers), headers.get("Retry-After", "")
-    if limit is not None and limit.remaining == 0:
-        return limit.reset_in_seconds + 1
-    return int(seconds) if seconds.isdigit() else 0

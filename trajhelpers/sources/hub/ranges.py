@@ -8,17 +8,17 @@ import threading
 from typing import cast
 
 from huggingface_hub import get_hf_file_metadata
-from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from ...errors import CheckpointError
 from ..remote.file import RemoteFile
 from ..remote.files import RemoteFiles
 from ..remote.trying import Stop, Unfit
+from .client import FAILURES, TRANSIENT, asked_to_wait
 from .file import Commit
 from .private_logs import no_signatures_logged
-from .range_requests import Limit, asked_to_wait, headers_for, read_range
+from .range_requests import Limit, headers_for, read_range
 
-_TRANSIENT = (408, 429, 500, 502, 503, 504)
 # The hub's limit without an account is 3,000 in five minutes.
 _RESOLVED, _WITHIN = 2_800, 300
 
@@ -47,8 +47,8 @@ class _HubRequests:
         return _tree_of(file).content_of(file.path)
 
     def get_range(self, file: RemoteFile, offset: int, view: memoryview, stop: Stop) -> None:
-        # Not by the client's own http_backoff, as JSON is (asking.py): these tries must end at once
-        # when nobody waits any more, and ask for a new address where a signed one has expired.
+        # Not as JSON is asked for (asking.py): these tries must end at once when nobody waits any
+        # more, and ask for a new address where a signed one has expired.
         try:
             address = self._address(file, stop)
             return read_range(
@@ -60,13 +60,13 @@ class _HubRequests:
                 stop,
             )
         except Unfit as answer:
-            if answer.status in range(400, 500) and answer.status not in _TRANSIENT:
+            if answer.status in range(400, 500) and answer.status not in TRANSIENT:
                 self._forget(file, address)
                 answer.at_once = True
             raise
         except HfHubHTTPError as error:
             status = error.response.status_code
-            if status not in _TRANSIENT:
+            if status not in TRANSIENT:
                 raise CheckpointError(
                     f"{file}: the hub does not give it away (status {status}:"
                     f" {type(error).__name__}); check that the repository still has this commit"
@@ -81,8 +81,7 @@ class _HubRequests:
             raise CheckpointError(
                 f"{file}: the hub cannot be reached in offline mode; unset HF_HUB_OFFLINE"
             ) from None
-        # RuntimeError: the client was closed by another thread, whose connection had failed
-        except (HTTPError, RuntimeError) as error:
+        except FAILURES as error:
             raise Unfit(type(error).__name__) from None
 
     def _address(self, file: RemoteFile, stop: Stop) -> str:
