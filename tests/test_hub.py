@@ -25,8 +25,8 @@ from standin_hub import FAULTS, StandInHub
 
 import trajhelpers as th
 from trajhelpers.sources.catalogue import ListedFile, Revision, choose_format
-from trajhelpers.sources.hub.address import is_hub, repository
-from trajhelpers.sources.hub.revisions import find_revisions
+from trajhelpers.sources.hub.address import Address, is_hub, parse
+from trajhelpers.sources.hub.revisions import find_run
 
 TOKEN = "hf_ThisIsTheTokenThatNobodyMaySee"
 OTHER, PYTHIA = "someone/digits", "EleutherAI/pythia-14m"
@@ -47,6 +47,10 @@ def weights(number):
 
 def fill(hub, repo, steps, name="step{}"):
     return {step: hub.add(repo, name.format(step), weights(step)) for step in steps}
+
+
+def find_revisions(repo, *arguments, **options):
+    return find_run(f"hf://{repo}", *arguments, **options).revisions
 
 
 def steps(revisions):
@@ -134,13 +138,10 @@ def test_the_stand_in_fails_as_it_is_told(hub, fault):
 @pytest.mark.parametrize(
     "source, fact",
     [
-        ("hf://EleutherAI/pythia-14m@step3", "revisions="),
-        ("hf://EleutherAI/pythia-14m/tree/step3", "revisions="),
         ("hf://datasets/a/b", "dataset"),
         ("hf://spaces/a/b", "space"),
         ("hf://", "OWNER/NAME"),
         ("hf://pythia-14m", "OWNER/NAME"),
-        ("hf://a/b/c", "OWNER/NAME"),
         ("hf://a/../b", "OWNER/NAME"),
         ("hf://a/b?c", "OWNER/NAME"),
         ("runs/digits", "OWNER/NAME"),
@@ -148,11 +149,19 @@ def test_the_stand_in_fails_as_it_is_told(hub, fault):
 )
 def test_what_is_no_address_says_so(source, fact):
     with pytest.raises(ValueError, match=fact):
-        repository(source)
+        parse(source)
 
 
 def test_addresses():
-    assert repository("hf://EleutherAI/pythia-2.8b/") == "EleutherAI/pythia-2.8b"
+    assert parse("hf://EleutherAI/pythia-2.8b/") == Address("EleutherAI/pythia-2.8b")
+    for source, expected in {
+        "hf://a/b@step3": ("a/b", "step3", ""),
+        "hf://a/b/tree/step3": ("a/b", "step3", ""),
+        "hf://a/b/hf_ckpt": ("a/b", "", "hf_ckpt"),
+        "hf://a/b@main/x/checkpoint-5": ("a/b", "main", "x/checkpoint-5"),
+        "hf://a/b@refs/pr/1/x": ("a/b", "refs/pr/1", "x"),
+    }.items():
+        assert parse(source) == expected
     assert is_hub("hf://a/b") and not is_hub("/hf/a") and not is_hub(["hf://a/b"])
 
 
@@ -186,7 +195,7 @@ def test_of_the_suite_its_schedule_where_a_branch_is_missing(hub):
     found = find_revisions(PYTHIA, every=4)
     assert len(found) == 39 and steps(found) == [0, 8, 128] + list(range(2000, 142001, 4000))
     assert [revision for revision in found if not revision.commit] == [
-        Revision(6000, "step6000", "", {})
+        Revision(6000, "step6000", "", {}, repository=PYTHIA)
     ]
 
 
@@ -200,7 +209,7 @@ def test_by_pattern(hub):
 
 def test_by_list_of_names_and_steps(hub):
     commits = fill(hub, PYTHIA, SCHEDULE)
-    found = find_revisions(PYTHIA, ["step2000", 512, "1000", "step3"])
+    found = find_revisions(PYTHIA, ["step3", 512, "1000", "step2000"])
     assert [(revision.step, revision.commit) for revision in found] == [
         (3, ""),
         (512, commits[512]),
@@ -208,7 +217,7 @@ def test_by_list_of_names_and_steps(hub):
         (2000, commits[2000]),
     ]
     for nonsense, error, fact in [
-        (["step1", 1], th.StepError, "step 1"),
+        (["step1", 1], th.StepError, "step1 is asked for twice"),
         ([], th.StepError, "empty"),
         (["main"], th.StepError, "'main'"),
         ([-1], ValueError, "-1"),
@@ -229,23 +238,55 @@ def test_other_runs_name_their_revisions_otherwise(hub, name):
     assert [(revision.step, revision.name) for revision in found] == [
         (step, name.format(step)) for step in (1000, 9000, 20000)
     ]
-    assert find_revisions(OTHER, [name.format(step) for step in (20000, 1000)]) == [
-        found[0],
-        found[2],
+    # by itself, from a list of names, from numbers: the same revisions
+    assert find_revisions(OTHER) == found
+    assert find_revisions(OTHER, [name.format(step) for step in (1000, 20000)]) == found[::2]
+    assert find_revisions(OTHER, [9000]) == [found[1]]
+    with pytest.raises(th.StepError, match="no revision of step 100; it has"):
+        find_revisions(OTHER, [100, 1000])
+    with pytest.raises(th.StepError, match="no revision 'step3'; it has"):
+        find_revisions(OTHER, ["step3"])
+
+
+def test_a_list_keeps_its_order(hub):
+    fill(hub, OTHER, [1000, 20000])
+    run = find_run(f"hf://{OTHER}", ["step20000", "step1000"])
+    assert [(revision.step, revision.name) for revision in run.revisions] == [
+        (0, "step20000"),
+        (1, "step1000"),
     ]
-    with pytest.raises(th.StepError, match="no branches named step<N>.*revisions="):
-        find_revisions(OTHER)
-    if "step" in name:
-        assert find_revisions(OTHER, [9000]) == [found[1]]
+    assert "step1000 comes after step20000" in run.guesses[0]
 
 
 def test_two_revisions_of_one_step(hub):
     fill(hub, OTHER, [1000], "stage1-step{}")
     fill(hub, OTHER, [1000, 2000], "stage2-step{}")
-    for revisions in ("*", [1000, 2000]):
-        with pytest.raises(th.StepError, match="stage1-step1000 and stage2-step1000"):
-            find_revisions(OTHER, revisions)
+    run = find_run(f"hf://{OTHER}")
+    assert [(revision.stage, revision.step) for revision in run.revisions] == [
+        ("stage1", 1000),
+        ("stage2", 1000),
+        ("stage2", 2000),
+    ]
+    assert [revision.key for revision in run.revisions] == [
+        "stage1-step1000",
+        "stage2-step1000",
+        "stage2-step2000",
+    ]
+    assert "stage1 (1, step 1000), then stage2 (2, steps 1000 … 2000)" in run.notes[0]
+    assert find_revisions(OTHER, ["stage1-*", "stage2-*"]) == run.revisions
+    with pytest.raises(
+        th.StepError, match="skip: 2 checkpoints are at step 1000.*'stage1-step1000'"
+    ):
+        find_revisions(OTHER, skip=[1000])
+    assert find_revisions(OTHER, skip=["stage1-step1000"]) == run.revisions[1:]
+    with pytest.raises(th.StepError, match="stage1-step1000 and stage2-step1000"):
+        find_revisions(OTHER, [1000, 2000])
     assert steps(find_revisions(OTHER, "stage2-*")) == [1000, 2000]
+    hub.add(OTHER, "stage2-step01000", weights(1))
+    with pytest.raises(
+        th.StepError, match="stage2-step01000 and stage2-step1000 are both step 1000"
+    ):
+        find_revisions(OTHER)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +294,8 @@ def test_two_revisions_of_one_step(hub):
     [
         ({"every": 0}, ValueError),
         ({"every": 1.5}, TypeError),
-        ({"skip": ["1"]}, TypeError),
+        ({"skip": ["1"]}, th.StepError),
+        ({"skip": [1.5]}, TypeError),
         ({"skip": [0, 1]}, th.StepError),
         ({"skip": [7]}, th.StepError),
     ],

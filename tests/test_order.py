@@ -86,11 +86,8 @@ def test_steps_of_a_folder(tmp_path, names, steps):
     assert list(trajectory.steps) == steps
     assert [os.path.basename(source) for source in trajectory.sources] == names
     check(tmp_path, [state(step) for step in steps])
-    # the same as a list, in a shell's order or any other
+    # the same as a list, in a shell's order
     assert list(th.open_trajectory(sorted(tmp_path.iterdir())).steps) == steps
-    assert (
-        list(th.open_trajectory([str(tmp_path / name) for name in reversed(names)]).steps) == steps
-    )
 
 
 def test_files_without_a_step_are_left_out_and_listed(tmp_path):
@@ -133,11 +130,58 @@ def test_a_list_without_numbers_keeps_its_order(tmp_path):
     assert list(trajectory.steps) == [0, 1, 2]
 
 
-def test_a_list_is_ordered_by_its_numbers(tmp_path):
+def test_a_list_keeps_its_order_and_all_its_members(tmp_path):
+    names = ["base.pt", "seed_10.pt", "seed_2.pt", "seed_1.pt"]
+    for value, name in enumerate(names):
+        write(tmp_path / name, state(value))
+    trajectory = th.open_trajectory([tmp_path / name for name in names])
+    assert [os.path.basename(source) for source in trajectory.sources] == names
+    assert list(trajectory.steps) == [0, 1, 2, 3] and "in its own order" in trajectory.notes[0]
+
+
+def test_a_list_against_the_order_of_its_numbers_is_kept_with_a_warning(tmp_path):
+    """As Path.glob may give it."""
     paths = [tmp_path / f"epoch_{step}.pt" for step in (10, 2, 1)]
     for path, step in zip(paths, (10, 2, 1)):
         write(path, state(step))
-    check(paths, [state(1), state(2), state(10)])
+    with pytest.warns(th.TrajectoryWarning, match="epoch_2 comes after epoch_10"):
+        trajectory = th.open_trajectory(paths)
+    assert list(trajectory.steps) == [0, 1, 2]
+    assert [os.path.basename(source) for source in trajectory.sources] == [
+        path.name for path in paths
+    ]
+
+
+def test_stages_of_a_folder(tmp_path):
+    for name, value in {"stage2-step10": 3, "stage1-step20": 2, "stage1-step3": 1}.items():
+        write(tmp_path / f"{name}.pt", state(value))
+    trajectory = th.open_trajectory(tmp_path)
+    assert list(trajectory.runs) == ["stage1", "stage1", "stage2"]
+    assert list(trajectory.steps) == [3, 20, 10] and "then stage2" in trajectory.notes[0]
+    check(tmp_path, [state(1), state(2), state(3)])
+
+
+def test_what_is_another_kind_of_name_is_left_out_and_told(tmp_path):
+    for name in ("step_1", "step_2", "step_3", "extension_step_1", "extension_step_2"):
+        write(tmp_path / f"{name}.pt", state(len(name)))
+    trajectory = th.open_trajectory(tmp_path)
+    assert list(trajectory.steps) == [1, 2, 3] and len(trajectory.left_out) == 2
+    assert "extension_step_* (2)" in trajectory.notes[0]
+
+
+def test_two_runs_in_a_folder_are_asked_about(tmp_path):
+    for name in ("ema", "model"):
+        for step in (1, 2):
+            write(tmp_path / f"{name}_step_{step}.pt", state(step))
+    with pytest.raises(th.StepError, match=r"side by side; list the files of one \(.*/ema_step_\*"):
+        th.open_trajectory(tmp_path)
+
+
+def test_tokens_of_a_folder(tmp_path):
+    for tokens in ("0.5T", "1T", "1.5T"):
+        write(tmp_path / tokens / "model.safetensors", state(len(tokens)))
+    trajectory = th.open_trajectory(tmp_path)
+    assert trajectory.tokens == trajectory.steps == (5 * 10**11, 10**12, 15 * 10**11)
 
 
 # Layouts of folders

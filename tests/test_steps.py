@@ -4,7 +4,7 @@ import fnmatch
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trajhelpers.errors import StepError
@@ -107,6 +107,7 @@ def test_one_run(suite):
 
 
 @pytest.mark.parametrize("suite", RUNS)
+@settings(deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_the_order_in_which_names_are_listed_is_nothing(suite, dice):
     """A folder's, or the hub's."""
@@ -172,7 +173,7 @@ def test_an_extension_comes_after_what_it_extends():
     order = ordered(names)
     assert taken(names, order) == [*names[2:], *names[:2]]
     assert (
-        stages(order) == ["main", "main", "extension", "extension"]
+        stages(order) == ["step", "step", "extension", "extension"]
         and "by its name alone" in order.guess
     )
     order = run(names)
@@ -305,6 +306,7 @@ NUMBERS = st.lists(st.integers(0, 10**7), min_size=2, max_size=12, unique=True)
 FORMS = ["step{}", "step_{}", "checkpoint-{}", "epoch={}-val_loss=0.25", "ckpt_{:09}", "iter_{:07}"]
 
 
+@settings(deadline=None)
 @given(NUMBERS, st.sampled_from(FORMS), st.sampled_from(["", "stage{}-", "phase-{}_"]))
 def test_what_is_written_is_read(numbers, form, stage):
     positions = sorted((place % 3 if stage else 0, number) for place, number in enumerate(numbers))
@@ -316,6 +318,7 @@ def test_what_is_written_is_read(numbers, form, stage):
     assert steps(as_listed(names)) == [number for _, number in positions]
 
 
+@settings(deadline=None)
 @given(NUMBERS, st.sampled_from(FORMS))
 def test_a_pattern_fits_its_names_and_no_others(numbers, form):
     mine = [form.format(number) for number in numbers]

@@ -3,6 +3,7 @@ piece by piece.
 """
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .auditing.rules import refuse_errors
-from .errors import StepError
+from .errors import StepError, TrajectoryWarning
 from .reading.contents import Contents
 from .reading.layout import Layout, settle
 from .sources.hub.address import is_hub
@@ -131,6 +132,8 @@ def open_trajectory(
             )
     given.pop("accept", None)
     found = place.list(what, every, skip, **given)
+    for guess in found.guesses:
+        warnings.warn(guess, TrajectoryWarning, stacklevel=2)
     if not accept:
         refuse_errors(f"hf://{found.repository}", found.revisions, found.formats)
     contents = found.read_headers(state)
@@ -179,10 +182,8 @@ def _listed(source):
             f" single {type(source).__name__}"
         )
     source = list(source)
-    if any(map(is_hub, source)):
-        raise ValueError(
-            "source: a repository on the hub stands alone, hf://OWNER/NAME, not in a list"
-        )
+    if any(map(is_hub, source)) and not all(map(is_hub, source)):
+        raise ValueError("source: a list is of addresses on the hub, or of paths, not of both")
     return source
 
 
@@ -208,7 +209,10 @@ class Trajectory:
     steps : tuple of int
         One a checkpoint.
     runs : tuple of str
-        The run of each checkpoint, where several are joined.
+        The run of each checkpoint, where several are joined, or the stage.
+    tokens : tuple of int or None, or None
+        How many each checkpoint was trained on so far, where names say so. Where they say nothing
+        else, these are the steps as well.
     sources : tuple of str
         The file of each checkpoint.
     names : tuple of str
@@ -245,6 +249,13 @@ class Trajectory:
     steps = property(lambda self: tuple(found.step for found in self.checkpoints))
     runs = property(lambda self: tuple(found.run for found in self.checkpoints))
     sources = property(lambda self: tuple(found.source for found in self.checkpoints))
+    tokens = property(
+        lambda self: (
+            tuple(found.tokens for found in self.checkpoints)
+            if any(found.tokens is not None for found in self.checkpoints)
+            else None
+        )
+    )
     commits = property(lambda self: tuple(found.commit for found in self.checkpoints))
     names = property(lambda self: self.layout.names)
     shapes = property(lambda self: self.layout.shapes)

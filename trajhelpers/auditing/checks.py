@@ -3,7 +3,7 @@ are read; by the increments, afterwards.
 """
 
 from ..sources.catalogue import choose_format
-from ..sources.hub.address import is_hub, repository
+from ..sources.hub.address import is_hub
 from .increments import irregular_increments
 from .local import local_revisions
 from .report import Finding
@@ -51,22 +51,24 @@ def audit(source, revisions=None, every=1, skip=(), format=None, deep=None):
     increments are together more than twice as long, against the direct way, as is usual (median)
     among the 3 such pairs before and after."""
     problems, notes = {}, []
-    if is_hub(source):
-        from ..sources.hub.revisions import find_revisions
+    on_hub = is_hub(source) or (isinstance(source, (list, tuple)) and any(map(is_hub, source)))
+    if on_hub:
+        from ..sources.hub.revisions import find_run
 
-        catalogue = find_revisions(repository(source), revisions, every, skip)
+        catalogue, left_out, *said = find_run(source, revisions, every, skip)
+        notes = [Finding("order", None, (), line) for lines in said for line in lines]
     else:
         if revisions is not None:
             raise ValueError(
                 f"revisions: is for sources on the hub (hf://OWNER/NAME), not for {source}"
             )
         catalogue, problems, left_out = local_revisions(source, every, skip)
-        notes = [Finding("left out", None, (), line) for line in left_out]
+    notes += [Finding("left out", None, (), line) for line in left_out]
     result = audit_revisions(catalogue, format, problems)
-    if not is_hub(source) and format is None:
+    if not on_hub and format is None:
         # Of a folder, each step is read by itself, from safetensors where it has them.
         result.formats = {
-            revision.step: choose_format([revision])[revision.step] for revision in catalogue
+            revision.key: choose_format([revision])[revision.key] for revision in catalogue
         }
     result.source = (
         source

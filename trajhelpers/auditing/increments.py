@@ -23,17 +23,20 @@ def irregular_increments(kernel):
     """
     steps, total = [int(step) for step in kernel.steps], kernel.total
     squared = np.maximum(np.diag(total)[1:], 0)
+    runs = np.array(kernel.runs)
+    # How many steps lie between two stages is not known.
+    counted = runs[1:] == runs[:-1]
     found = [
         ("still", (steps[t], steps[t + 1]), "no parameter moved in between")
         for t in np.flatnonzero(squared == 0)
     ]
-    return found + _lengths(steps, squared) + _detours(steps, total, squared)
+    return found + _lengths(steps, squared, counted) + _detours(steps, total, squared)
 
 
-def _lengths(steps, squared):
+def _lengths(steps, squared, counted):
     with np.errstate(divide="ignore", invalid="ignore"):
         lengths = np.log(squared / np.abs(np.diff(steps))) / 2
-    moved = np.isfinite(lengths)
+    moved = np.isfinite(lengths) & counted
     jump = 1.4826 * float(np.median(np.abs(np.diff(lengths[moved])))) if moved.sum() > 2 else np.inf
     found = []
     for t in np.flatnonzero(moved):

@@ -10,32 +10,29 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import CheckpointError, StepError
+from ..reading.folders import Found
 from ..reading.formats import ENDINGS, KINDS, read_checkpoint
 from ..reading.shards import named_in_index
-from ..reading.steps import every_but
 from ..reading.weight_names import is_index, is_shard, without_ending
 from ..sources.catalogue import ListedFile, Revision
-from ..sources.disk import LocalFile, find_checkpoints
+from ..sources.disk import LocalFile, find_checkpoints, is_path, some_of
 from ..telling import bar
 
 
 def local_revisions(
-    source, every: int, skip: Iterable[int]
-) -> tuple[list[Revision], dict[tuple[int, str], str], list[str]]:
+    source, every: int, skip: Iterable[int | str]
+) -> tuple[list[Revision], dict[tuple[int | str, str], str], list[str]]:
     """(revisions, problems, left_out): the catalogue, what cannot be read as text by (step,
     format), and what is no checkpoint.
     """
-    found, left_out = find_checkpoints(source)
+    found, left_out, _, _ = find_checkpoints(source)
     runs = list(dict.fromkeys(one.run for one in found))
-    if len(runs) > 1:
+    if len(runs) > 1 and not is_path(source):
         raise StepError(f"{', '.join(runs)}: are several runs; audit one at a time")
-    steps = [one.step for one in found]
-    chosen = [
-        (steps[index], Path(str(found[index].where))) for index in every_but(steps, every, skip)
-    ]
+    chosen = [(one, Path(str(one.where))) for one in some_of(found, every, skip)]
     alone = Counter(file.parent for _, file in chosen)
-    catalogue = [_beside(step, file, alone[file.parent] == 1) for step, file in chosen]
-    problems: dict[tuple[int, str], str] = {}
+    catalogue = [_beside(one, file, alone[file.parent] == 1) for one, file in chosen]
+    problems: dict[tuple[int | str, str], str] = {}
     revisions = []
     with bar(
         total=sum(
@@ -60,7 +57,7 @@ def local_revisions(
                         kinds = sorted({tensor.dtype for tensor in stored.tensors.values()})
                         dtypes = dtypes or tuple(kinds)
                     except (CheckpointError, OSError) as error:
-                        problems[revision.step, kind] = str(error)
+                        problems[revision.key, kind] = str(error)
             revisions.append(replace(revision, files={**revision.files, **hashed}, dtypes=dtypes))
     return revisions, problems, left_out
 
@@ -69,7 +66,7 @@ def _to_hash(revision: Revision) -> list[str]:
     return [path for kind in KINDS for path in revision.weights[kind] if path in revision.files]
 
 
-def _beside(step: int, file: Path, alone: bool) -> tuple[Revision, Path]:
+def _beside(found: Found, file: Path, alone: bool) -> tuple[Revision, Path]:
     """A revision of the file and of what lies beside it: in a folder of its own, everything; else
     what has the same name but for the ending.
     """
@@ -98,11 +95,13 @@ def _beside(step: int, file: Path, alone: bool) -> tuple[Revision, Path]:
     files = {name: ListedFile(name, os.path.getsize(folder / name), "") for name in names}
     return (
         Revision(
-            step,
+            found.step,
             folder.name if alone else file.name,
             "",
             files,
             {name: shards for name, shards in indexes.items() if name in names},
+            stage=found.run,
+            tokens=found.tokens,
         ),
         folder,
     )

@@ -12,7 +12,7 @@ from ..sources.catalogue import Revision
 
 class Finding(NamedTuple):
     """``format`` is "safetensors" or "bin", None where it concerns both; ``steps`` are all the
-    steps that it is about.
+    steps that it is about, in a run of several stages the names of their revisions.
     """
 
     kind: str
@@ -31,15 +31,15 @@ class Audit:
         that cannot all be it. Notes: "equal", "formats", "sharding", "dtypes", "size", "unread",
         "left out", and of the increments "still", "length", "detour".
     formats : dict
-        By step, the format that :func:`trajhelpers.open_trajectory` reads; steps without weights
-        are not in it.
+        By step, in a run of several stages by the name of the revision, the format that
+        :func:`trajhelpers.open_trajectory` reads; steps without weights are not in it.
     """
 
     def __init__(
         self,
         source: str,
         revisions: Sequence[Revision],
-        formats: Mapping[int, str],
+        formats: Mapping[int | str, str],
         errors: Sequence[Finding],
         notes: Sequence[Finding],
     ):
@@ -51,7 +51,7 @@ class Audit:
             list(notes),
         )
 
-    def errors_in(self, format: str | Mapping[int, str]) -> list[Finding]:
+    def errors_in(self, format: str | Mapping[int | str, str]) -> list[Finding]:
         """The errors that matter to a reader of ``format``: "safetensors", "bin", or a dict of them
         by step, such as :attr:`formats`.
         """
@@ -84,9 +84,11 @@ class Audit:
         revisions = [
             {
                 "step": revision.step,
-                "name": revision.name,
+                "name": revision.label,
                 "commit": revision.commit,
-                "format": self.formats.get(revision.step),
+                "stage": revision.stage,
+                "tokens": revision.tokens,
+                "format": self.formats.get(revision.key),
             }
             for revision in self.revisions
         ]
@@ -112,7 +114,7 @@ class Audit:
         read = Counter(self.formats.values())
         lines = [
             f"{self.source or 'checkpoints'}:"
-            f" {_steps(revision.step for revision in self.revisions)}; {_amounts(held)}; to be"
+            f" {_steps(revision.key for revision in self.revisions)}; {_amounts(held)}; to be"
             f" read: {_amounts(read)}"
         ]
         rows = [
@@ -156,7 +158,7 @@ def _steps(steps):
     return (
         ""
         if not steps
-        else "step "
+        else "step " * isinstance(steps[0], int)
         + (
             ", ".join(map(str, steps))
             if len(steps) < 5

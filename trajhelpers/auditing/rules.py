@@ -15,11 +15,14 @@ from .report import Audit, Finding, in_bytes, listing
 _SAME_SIZE = 0.01
 
 
-def refuse_errors(where: str, revisions: Sequence[Revision], formats: Mapping[int, str]) -> None:
+def refuse_errors(
+    where: str, revisions: Sequence[Revision], formats: Mapping[int | str, str]
+) -> None:
     """A CheckpointError where the audit finds errors in what would be read."""
     errors = audit_revisions(revisions, formats).errors
     if errors:
-        steps = sorted({step for error in errors for step in error.steps})
+        wrong = {step for error in errors for step in error.steps}
+        steps = [revision.key for revision in revisions if revision.key in wrong]
         raise CheckpointError(
             f"{where}: the audit finds errors in what would be read: "
             + "; ".join(error.text for error in errors)
@@ -30,8 +33,8 @@ def refuse_errors(where: str, revisions: Sequence[Revision], formats: Mapping[in
 
 def audit_revisions(
     revisions: Sequence[Revision],
-    format: str | Mapping[int, str] | None = None,
-    problems: Mapping[tuple[int, str], str] | None = None,
+    format: str | Mapping[int | str, str] | None = None,
+    problems: Mapping[tuple[int | str, str], str] | None = None,
 ) -> Audit:
     """The audit of a catalogue, that of a repository or one of a folder, which reads nothing.
 
@@ -42,7 +45,7 @@ def audit_revisions(
         choose_format(revisions, format) if format is None or isinstance(format, str) else format
     )
     errors = [
-        Finding("missing", None, (revision.step,), f"there is no revision {revision.name}")
+        Finding("missing", None, (revision.key,), f"there is no revision {revision.label}")
         for revision in revisions
         if not revision.commit and not revision.files
     ]
@@ -50,22 +53,24 @@ def audit_revisions(
         Finding(
             "unreadable",
             None,
-            (revision.step,),
-            f"{revision.name} holds no weights"
+            (revision.key,),
+            f"{revision.label} holds no weights"
             + (f" but {listing(_loose(revision, '.index.json'))}" if _loose(revision) else ""),
         )
         for revision in revisions
-        if (revision.commit or revision.files) and not any(revision.weights[name] for name in KINDS)
+        if (revision.commit or revision.files) and not revision.held
     ]
     notes: list[Finding] = []
     for name in KINDS if format is None else dict.fromkeys(formats.values()):
+        if name not in KINDS:
+            continue  # of ranks' files together: the names say nothing of which should be there
         held = {index: revision.weights[name] for index, revision in enumerate(revisions)}
         for index, revision in enumerate(revisions):
-            text = (problems or {}).get((revision.step, name)) or _unreadable(revision, held[index])
-            if not held[index] and format is not None and formats.get(revision.step) == name:
-                text = f"{revision.name} holds no weights as {name}"
+            text = (problems or {}).get((revision.key, name)) or _unreadable(revision, held[index])
+            if not held[index] and format is not None and formats.get(revision.key) == name:
+                text = f"{revision.label} holds no weights as {name}"
             if text:
-                errors.append(Finding("unreadable", name, (revision.step,), text))
+                errors.append(Finding("unreadable", name, (revision.key,), text))
         repeated, equal = _same_files(revisions, name)
         errors, notes = (
             errors + repeated,
@@ -93,15 +98,15 @@ def _unreadable(revision, files):
     if not files:
         return None
     if files[0].endswith(".index.json") and len(files) == 1:
-        return f"{revision.name}/{files[0]} is no index of shards"
+        return f"{revision.label}/{files[0]} is no index of shards"
     absent = [path for path in files if path not in revision.files]
     if absent:
         return (
-            f"{revision.name}/{files[0]} names {listing(absent)}, which"
+            f"{revision.label}/{files[0]} names {listing(absent)}, which"
             f" {'is' if len(absent) == 1 else 'are'} not there"
         )
     empty = [path for path in files if revision.files[path].size == 0]
-    return f"{revision.name}/{empty[0]} is empty" if empty else None
+    return f"{revision.label}/{empty[0]} is empty" if empty else None
 
 
 def _same_files(revisions, name):
@@ -118,7 +123,7 @@ def _same_files(revisions, name):
             groups.setdefault(tuple(index for index, _ in places), []).append((sha256, places))
     errors, notes = [], []
     for where, files in groups.items():
-        steps = tuple(revisions[index].step for index in where)
+        steps = tuple(revisions[index].key for index in where)
         whole = all(set(mine[index]) == set(mine[where[0]]) for index in where)
         between = [
             index
@@ -140,8 +145,8 @@ def _same_files(revisions, name):
                     "repeated",
                     name,
                     steps,
-                    f"{text}: one and the same under these steps, but another at step"
-                    f" {revisions[between[0]].step}; they cannot all be right",
+                    f"{text}: one and the same under these steps, but another at"
+                    f" {_at(revisions[between[0]])}; they cannot all be right",
                 )
             )
         elif contradicting:
@@ -165,6 +170,10 @@ def _same_files(revisions, name):
                 )
             )
     return errors, notes
+
+
+def _at(revision):
+    return f"step {revision.step}" if revision.key == revision.step else revision.label
 
 
 def _hashes(revision, format):
@@ -194,7 +203,7 @@ def _differs(index, where, mine, others):
 
 def _mixed_formats(revisions):
     kinds = {
-        revision.step: " and ".join(name for name in KINDS if revision.weights[name])
+        revision.key: " and ".join(name for name in KINDS if revision.weights[name])
         for revision in revisions
     }
     kinds = {step: kind for step, kind in kinds.items() if kind}
@@ -203,7 +212,7 @@ def _mixed_formats(revisions):
 
 def _sharding(revisions, name, held):
     counts = {
-        revisions[index].step: len(_hashes(revisions[index], name))
+        revisions[index].key: len(_hashes(revisions[index], name))
         for index, files in held.items()
         if files
     }
@@ -214,7 +223,7 @@ def _dtypes(revisions):
     return _uneven(
         "dtypes",
         None,
-        {revision.step: " and ".join(revision.dtypes) for revision in revisions if revision.dtypes},
+        {revision.key: " and ".join(revision.dtypes) for revision in revisions if revision.dtypes},
         "{value}",
     )
 
@@ -235,7 +244,7 @@ def _uneven(kind, format, values, wording):
 
 def _sizes(revisions, name, held):
     sizes = {
-        revisions[index].step: sum(
+        revisions[index].key: sum(
             revisions[index].files[path].size
             for path in files
             if path in revisions[index].files and not path.endswith(".index.json")
@@ -262,7 +271,7 @@ def _sizes(revisions, name, held):
 
 def _unread(revisions):
     found = {
-        revision.step: _loose(revision)
+        revision.key: _loose(revision)
         for revision in revisions
         if any(revision.weights[name] for name in KINDS)
     }

@@ -1,14 +1,15 @@
 """Which files and folders of a run are checkpoints, and in which order."""
 
-import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import NamedTuple
 
 from ..errors import CheckpointError, StepError
 from .formats import ENDINGS, Several, Where, folder_format
+from .names import read_names
 from .place import File, Folder
-from .steps import steps_from_names
+from .steps import Order, Position, as_listed, choose_run
 from .weight_names import USUAL, is_index, is_shard, is_side_file, without_ending
 
 # Shell patterns on the paths of files of weights, within each checkpoint.
@@ -18,26 +19,38 @@ Patterns = Sequence[str] | None
 class Found(NamedTuple):
     """A checkpoint of a run, with what :func:`trajhelpers.reading.formats.read_checkpoint` takes.
 
-    ``run`` is "" where there is one run.
+    ``run`` is "" where there is one run, of one stage; ``tokens`` are those seen before, where the
+    name says so.
     """
 
     step: int
     run: str
     where: Where
+    name: str
+    tokens: int | None = None
 
 
-def checkpoints_of_runs(
-    runs: Sequence[tuple[str, Folder]], patterns: Patterns = None
-) -> tuple[list[Found], list[str]]:
-    """The checkpoints of folders, each a run with a name, joined end to end; and what was left out,
-    with the reason.
+class FoundRuns(NamedTuple):
+    """Checkpoints in order; what was left out, with the reason; what was chosen by which rule; and
+    where that is a guess.
     """
-    found: list[Found] = []
-    left_out: list[str] = []
+
+    found: list[Found]
+    left_out: list[str]
+    notes: list[str]
+    guesses: list[str]
+
+
+def checkpoints_of_runs(runs: Sequence[tuple[str, Folder]], patterns: Patterns = None) -> FoundRuns:
+    """The checkpoints of folders, each a run with a name, joined end to end."""
+    result = FoundRuns([], [], [], [])
     for name, folder in runs:
         _refuse_distributed(folder)
         candidates, aside = _candidates(folder, patterns)
-        placed, more_aside = _ordered(candidates)
+        order = choose_run(
+            [one for one, _ in candidates], str(folder), partial(_remedy, folder=str(folder))
+        )
+        placed, more_aside = _one_a_step(candidates, order)
         aside += more_aside
         if not placed:
             raise StepError(
@@ -46,17 +59,21 @@ def checkpoints_of_runs(
             )
         if len(placed) == 1 and len(runs) == 1:
             raise StepError(
-                f"{folder}: one checkpoint only ({_name_of(placed[0][1])}), and a trajectory needs"
-                " two at least" + _listing(aside)
+                f"{folder}: one checkpoint only ({_name_of(placed[0].where)}), and a trajectory"
+                " needs two at least" + _listing(aside)
             )
-        found += [Found(step, name, where) for step, where in placed]
-        left_out += aside
-    return found, left_out
+        result.found.extend(
+            one._replace(run="/".join(filter(None, [name, one.run]))) for one in placed
+        )
+        result.left_out.extend(aside)
+        result.notes.extend([f"{folder}: {order.told}"] if order.told else [])
+        result.guesses.extend([f"{folder}: {order.guess}"] if order.guess else [])
+    return result
 
 
 def listed_checkpoints(
     listed: Sequence[tuple[str, File | Folder]], patterns: Patterns = None
-) -> tuple[list[Found], list[str]]:
+) -> FoundRuns:
     """Of files and folders that are one checkpoint each, by the names from which steps are read."""
     candidates: list[tuple[str, Where]] = []
     for name, place in listed:
@@ -64,16 +81,20 @@ def listed_checkpoints(
         if weights is None:
             raise CheckpointError(f"{place}: holds no checkpoint ({_expected()})")
         candidates.append((name, weights))
-    placed, left_out = _ordered(candidates, in_given_order=True)
-    return [Found(step, "", where) for step, where in placed], left_out
+    order = as_listed([name for name, _ in candidates])
+    found = [
+        _found(*candidates[index], position)
+        for index, position in zip(order.indices, order.positions)
+    ]
+    return FoundRuns(found, [], list(filter(None, [order.told])), list(filter(None, [order.guess])))
 
 
 def is_run(folder: Folder, patterns: Patterns = None) -> bool:
     """Whether a folder holds several checkpoints, rather than being one."""
     if weights_in(folder, patterns) is None:
         return True
-    names = [name for name, _ in _candidates(folder, patterns)[0]]
-    return len([step for step in steps_from_names(names) if step is not None]) > 1
+    read = read_names([name for name, _ in _candidates(folder, patterns)[0]])
+    return sum(one.step is not None or one.is_initial for one in read) > 1
 
 
 def weights_in(folder: Folder, patterns: Patterns = None) -> Where | None:
@@ -157,33 +178,39 @@ def _refuse_distributed(folder):
         )
 
 
-def _ordered(found, in_given_order=False):
-    """(step, where), by the steps in the names; ``in_given_order`` is for lists whose names carry
-    no step at all.
-    """
-    left_out: list[str] = []
-    steps = steps_from_names([name for name, _ in found])
-    if in_given_order and not any(
-        step is not None and re.search(r"\d", name) for step, (name, _) in zip(steps, found)
-    ):
-        return list(enumerate(where for _, where in found)), left_out
-    at: dict[int, Where] = {}
-    for step, (_, where) in zip(steps, found):
-        if step is None:
-            left_out.append(f"{where}: no step in its name")
+def _one_a_step(
+    candidates: Sequence[tuple[str, Where]], order: Order
+) -> tuple[list[Found], list[str]]:
+    """In order; of two at one step, the one in safetensors."""
+    left_out = [
+        f"{candidates[index][1]}: {aside.why}"
+        for aside in order.left_out
+        for index in aside.indices
+    ]
+    at: dict[tuple[str, int], Found] = {}
+    for index, position in zip(order.indices, order.positions):
+        found = _found(*candidates[index], position)
+        other = at.setdefault((found.run, found.step), found)
+        if other is found:
             continue
-        other = at.setdefault(step, where)
-        if other is where:
-            continue
-        if _is_safetensors(where) == _is_safetensors(other):
+        if _is_safetensors(found.where) == _is_safetensors(other.where):
             raise StepError(
-                f"{other} and {where} are both at step {step}; move one away, or list the files to"
-                " be read"
+                f"{other.where} and {found.where} are both at step {found.step}; move one away, or"
+                " list the files to be read"
             )
-        kept, dropped = (where, other) if _is_safetensors(where) else (other, where)
-        at[step] = kept
-        left_out.append(f"{dropped}: step {step} is read from {_name_of(kept)}")
-    return sorted(at.items()), left_out
+        kept, dropped = (found, other) if _is_safetensors(found.where) else (other, found)
+        at[found.run, found.step] = kept
+        left_out.append(f"{dropped.where}: step {found.step} is read from {_name_of(kept.where)}")
+    return list(at.values()), left_out
+
+
+def _found(name: str, where: Where, position: Position) -> Found:
+    return Found(position.step, position.stage, where, name, position.tokens)
+
+
+def _remedy(patterns: Sequence[str], joined: Sequence[str], folder: str) -> str:
+    one = f"list the files of one ({folder}/{patterns[0]})"
+    return f"{one}, or those of {' and '.join(joined)} in a row" if joined else one
 
 
 def _name_of(where: Where) -> str:

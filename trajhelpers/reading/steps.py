@@ -22,6 +22,7 @@ _LATER = re.compile(
     r"(?![a-z])",
     re.IGNORECASE,
 )
+_WITHOUT = "no step in its name"
 # In the order in which they say what is counted.
 _COUNTS = ("step", "steps", "globalstep", "ba", "iter", "iteration", "epoch", "ep")
 
@@ -86,21 +87,30 @@ def choose_run(names: Sequence[str], where: str, remedy: Remedy) -> Order:
         equals = [family for family in kinds.values() if len(family) == most]
         _ask(where, names, equals, remedy, "are several runs side by side")
     order = _by_stage(names, read, [*chosen, *initial], where, remedy) if chosen else Order((), ())
-    others = [family for family in kinds.values() if not set(family) <= set(chosen)]
-    aside = [
-        *(
-            Aside(tuple(family), _call(names, family), "names of another kind, perhaps another run")
-            for family in others
-        ),
-        *(
-            Aside((index,), names[index], "no step in its name")
-            for index, one in enumerate(read)
-            if one.kind is None and index not in order.indices
-        ),
-    ]
+    aside = asides(names, order.indices)
     stages = {position.stage for position in order.positions}
-    told = describe(order, aside) if others or len(stages) > 1 else ""
-    return replace(order, left_out=tuple(aside), told=told, guess=guess)
+    is_plain = len(stages) < 2 and all(one.why == _WITHOUT for one in aside)
+    return replace(
+        order, left_out=aside, told="" if is_plain else describe(order, aside), guess=guess
+    )
+
+
+def asides(names: Sequence[str], taken: Iterable[int]) -> tuple[Aside, ...]:
+    """The names that are not taken: those of a kind together, then those without a step."""
+    read, taken = read_names(names), set(taken)
+    found = []
+    for family in families(read).values():
+        if rest := [index for index in family if index not in taken]:
+            why = "a name of another kind, perhaps another run"
+            found.append(Aside(tuple(rest), _call(names, rest), why))
+    return (
+        *found,
+        *(
+            Aside((index,), names[index], _WITHOUT)
+            for index, one in enumerate(read)
+            if one.kind is None and index not in taken
+        ),
+    )
 
 
 def order_all(names: Sequence[str], where: str, remedy: Remedy) -> Order:
@@ -135,7 +145,7 @@ def order_all(names: Sequence[str], where: str, remedy: Remedy) -> Order:
     orders = [_by_stage(names, read, part, where, remedy) for part in parts]
     order = _order(
         [
-            (index, position._replace(stage=position.stage or read[index].label or "main"))
+            (index, position._replace(stage=position.stage or _words(read[index])))
             if len(orders) > 1
             else (index, position)
             for order in orders
@@ -171,8 +181,9 @@ def as_listed(names: Sequence[str]) -> Order:
         why = "not all names have a step"
         return Order(indices, tuple(numbered), told=f"{own}, since {why}")
     # By stages where names have them, or where the steps begin anew with another word.
-    by_stage, by_words = [one.label * bool(one.stage) for one in read], [one.label for one in read]
-    for labels in (by_stage, by_words):
+    own_words = next(_words(one) for one in read if one.step is not None)
+    by_stage = [one.label if one.stage else "" for one in read]
+    for labels in (by_stage, [own_words if one.is_initial else _words(one) for one in read]):
         blocks = [list(block) for _, block in groupby(indices, labels.__getitem__)]
         if len(blocks) == len(set(labels)) and all(
             steps[earlier] < steps[later] and _count_alike(read[earlier], read[later])
@@ -256,21 +267,42 @@ def in_units(count: int) -> str:
     return str(count)
 
 
-def every_but(steps: Sequence[int], every: int, skip: Iterable[int]) -> list[int]:
-    """Indices of every K-th of the steps, but for those that are skipped.
+def every_but(
+    steps: Sequence[int], every: int, skip: Iterable[int | str], names: Sequence[str] = ()
+) -> list[int]:
+    """Indices of every K-th of the steps, but for those that are skipped, by their step or name.
 
     >>> every_but([0, 10, 20, 30], 2, [20])
     [0]
     """
-    every, skip = operator.index(every), {operator.index(step) for step in skip}
+    every = operator.index(every)
     if every < 1:
         raise ValueError(f"every: expected a whole number from 1 on, got {every}")
-    if unknown := skip - set(steps):
-        raise StepError(
-            f"skip: no checkpoint at step {min(unknown)}; there are"
-            f" {', '.join(map(str, list(steps)[:8]))}{' …' if len(steps) > 8 else ''}"
-        )
-    return [index for index in range(0, len(steps), every) if steps[index] not in skip]
+    skipped: set[int] = set()
+    for item in skip:
+        if isinstance(item, str):
+            if item not in names:
+                raise StepError(f"skip: no checkpoint is named {item!r}{_few(names)}")
+            skipped |= {index for index, name in enumerate(names) if name == item}
+            continue
+        step = operator.index(item)
+        found = [index for index, other in enumerate(steps) if other == step]
+        if not found:
+            raise StepError(f"skip: no checkpoint at step {step}{_few(steps)}")
+        if len(found) > 1:
+            which = [names[index] for index in found] if names else []
+            raise StepError(
+                f"skip: {len(found)} checkpoints are at step {step}, in stages or runs of their"
+                f" own; give the name of one{f', {which[0]!r}' if which else ''}"
+            )
+        skipped |= set(found)
+    return [index for index in range(0, len(steps), every) if index not in skipped]
+
+
+def _few(those: Sequence[int] | Sequence[str], most: int = 8) -> str:
+    if not those:
+        return ""
+    return f"; there are {', '.join(map(str, those[:most]))}{' …' if len(those) > most else ''}"
 
 
 def pythia_steps(last: int, every: int = 1000) -> list[int]:
@@ -345,6 +377,11 @@ def _order(found: Sequence[tuple[int, Position]]) -> Order:
     return Order(tuple(index for index, _ in found), tuple(position for _, position in found))
 
 
+def _words(one: Name) -> str:
+    """What tells a stage from others, where its number does not: its words, else what it counts."""
+    return one.label or (one.kind.counts if one.kind else "")
+
+
 def _count_alike(one: Name, other: Name) -> bool:
     if one.kind is None or other.kind is None:
         return True
@@ -389,10 +426,3 @@ def _ask(
 
 def _call(names: Sequence[str], group: Sequence[int]) -> str:
     return f"{pattern_of(names, group)} ({len(group):,})" if len(group) > 1 else names[group[0]]
-
-
-def steps_from_names(names: Sequence[str]) -> list[int | None]:
-    """TO GO, with those who call it."""
-    read = read_names(names)
-    lowest = min((one.step for one in read if one.step is not None), default=1)
-    return [_before(lowest) if one.is_initial else one.step for one in read]

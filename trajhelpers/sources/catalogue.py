@@ -6,10 +6,12 @@ The hub gives such a catalogue, and a folder can be made into one: the audit loo
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from ..reading.formats import KINDS
+from ..reading.formats import KINDS, folder_format
+from ..reading.place import File
 from ..reading.weight_names import weight_files
+from .listed import ListedFolder
 
 
 class ListedFile(NamedTuple):
@@ -27,13 +29,21 @@ class ListedFile(NamedTuple):
         return self.sha256
 
 
+class _Name(NamedTuple):
+    """All that is known of a file in a catalogue and all that is asked to recognise a format."""
+
+    name: str
+
+
 @dataclass(frozen=True)
 class Revision:
     """One checkpoint. ``commit`` is "" where a step was asked for that has no branch, and of a
     folder.
 
     ``shards`` says which files each index (``*.index.json``) names, None where it is no index;
-    ``dtypes`` are those that the hub counted, where it did."""
+    ``dtypes`` are those that the hub counted, where it did. ``stage`` is "" where a run has one.
+    Where a branch holds several checkpoints, ``within`` is the folder, or the file, of this one,
+    and ``folder`` that to which its files' paths are relative."""
 
     step: int
     name: str
@@ -41,6 +51,21 @@ class Revision:
     files: Mapping[str, ListedFile]
     shards: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
     dtypes: tuple[str, ...] = ()
+    stage: str = ""
+    tokens: int | None = None
+    repository: str = ""
+    within: str = ""
+    folder: str = ""
+
+    @property
+    def label(self) -> str:
+        """What messages call it, and ``skip`` knows it by."""
+        return f"{self.name}/{self.within}" if self.within else self.name
+
+    @property
+    def key(self) -> int | str:
+        """What tells it from the others: its step, but in a run of several stages its label."""
+        return self.label if self.stage else self.step
 
     @cached_property
     def weights(self) -> dict[str, tuple[str, ...]]:
@@ -49,9 +74,26 @@ class Revision:
         """
         return {kind: weight_files(self.files, self.shards, kind) for kind in KINDS}
 
+    @cached_property
+    def folder_format(self) -> str:
+        """The format that all its files are in together, as those of ranks are; "" where none is
+        known, or where there are weights of a usual name.
+        """
+        if any(self.weights.values()):
+            return ""
+        folder = ListedFolder(self.label, self.files, lambda path: cast(File, _Name(_last(path))))
+        found = folder_format(folder)
+        return found.kind if found else ""
 
-def choose_format(revisions: Sequence[Revision], format: str | None = None) -> dict[int, str]:
-    """By step, the format that is read: the one that all revisions have, else safetensors where a
+    @property
+    def held(self) -> tuple[str, ...]:
+        """All formats that it has weights in."""
+        kinds = tuple(kind for kind in KINDS if self.weights[kind])
+        return kinds or tuple(filter(None, [self.folder_format]))
+
+
+def choose_format(revisions: Sequence[Revision], format: str | None = None) -> dict[int | str, str]:
+    """By key, the format that is read: the one that all revisions have, else safetensors where a
     revision has it, else the one it has.
 
     ``format`` decides for all. A revision without weights has no entry.
@@ -59,9 +101,10 @@ def choose_format(revisions: Sequence[Revision], format: str | None = None) -> d
     if format not in (None, *KINDS):
         expected = " or ".join(map(repr, KINDS))
         raise ValueError(f"format: expected {expected}, got {format!r}")
-    held = {
-        revision.step: [kind for kind in KINDS if revision.weights[kind]] for revision in revisions
-    }
-    held = {step: kinds for step, kinds in held.items() if kinds}
+    held = {revision.key: revision.held for revision in revisions if revision.held}
     common = [kind for kind in KINDS if all(kind in kinds for kinds in held.values())]
-    return {step: format or (common or kinds)[0] for step, kinds in held.items()}
+    return {key: format or (common or kinds)[0] for key, kinds in held.items()}
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import CheckpointError, StepError
 from ..reading.config import read_config
-from ..reading.folders import Found, checkpoints_of_runs, is_run, listed_checkpoints
+from ..reading.folders import Found, FoundRuns, checkpoints_of_runs, is_run, listed_checkpoints
 from ..reading.formats import Several, read_checkpoint
 from ..reading.place import File, Folder, is_unfinished, read_values
 from ..reading.steps import every_but
@@ -30,16 +30,24 @@ class Disk:
         return is_path(what) or (isinstance(what, list) and all(map(is_path, what)))
 
     def list(
-        self, what: Any, every: int, skip: Iterable[int], file: Sequence[str] | None = None
+        self, what: Any, every: int, skip: Iterable[int | str], file: Sequence[str] | None = None
     ) -> Listing:
-        found, left_out = find_checkpoints(what, file)
-        chosen = [found[index] for index in every_but([one.step for one in found], every, skip)]
+        found, left_out, notes, guesses = find_checkpoints(what, file)
+        chosen = some_of(found, every, skip)
         return Listing(
-            [Checkpoint(step, run, str(where)) for step, run, where in chosen],
+            [Checkpoint(one.step, one.run, str(one.where), tokens=one.tokens) for one in chosen],
             lambda state: [read_checkpoint(one.where, state) for one in chosen],
             lambda: config_beside(chosen[0].where),
             left_out,
+            notes,
+            guesses,
         )
+
+
+def some_of(found: Sequence[Found], every: int, skip: Iterable[int | str]) -> Sequence[Found]:
+    """Every so-manieth, but for those that are skipped."""
+    steps, names = [one.step for one in found], [one.name for one in found]
+    return [found[index] for index in every_but(steps, every, skip, names)]
 
 
 def is_path(what: Any) -> bool:
@@ -49,9 +57,9 @@ def is_path(what: Any) -> bool:
 
 def find_checkpoints(
     source: str | os.PathLike | Sequence[str | os.PathLike], patterns: Sequence[str] | None = None
-) -> tuple[list[Found], list[str]]:
+) -> FoundRuns:
     """The checkpoints of a folder, a run; of several, joined; or of a list of files and folders
-    that are one each. And what is none, with the reason.
+    that are one each.
     """
     opened = OpenFiles()
     if is_path(source):

@@ -21,7 +21,7 @@ class Memory:
     def accepts(self, what: Any) -> bool:
         return isinstance(what, list) and not all(map(is_path, what))
 
-    def list(self, what: Sequence, every: int, skip: Iterable[int]) -> Listing:
+    def list(self, what: Sequence, every: int, skip: Iterable[int | str]) -> Listing:
         chosen = every_but(range(len(what)), every, skip)
         return Listing(
             [Checkpoint(index, "", f"checkpoint {index}") for index in chosen],

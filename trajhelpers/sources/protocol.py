@@ -76,11 +76,13 @@ class Listing:
     left_out: Sequence[str] = ()
     # What was chosen, and by which rule.
     notes: Sequence[str] = ()
+    # What may be wrong with it.
+    guesses: Sequence[str] = ()
     repository: str = ""
-    # What an audit looks at before weights are read, where the source knows hashes; by step, the
-    # format that is read.
+    # What an audit looks at before weights are read, where the source knows hashes; by the key of
+    # each, the format that is read.
     revisions: Sequence[Revision] = ()
-    formats: Mapping[int, str] = field(default_factory=dict)
+    formats: Mapping[int | str, str] = field(default_factory=dict)
     # None where nothing has to be fetched ahead.
     fetcher: Fetcher | None = None
 

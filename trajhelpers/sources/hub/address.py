@@ -1,7 +1,30 @@
 """Addresses on the hub: hf://OWNER/NAME."""
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Address(NamedTuple):
+    """``hf://OWNER/NAME@REVISION/FOLDER``: a repository, and, where they are given, one of its
+    revisions and a folder in it.
+    """
+
+    repository: str
+    revision: str = ""
+    folder: str = ""
+
+    def __str__(self) -> str:
+        revision = f"@{self.revision}" if self.revision else ""
+        return f"hf://{self.repository}{revision}{f'/{self.folder}' if self.folder else ''}"
+
+
+_PART = r"\w[\w.-]*"
+_ADDRESS = re.compile(
+    rf"(?P<repository>{_PART}/{_PART})"
+    r"(?:@(?P<revision>refs/[\w.-]+/[\w.-]+|[\w.+=-]+))?"
+    r"(?:/(?P<folder>[^?#]+))?",
+    re.ASCII,
+)
 
 
 def is_hub(source: Any) -> bool:
@@ -13,26 +36,23 @@ def is_hub(source: Any) -> bool:
     return isinstance(source, str) and source.startswith("hf://")
 
 
-def repository(source: str) -> str:
-    """The repository's name.
-
-    >>> repository("hf://EleutherAI/pythia-14m")
-    'EleutherAI/pythia-14m'
+def parse(source: str) -> Address:
+    """
+    >>> parse("hf://m-a-p/neo_7b/hf_ckpt")
+    Address(repository='m-a-p/neo_7b', revision='', folder='hf_ckpt')
+    >>> parse("hf://allenai/OLMo-1B@step1000-tokens4B").revision
+    'step1000-tokens4B'
     """
     name = source.removeprefix("hf://").strip("/")
-    if "@" in name or "/tree/" in name:
-        raise ValueError(
-            f"{source}: names a revision; give the repository alone, hf://OWNER/NAME, and the"
-            " revisions as revisions="
-        )
     if name.startswith(("datasets/", "spaces/", "kernels/", "buckets/")):
         raise ValueError(
             f"{source}: is a {name.split('/')[0][:-1]}, which holds no checkpoints; give a model's"
             " repository, hf://OWNER/NAME"
         )
-    if not is_hub(source) or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name, re.ASCII):
+    match = _ADDRESS.fullmatch(re.sub("^([^/]+/[^/@]+)/tree/", r"\1@", name))
+    if not is_hub(source) or match is None or ".." in (match["folder"] or "").split("/"):
         raise ValueError(
             f"{source}: is no repository on the hub; expected hf://OWNER/NAME, e.g."
-            " hf://EleutherAI/pythia-14m"
+            " hf://EleutherAI/pythia-14m, or hf://OWNER/NAME@REVISION/FOLDER"
         )
-    return name
+    return Address(match["repository"], match["revision"] or "", match["folder"] or "")

@@ -2,90 +2,118 @@
 alone, or whole files in the hub's own cache.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ...errors import CheckpointError
 from ...reading.config import read_config
 from ...reading.contents import Contents
-from ...reading.formats import read_checkpoint
-from ...reading.place import File
+from ...reading.formats import KINDS, read_checkpoint
+from ...reading.place import File, Folder
 from ...telling import bar
 from ..catalogue import Revision, choose_format
-from ..disk import LocalFile
+from ..disk import LocalFile, LocalFolder
+from ..listed import ListedFolder
 from ..protocol import Checkpoint, Listing
 from ..remote.files import RemoteFiles
-from .address import repository
 from .asking import content_of
 from .file import address_of, remote_file
 from .private_logs import no_signatures_logged
 from .ranges import files_on_the_hub
-from .revisions import find_revisions
+from .revisions import find_run
 
 _IN_FLIGHT = 8
+Formats = Mapping[int | str, str]
 
 
-def list_revisions(
-    source: str,
+def list_hub(
+    source: str | Sequence[str],
     every: int,
-    skip: Iterable[int],
+    skip: Iterable[int | str],
     revisions: str | Sequence[str | int] | None = None,
     format: str | None = None,
     cache: bool = False,
 ) -> Listing:
-    """The revisions of an hf:// source that hold weights; the others are left out."""
-    repo = repository(source)
-    found = find_revisions(repo, revisions, every, skip)
+    """The checkpoints of an hf:// source, or of several, that hold weights; others are left out."""
+    found, left_out, notes, guesses = find_run(source, revisions, every, skip)
     formats = choose_format(found, format)
-    held = [(revision, _weights(revision, formats)) for revision in found]
-    run = _Run(repo, [(revision, paths) for revision, paths in held if paths], format, cache)
+    held = [revision for revision in found if _has_weights(revision, formats)]
+    run = _Run(source, held, formats, format, cache)
     return Listing(
         [
-            Checkpoint(revision.step, "", name, revision.commit, formats[revision.step])
-            for (revision, _), name in zip(run.held, run.names)
+            Checkpoint(
+                revision.step,
+                revision.stage,
+                name,
+                revision.commit,
+                formats[revision.key],
+                revision.tokens,
+            )
+            for revision, name in zip(held, run.names)
         ],
         run.read_headers,
         run.read_config,
-        [f"hf://{repo}@{revision.name}: holds no weights" for revision, paths in held if not paths],
-        repository=repo,
+        [
+            *left_out,
+            *(
+                f"hf://{revision.repository}@{revision.label}: holds no weights"
+                for revision in found
+                if revision not in held
+            ),
+        ],
+        notes,
+        guesses,
+        repository=", ".join(dict.fromkeys(revision.repository for revision in found)),
         revisions=found,
         formats=formats,
         fetcher=run.files,
     )
 
 
-def _weights(revision: Revision, formats: dict[int, str]) -> tuple[str, ...]:
-    return revision.weights[formats[revision.step]] if revision.step in formats else ()
+def _has_weights(revision: Revision, formats: Formats) -> bool:
+    kind = formats.get(revision.key)
+    return kind is not None and (kind not in KINDS or bool(revision.weights[kind]))
 
 
 class _Run:
-    """Revisions with the files that hold their weights."""
+    """Revisions that hold weights."""
 
     def __init__(
         self,
-        repo: str,
-        held: Sequence[tuple[Revision, tuple[str, ...]]],
+        source: str | Sequence[str],
+        held: Sequence[Revision],
+        formats: Formats,
         format: str | None,
         cache: bool,
     ):
-        self.repo, self.held, self._format = repo, held, format
-        self.names = [address_of(repo, revision.name, paths[0]) for revision, paths in held]
+        self.source = source if isinstance(source, str) else source[0]
+        self.held, self._format = held, format
+        # Of each, the file that is read, "" where all in its folder are.
+        self._paths = [
+            _under(revision, revision.weights.get(formats[revision.key], ("",))[0])
+            for revision in held
+        ]
+        self.names = [
+            address_of(revision.repository, revision.name, path)
+            for revision, path in zip(held, self._paths)
+        ]
         self.files = None if cache else files_on_the_hub()
 
     def read_headers(self, state: str | None) -> list[Contents]:
         if not self.held:
             raise CheckpointError(
-                f"hf://{self.repo}: no revision that was asked for holds"
+                f"{self.source}: no revision that was asked for holds"
                 f" weights{f' as {self._format}' if self._format else ''}; choose others with"
                 " revisions= or format="
             )
-        files = self._in_cache() if self.files is None else self._on_the_hub(self.files)
+        places = self._in_cache() if self.files is None else self._on_the_hub(self.files)
         with ThreadPoolExecutor(_IN_FLIGHT, "headers") as pool:
             try:
-                read = pool.map(partial(_read_header, state=state), self.names, files)
-                return list(bar(read, desc="headers", total=len(files)))
+                read = pool.map(partial(_read_header, state=state), self.names, places)
+                return list(bar(read, desc="headers", total=len(places)))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 if self.files:
@@ -93,45 +121,78 @@ class _Run:
                 raise
 
     def read_config(self) -> dict:
-        revision = self.held[0][0]
+        revision = self.held[0]
         if "config.json" not in revision.files:
             return {}
+        file = revision.files["config.json"]
         return read_config(
-            content_of(self.repo, revision.commit, revision.files["config.json"]),
-            address_of(self.repo, revision.name, "config.json"),
+            content_of(revision.repository, revision.commit, file),
+            address_of(revision.repository, revision.name, file.path),
         )
 
-    def _on_the_hub(self, files: RemoteFiles) -> Sequence[File]:
+    def _on_the_hub(self, files: RemoteFiles) -> Sequence[File | Folder]:
         return [
-            remote_file(files, self.repo, revision.name, revision.commit, paths[0], revision.files)
-            for revision, paths in self.held
+            _remote(files, revision, path, revision.files and path == _under(revision, ""))
+            for revision, path in zip(self.held, self._paths)
         ]
 
-    def _in_cache(self) -> Sequence[File]:
-        held = bar(self.held, desc="files")
-        return [LocalFile(self._cached(revision, paths)) for revision, paths in held]
+    def _in_cache(self) -> Sequence[File | Folder]:
+        held = bar(list(zip(self.held, self._paths)), desc="files")
+        return [self._cached(revision, path) for revision, path in held]
 
-    def _cached(self, revision: Revision, paths: tuple[str, ...]) -> Path:
+    def _cached(self, revision: Revision, path: str) -> File | Folder:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, HTTPError, OfflineModeIsEnabled
 
+        whole = path == _under(revision, "")
+        wanted = next(
+            (
+                [_under(revision, name) for name in names]
+                for names in revision.weights.values()
+                if names and _under(revision, names[0]) == path
+            ),
+            [file.path for file in revision.files.values()],
+        )
         try:
             with no_signatures_logged():
-                return [
-                    Path(hf_hub_download(self.repo, path, revision=revision.commit))
-                    for path in paths
-                ][0]
+                fetched = [
+                    Path(hf_hub_download(revision.repository, name, revision=revision.commit))
+                    for name in wanted
+                ]
         except (HTTPError, EntryNotFoundError, OfflineModeIsEnabled) as error:
             raise CheckpointError(
-                f"hf://{self.repo}@{revision.name}: its files could not be fetched"
+                f"hf://{revision.repository}@{revision.name}: its files could not be fetched"
                 f" ({type(error).__name__}); check the network and `hf auth login`, and try again,"
                 " which goes on where it was"
             ) from None
+        if not whole:
+            return LocalFile(fetched[0])
+        # The client lays a revision's files out as the repository has them.
+        top = fetched[0].parents[wanted[0].count("/")]
+        return LocalFolder(top / revision.folder)
 
 
-def _read_header(name: str, file: File, state: str | None) -> Contents:
+def _under(revision: Revision, name: str) -> str:
+    return f"{revision.folder}/{name}".strip("/")
+
+
+def _remote(files: RemoteFiles, revision: Revision, path: str, is_folder: Any) -> File | Folder:
+    siblings = {file.path: file for file in revision.files.values()}
+    file_at = partial(
+        remote_file, files, revision.repository, revision.name, revision.commit, siblings=siblings
+    )
+    if not is_folder:
+        return file_at(path)
+    return ListedFolder(
+        address_of(revision.repository, revision.name, path),
+        revision.files,
+        lambda inner: file_at(_under(revision, inner)),
+    )
+
+
+def _read_header(name: str, where: File | Folder, state: str | None) -> Contents:
     try:
-        return read_checkpoint(file, state)
+        return read_checkpoint(where, state)
     except CheckpointError as error:
         raise (
             error if str(error).startswith("hf://") else CheckpointError(f"{name}: {error}")

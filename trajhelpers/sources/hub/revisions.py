@@ -2,167 +2,286 @@
 commits, and what files they hold. No weights are read.
 """
 
-import operator
-import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from fnmatch import fnmatchcase
+from typing import NamedTuple, cast
 from urllib.parse import quote
 
 from ...errors import StepError
+from ...reading.folders import Found, checkpoints_of_runs
+from ...reading.place import File
 from ...reading.shards import named_in_index
-from ...reading.steps import every_but, pythia_steps, steps_from_names
-from ...reading.weight_names import is_index
+from ...reading.steps import as_listed, every_but
+from ...reading.weight_names import is_index, is_shard
 from ...telling import bar
 from ..catalogue import ListedFile, Revision
+from ..listed import ListedFolder
+from .address import Address, parse
 from .asking import ask, content_of
+from .choosing import Chosen, choose_revisions, few
 
-_STEP = re.compile(r"(?<![a-z])step[_-]?(\d+)", re.IGNORECASE)
-_LAST_PYTHIA_STEP = 143_000
 _IN_FLIGHT = 8
 
 
-def find_revisions(
-    repo: str,
+class HubRun(NamedTuple):
+    """Revisions of a run, in order; what is left out of it; which they are and by which rule; and
+    what may be wrong with their order.
+    """
+
+    revisions: list[Revision]
+    left_out: list[str]
+    notes: list[str]
+    guesses: list[str]
+
+
+def find_run(
+    source: str | Sequence[str],
     revisions: str | Sequence[str | int] | None = None,
     every: int = 1,
-    skip: Iterable[int] = (),
-) -> list[Revision]:
-    """The revisions of a run, in the order of their steps, each at the commit that it has now.
+    skip: Iterable[int | str] = (),
+) -> HubRun:
+    """The checkpoints of a run, in the order of their stages and steps, each at the commit that its
+    revision has now.
 
     Parameters
     ----------
-    repo : str
-        OWNER/NAME.
+    source : str, or list of str
+        An address: of a repository with a checkpoint a revision; of a revision, or a folder of one,
+        with a checkpoint a folder or a file. Or a list of addresses, each of one checkpoint.
     revisions : str, or list of str and int, optional
-        A shell pattern (``"step*000"``), or names and steps. The default is all branches (and tags)
-        named ``step<N>``; for the Pythia suite, ``*/pythia-*``, its schedule of 154 steps, whether
-        or not a branch is there. Names that say more (``stage1-step1000-tokens5B``) count when a
-        pattern or a list asks for them.
+        A shell pattern (``"step*000"``); or names, steps and patterns, in the order that is meant.
+        The default is the run that a person would mean: branches (and tags) of one kind of name, of
+        which there are most, stage by stage; for suites in ``suites.toml``, what is said there;
+        where there are no such branches, what lies in ``main``.
     every : int
         Each so-manieth of them, from the first on: 4 gives the paper's 39 for the Pythia suite.
-    skip : iterable of int
-        Steps that are left out afterwards.
-
-    Returns
-    -------
-    list of Revision
-        A step that was asked for and has no branch is there, with an empty ``commit`` and no files.
+    skip : iterable of int or str
+        Steps, or names of revisions, that are left out afterwards.
 
     Raises
     ------
     CheckpointError
         Where the hub does not answer, or refuses: the message says what to do.
     StepError
-        Where no revision, or two of one step, fit what was asked for.
+        Where no revision fits what was asked for, or several runs do.
+
+    Notes
+    -----
+    Of Pythia's schedule, a step that has no branch is there, with an empty ``commit`` and no files.
     """
-    refs = ask(repo, f"api/models/{repo}/refs").json()
-    commits = {
-        ref["name"]: ref["targetCommit"] for kind in ("tags", "branches") for ref in refs[kind]
-    }
-    asked = _chosen(repo, commits, revisions)
-    chosen = [asked[index] for index in every_but([step for step, _ in asked], every, skip)]
-    if not chosen:
-        raise StepError(f"hf://{repo}: skip leaves no revision")
-    wanted = list(dict.fromkeys(commits[name] for _, name in chosen if name in commits))
     with ThreadPoolExecutor(_IN_FLIGHT, "hub") as pool:
-        looked_up = dict(
-            zip(
-                wanted,
-                bar(
-                    pool.map(lambda commit: _look_up(repo, commit), wanted),
-                    desc="revisions",
-                    total=len(wanted),
-                ),
-            )
-        )
-        found = [
-            (
-                Revision(step, name, commits[name], **looked_up[commits[name]])
-                if name in commits
-                else Revision(step, name, "", {})
-            )
-            for step, name in chosen
-        ]
-        return _with_shards(repo, found, pool)
+        if not isinstance(source, str):
+            return _of_repositories([parse(address) for address in source], every, skip, pool)
+        address = parse(source)
+        commits = _commits_of(address.repository)
+        if address.revision or address.folder:
+            if revisions is not None:
+                raise ValueError(
+                    f"revisions: {source} names what is meant already; give the repository alone,"
+                    f" hf://{address.repository}, or no revisions="
+                )
+            return _in_folder(_known(address, commits), commits, every, skip, pool)
+        chosen = choose_revisions(address.repository, commits, revisions)
+        if chosen is None and "main" in commits:
+            return _in_folder(address._replace(revision="main"), commits, every, skip, pool)
+        if chosen is None:
+            raise StepError(f"{address}: no checkpoints among its branches, {few(commits)}")
+        return _of_branches(address.repository, commits, chosen, every, skip, pool)
 
 
-# ---- which ----
+def _commits_of(repo: str) -> dict[str, str]:
+    """By the name of each branch and tag, the commit that it has now."""
+    refs = ask(repo, f"api/models/{repo}/refs").json()
+    return {ref["name"]: ref["targetCommit"] for kind in ("tags", "branches") for ref in refs[kind]}
 
 
-def _chosen(repo, commits, revisions):
-    """(step, name) in the order of the steps."""
-    where = f"hf://{repo}"
-    if revisions is None:
-        plain = [(int(name[4:]), name) for name in commits if re.fullmatch(r"step\d+", name)]
-        if not plain:
-            raise StepError(
-                f"{where}: has no branches named step<N>, but {_listing(commits)}; choose others"
-                " with revisions=, a pattern or a list"
-            )
-        if re.fullmatch(r"[^/]+/pythia-.*", repo):
-            plain = [(step, f"step{step}") for step in pythia_steps(_LAST_PYTHIA_STEP)]
-        found = plain
-    elif isinstance(revisions, str):
-        names = [name for name in commits if fnmatchcase(name, revisions)]
-        if not names:
-            raise StepError(
-                f"{where}: no revision matches {revisions!r}; it has {_listing(commits)}"
-            )
-        found = list(zip(_steps_in(where, names), names))
-    else:
-        revisions = list(revisions)
-        if not revisions:
-            raise StepError(f"{where}: the list of revisions is empty")
-        names = [_named(where, item, commits) for item in revisions]
-        found = list(zip(_steps_in(where, names), names))
-    twice = [step for step, count in Counter(step for step, _ in found).items() if count > 1]
-    if twice:
+def _known(address: Address, commits: dict[str, str]) -> Address:
+    address = address._replace(revision=address.revision or "main")
+    if address.revision not in commits:
         raise StepError(
-            f"{where}: {' and '.join(name for step, name in found if step == twice[0])} are both"
-            f" step {twice[0]}; choose one of them with revisions="
+            f"hf://{address.repository}: there is no revision {address.revision!r}; it has"
+            f" {few(commits)}"
         )
-    return sorted(found)
+    return address
 
 
-def _named(where, item, commits):
-    if isinstance(item, str) and (item in commits or not item.isdecimal()):
-        return item
-    try:
-        step = operator.index(int(item) if isinstance(item, str) else item)
-    except TypeError:
-        raise TypeError(f"revisions: expected names and steps, got {item!r}") from None
-    if step < 0 or isinstance(item, bool):
-        raise ValueError(f"revisions: expected steps from 0 on, got {item!r}")
-    names = (
-        [f"step{step}"]
-        if f"step{step}" in commits
-        else [name for name in commits if (match := _STEP.search(name)) and int(match[1]) == step]
+def _of_branches(
+    repo: str,
+    commits: dict[str, str],
+    chosen: Chosen,
+    every: int,
+    skip: Iterable[int | str],
+    pool: ThreadPoolExecutor,
+) -> HubRun:
+    steps = [position.step for position in chosen.positions]
+    taken = every_but(steps, every, skip, chosen.names)
+    if not taken:
+        raise StepError(f"hf://{repo}: skip leaves no revision")
+    names = [chosen.names[index] for index in taken]
+    wanted = list(dict.fromkeys(commits[name] for name in names if name in commits))
+    looked_up = dict(
+        zip(
+            wanted,
+            bar(
+                pool.map(lambda commit: _look_up(repo, commit), wanted),
+                desc="revisions",
+                total=len(wanted),
+            ),
+        )
     )
-    if len(names) > 1:
-        raise StepError(
-            f"{where}: {' and '.join(names)} are both step {step}; give the name of one"
+    found = [
+        Revision(
+            chosen.positions[index].step,
+            name,
+            commits.get(name, ""),
+            **(looked_up[commits[name]] if name in commits else {"files": {}}),
+            stage=chosen.positions[index].stage,
+            tokens=chosen.positions[index].tokens,
+            repository=repo,
         )
-    return names[0] if names else f"step{step}"
+        for index, name in zip(taken, names)
+    ]
+    return HubRun(
+        _with_shards(found, pool),
+        [],
+        [chosen.note] if chosen.note else [],
+        [f"hf://{repo}: {chosen.guess}"] if chosen.guess else [],
+    )
 
 
-def _steps_in(where, names):
-    labelled = [int(match[1]) for name in names if (match := _STEP.search(name))]
-    steps = labelled if len(labelled) == len(names) else steps_from_names(names)
-    without = [name for name, step in zip(names, steps) if step is None]
-    if without:
+def _in_folder(
+    address: Address,
+    commits: dict[str, str],
+    every: int,
+    skip: Iterable[int | str],
+    pool: ThreadPoolExecutor,
+) -> HubRun:
+    """Folders and files of one revision as checkpoints."""
+    repo, name, within = address
+    held = _look_up(repo, commits[name])["files"]
+    prefix = f"{within}/" if within else ""
+    below = {path.removeprefix(prefix) for path in held if path.startswith(prefix)}
+    if not below:
+        raise StepError(f"{address}: there is no such folder; it has {few(_tops(held))}")
+    folder = ListedFolder(
+        str(address), below, lambda path: cast(File, Listed(f"{prefix}{path}", path))
+    )
+    try:
+        found, left_out, notes, guesses = checkpoints_of_runs([("", folder)])
+    except StepError as error:
+        others = [branch for branch in commits if branch != name]
         raise StepError(
-            f"{where}: revision {without[0]!r} has no step in its name; choose others"
-            " with revisions=, a pattern or a list"
+            f"{error}; other revisions: {few(others)}" if others else str(error)
+        ) from None
+    taken = every_but([one.step for one in found], every, skip, [one.name for one in found])
+    revisions = [_placed(found[index], prefix, held, name, commits[name], repo) for index in taken]
+    return HubRun(_with_shards(revisions, pool), left_out, notes, guesses)
+
+
+def _placed(
+    found: Found,
+    prefix: str,
+    held: dict[str, ListedFile],
+    name: str,
+    commit: str,
+    repo: str,
+) -> Revision:
+    """A checkpoint that is a folder has all that is in it, one that is a file that alone."""
+    path = found.where.path if isinstance(found.where, Listed) else f"{prefix}{found.name}/x"
+    inner = path.rpartition("/")[0]
+    is_alone = f"{inner}/" != f"{prefix}{found.name}/"
+    at = f"{inner}/" if inner else ""
+    files = {
+        file.removeprefix(at): listed
+        for file, listed in held.items()
+        if file.startswith(at) and (not is_alone or file == path or is_shard(file))
+    }
+    return Revision(
+        found.step,
+        name,
+        commit,
+        files,
+        stage=found.run,
+        tokens=found.tokens,
+        repository=repo,
+        within=path if is_alone else inner,
+        folder=inner,
+    )
+
+
+def _of_repositories(
+    addresses: Sequence[Address], every: int, skip: Iterable[int | str], pool: ThreadPoolExecutor
+) -> HubRun:
+    """A checkpoint each."""
+    repos = list(dict.fromkeys(address.repository for address in addresses))
+    commits = dict(zip(repos, pool.map(_commits_of, repos)))
+    for address in addresses:
+        if not address.revision:
+            chosen = choose_revisions(address.repository, commits[address.repository], None)
+            if chosen is not None:
+                raise StepError(
+                    f"{address}: has a run of its own, {chosen.names[0]} … {chosen.names[-1]};"
+                    f" open it alone, or say which checkpoint of it is meant: {address}@main"
+                )
+    known = [_known(address, commits[address.repository]) for address in addresses]
+    alike = len(repos) == 1
+    names = [
+        address.revision if alike else str(address).removeprefix("hf://").removesuffix("@main")
+        for address in known
+    ]
+    order = as_listed(names)
+    steps = [position.step for position in order.positions]
+    taken = every_but(steps, every, skip, [names[index] for index in order.indices])
+    wanted = [(known[order.indices[index]], order.positions[index]) for index in taken]
+    looked_up = pool.map(
+        lambda one: _look_up(one[0].repository, commits[one[0].repository][one[0].revision]), wanted
+    )
+    revisions = []
+    for (address, position), about in zip(wanted, looked_up):
+        at = f"{address.folder}/" if address.folder else ""
+        about["files"] = {
+            path.removeprefix(at): file
+            for path, file in about["files"].items()
+            if path.startswith(at)
+        }
+        revisions.append(
+            Revision(
+                position.step,
+                address.revision,
+                commits[address.repository][address.revision],
+                **about,
+                stage=position.stage,
+                tokens=position.tokens,
+                repository=address.repository,
+                within=address.folder,
+                folder=address.folder,
+            )
         )
-    return steps
+    return HubRun(
+        _with_shards(revisions, pool),
+        [],
+        [order.told] if order.told else [],
+        [order.guess] if order.guess else [],
+    )
 
 
-def _listing(names, most=6):
-    names = sorted(names)
-    return (", ".join(names[:most]) or "none") + (f" … ({len(names)})" if len(names) > most else "")
+class Listed(NamedTuple):
+    """Of a file, what is known before it is asked for."""
+
+    path: str
+    relative: str
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    def __str__(self) -> str:
+        return self.path
+
+
+def _tops(paths: Iterable[str]) -> set[str]:
+    return {path.partition("/")[0] for path in paths}
 
 
 # ---- what they hold ----
@@ -188,16 +307,14 @@ def _look_up(repo, commit):
     }
 
 
-def _with_shards(repo, revisions, pool):
+def _with_shards(revisions: Sequence[Revision], pool: ThreadPoolExecutor) -> list[Revision]:
     """Most revisions share one index: each is read once."""
-    wanted = {}
+    wanted: dict[str, tuple[str, str, ListedFile]] = {}
     for revision in revisions:
         for path, file in revision.files.items():
             if "/" not in path and is_index(path):
-                wanted.setdefault(file.sha256, (revision.commit, file))
-    read = dict(
-        zip(wanted, pool.map(lambda at: named_in_index(content_of(repo, *at)), wanted.values()))
-    )
+                wanted.setdefault(file.sha256, (revision.repository, revision.commit, file))
+    read = dict(zip(wanted, pool.map(lambda at: named_in_index(content_of(*at)), wanted.values())))
     return [
         replace(
             revision,
