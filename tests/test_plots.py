@@ -153,3 +153,34 @@ def test_the_slider_has_one_picture_an_origin(walk):
 def test_pages_stay_small():
     _, stack = th.origin_slider(th.random_walk(61)).children
     assert sum(len(child.value) for child in stack.children) < 500_000
+
+
+def test_tokens_on_the_axes():
+    steps, tokens = [1000, 2000, 3000, 4000], [4 * 10**9, 8 * 10**9, 13 * 10**9, 17 * 10**9]
+    kernel = th.TrajectoryKernel(np.eye(4), steps=steps, tokens=tokens)
+    ax = th.plot_norms(kernel, unit="tokens")
+    assert ax.get_xlabel() == "tokens"
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), tokens)
+    assert ax.xaxis.get_major_formatter()(8e9, 0) == "8B"
+    assert th.plot_norms(kernel).get_xlabel() == "step"
+    ax = th.plot_map(kernel, unit="tokens")
+    assert ax.get_xlabel() == "tokens"
+    assert ax.get_xticklabels()[-1].get_text() in ("13B", "17B")
+    with pytest.raises(ValueError, match="say nothing of tokens"):
+        th.plot_map(th.random_walk(4), unit="tokens")
+
+
+def test_names_that_count_tokens_alone_have_no_steps_on_the_axes():
+    tokens = [220 * 10**9, 440 * 10**9, 660 * 10**9]
+    kernel = th.TrajectoryKernel(np.eye(3), steps=tokens, tokens=tokens)
+    assert th.plot_map(kernel).get_xlabel() == th.plot_norms(kernel).get_xlabel() == "tokens"
+    np.testing.assert_array_equal(kernel[::2].tokens, tokens[::2])
+
+
+def test_tokens_go_through_a_kernel_file(tmp_path):
+    for tokens in (None, [5, 7, 9], [5, float("nan"), 9]):
+        th.TrajectoryKernel(np.eye(3), tokens=tokens).save(tmp_path / "run.npz")
+        found = th.load_kernel(tmp_path / "run.npz").tokens
+        assert (found is None) == (tokens is None)
+        if tokens:
+            np.testing.assert_array_equal(found, tokens)

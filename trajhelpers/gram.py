@@ -122,9 +122,17 @@ def gram(
         trajectory.runs,
         trajectory.provenance,
         precision,
+        tokens=_tokens(trajectory),
     )
     _warn_of_identical(kernel, trajectory)
     return kernel
+
+
+def _tokens(trajectory: Trajectory) -> np.ndarray | None:
+    if trajectory.tokens is None:
+        return None
+    is_known = all(tokens is not None for tokens in trajectory.tokens)
+    return np.array(trajectory.tokens, np.int64 if is_known else np.float64)
 
 
 def cost(

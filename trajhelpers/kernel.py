@@ -50,6 +50,9 @@ class TrajectoryKernel:
     squared_path : array, shape (groups, n), optional
         Slicing sums increments, and their rounding errors with them: the squared lengths of what
         each increment was made of. Default the diagonals of ``increments``.
+    tokens : sequence of n numbers, optional
+        How many each checkpoint was trained on so far, NaN where that is unknown; kept as an array,
+        None where nothing is known.
 
     Raises
     ------
@@ -83,6 +86,7 @@ class TrajectoryKernel:
         source: dict | None = None,
         precision: str = "float64",
         squared_path: ArrayLike | None = None,
+        tokens: ArrayLike | None = None,
     ):
         increments = np.asarray(increments, dtype=np.float64)
         if (
@@ -101,8 +105,10 @@ class TrajectoryKernel:
         self.runs = ("",) * n if runs is None else tuple(runs)
         self.source = dict(source or {})
         self.precision = precision
+        self.tokens = None if tokens is None else np.asarray(tokens)
         for what, values, expected in [
             ("steps", self.steps, n),
+            ("tokens", self.steps if tokens is None else self.tokens, n),
             ("runs", self.runs, n),
             ("names", self.names, count),
             ("sizes", self.sizes, count),
@@ -391,6 +397,7 @@ class TrajectoryKernel:
             increments=_symmetric(rows @ self.increments @ rows.T),
             squared_path=self._squared_path @ rows.T,
             steps=self.steps[taken],
+            tokens=None if self.tokens is None else self.tokens[taken],
             runs=[self.runs[i] for i in taken],
         )
 
@@ -465,6 +472,7 @@ class TrajectoryKernel:
             "source": self.source,
             "precision": self.precision,
             "squared_path": self.squared_path,
+            "tokens": self.tokens,
         }
 
     def _with(self, **changed: Any) -> "TrajectoryKernel":

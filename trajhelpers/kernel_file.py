@@ -29,6 +29,7 @@ def write_kernel_file(path: str | Path, kernel: dict[str, Any]) -> None:
         "p": sum(kernel["sizes"]),
         "source": kernel["source"],
     }
+    optional = {} if kernel["tokens"] is None else {"tokens": kernel["tokens"]}
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(
             file,
@@ -39,6 +40,7 @@ def write_kernel_file(path: str | Path, kernel: dict[str, Any]) -> None:
             names=np.array(kernel["names"]),
             sizes=np.array(kernel["sizes"]),
             about=np.array(json.dumps(about)),
+            **optional,
         )
 
 
@@ -54,6 +56,7 @@ def read_kernel_file(path: str | Path) -> dict[str, Any]:
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             stored = {key: file[key] for key in _ARRAYS}
+            tokens = file["tokens"] if "tokens" in file.files else None
         about = json.loads(str(stored["about"]))
         newer = about["format"] > _FORMAT
     except (
@@ -92,6 +95,7 @@ def read_kernel_file(path: str | Path) -> dict[str, Any]:
         "source": about["source"],
         "precision": about["precision"],
         "squared_path": stored["squared_path"],
+        "tokens": tokens,
     }
 
 

@@ -55,8 +55,8 @@ def audit(source, revisions=None, every=1, skip=(), format=None, deep=None):
     if on_hub:
         from ..sources.hub.revisions import find_run
 
-        catalogue, left_out, *said = find_run(source, revisions, every, skip)
-        notes = [Finding("order", None, (), line) for lines in said for line in lines]
+        catalogue, left_out, _, guesses = find_run(source, revisions, every, skip)
+        notes = [Finding("order", None, (), line) for line in guesses]
     else:
         if revisions is not None:
             raise ValueError(

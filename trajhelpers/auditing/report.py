@@ -29,7 +29,7 @@ class Audit:
     errors, notes : list of Finding
         Errors: a step is "missing" or "unreadable", or one weight file is "repeated" under steps
         that cannot all be it. Notes: "equal", "formats", "sharding", "dtypes", "size", "unread",
-        "left out", and of the increments "still", "length", "detour".
+        "left out", "order" (a guess), and of the increments "still", "length", "detour".
     formats : dict
         By step, in a run of several stages by the name of the revision, the format that
         :func:`trajhelpers.open_trajectory` reads; steps without weights are not in it.

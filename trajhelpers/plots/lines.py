@@ -1,11 +1,12 @@
 """Lines and paths: matplotlib Axes in, Axes out; what they show is computed by the hallmarks.
 
 The horizontal axis of every line plot shows steps, in their unit (`unit`, "step" unless you say
-"epoch"). By one rule:
+"epoch"), or with "tokens" what the checkpoints were trained on so far. By one rule:
 
 - linear, where the largest gap between neighbouring checkpoints is at most 50 times the smallest;
 - symmetric-logarithmic, where it is more (Pythia's 0, 1, 2, 4, …, 512, 1000, 2000, …, 143000);
-- the checkpoint's index, where several runs are joined: their steps begin again."""
+- the checkpoint's index, where several runs are joined: their steps begin again. Tokens are shown
+  where they increase from one to the next."""
 
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from matplotlib.axes import Axes
 
 from ..hallmarks import angles, norms, principal_components, spectra
 from ..kernel import TrajectoryKernel
+from .counting import counted
 from .style import NULL_COLOUR, STEP_COLOURS, styled
 
 _MOST_UNEVEN_LINEAR = 50
@@ -37,15 +39,19 @@ _SPECTRUM_LABELS = {"K": "$K$", "C": "$C$", "K0": r"$K_{%s}$", "C0": r"$C_{%s}$"
 
 def _places(kernel, ax, unit):
     """Where checkpoints lie on a horizontal axis, by the rule at the top of this file."""
-    if len(set(kernel.runs)) > 1:
+    count = counted(kernel, unit)
+    if len(set(kernel.runs)) > 1 and not (unit == "tokens" and np.all(np.diff(count.numbers) > 0)):
         ax.set_xlabel("checkpoint")
         return np.arange(kernel.n)
-    ax.set_xlabel(unit)
-    gaps = np.diff(kernel.steps)
+    ax.set_xlabel(count.unit)
+    gaps = np.diff(count.numbers)
     if gaps.max() > _MOST_UNEVEN_LINEAR * gaps.min():
-        ax.set_xscale("symlog", linthresh=1)
-        ax.set_xlim(min(kernel.steps[0], 0), kernel.steps[-1] * 1.3)
-    return kernel.steps
+        first = count.numbers[count.numbers > 0][0] if count.unit == "tokens" else 1
+        ax.set_xscale("symlog", linthresh=first)
+        ax.set_xlim(min(count.numbers[0], 0), count.numbers[-1] * 1.3)
+    if count.unit == "tokens":
+        ax.xaxis.set_major_formatter(lambda number, place: count.written(number))
+    return count.numbers
 
 
 @styled
@@ -195,9 +201,11 @@ def plot_path(
     ax.set_ylabel(f"second component ({explained[1]:.0%})")
     ax.set_aspect("equal", adjustable="datalim")
     if colorbar:
-        bar = ax.figure.colorbar(points, ax=ax, label=unit, fraction=0.046, pad=0.04)
+        count = counted(kernel, unit)
+        bar = ax.figure.colorbar(points, ax=ax, label=count.unit, fraction=0.046, pad=0.04)
         places = np.linspace(0, kernel.n - 1, 5).round().astype(int)
-        bar.set_ticks(places.tolist(), labels=[str(kernel.steps[place]) for place in places])
+        labels = [count.written(count.numbers[place]) for place in places]
+        bar.set_ticks(places.tolist(), labels=labels)
     return ax
 
 

@@ -14,6 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import MaxNLocator
 
 from ..kernel import TrajectoryKernel
+from .counting import counted
 from .style import MAP_COLOURS, styled
 
 
@@ -41,7 +42,8 @@ def plot_map(
         Cosines of the lightest and the darkest colour. By default from the smallest one, rounded
         down to a twentieth, to 1.
     unit : str
-        What the steps are: "step", "epoch".
+        What the steps are: "step", "epoch"; or "tokens", where the names of checkpoints say how
+        many they were trained on.
     colorbar : bool
 
     Returns
@@ -149,7 +151,8 @@ def label_checkpoints(
     """Label rows with steps: round ones where there are any, else evenly spaced rows; fewer in a
     small map.
     """
-    steps, runs = kernel.steps[kept], np.array(kernel.runs)[kept]
+    count, runs = counted(kernel, unit), np.array(kernel.runs)[kept]
+    count = count._replace(numbers=count.numbers[kept])
     borders = np.flatnonzero(runs[1:] != runs[:-1]) + 1
     if len(borders):
         starts, ends = np.concatenate([[0], borders]), np.concatenate([borders, [len(kept)]])
@@ -159,10 +162,15 @@ def label_checkpoints(
             line(border - 0.5, color="white", linewidth=1.2)
         axis.set_label_text("run")
         return
-    count = 5 if axis.axes.bbox.width > 2.2 * axis.axes.figure.dpi else 3
-    wanted = MaxNLocator(count, integer=True).tick_values(steps[0], steps[-1])
-    places = [int(np.flatnonzero(steps == step)[0]) for step in wanted if step in steps]
+    most = 5 if axis.axes.bbox.width > 2.2 * axis.axes.figure.dpi else 3
+    wanted = MaxNLocator(most, integer=True).tick_values(count.numbers[0], count.numbers[-1])
+    places = [
+        int(np.flatnonzero(count.numbers == number)[0])
+        for number in wanted
+        if number in count.numbers
+    ]
     if len(places) < 3 or np.ptp(places) < 0.6 * (len(kept) - 1):
-        places = sorted(set(np.linspace(0, len(kept) - 1, count).round().astype(int)))
-    axis.set_ticks(places, [f"{steps[place]:,}".replace(",", "\u202f") for place in places])
-    axis.set_label_text(unit)
+        places = sorted(set(np.linspace(0, len(kept) - 1, most).round().astype(int)))
+    labels = [count.written(count.numbers[place], thousands="\u202f") for place in places]
+    axis.set_ticks(places, labels)
+    axis.set_label_text(count.unit)

@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from ..hallmarks import mds
 from ..kernel import TrajectoryKernel
+from .counting import counted
 from .lines import plot_angles, plot_norms, plot_path, plot_spectra
 from .maps import plot_map
 from .style import styled
@@ -23,7 +24,9 @@ def plot_sheet(kernel: TrajectoryKernel, origin: int = 0, unit: str = "step") ->
     plot_map(kernel, None, tm, unit=unit)
     tm.set_title(f"Trajectory Map, ω = {mds(kernel):.3f}")
     plot_map(kernel, origin, rtm, unit=unit)
-    rtm.set_title(f"seen from {unit} {kernel.steps[origin]}, ω = {mds(kernel, origin):.3f}")
+    count = counted(kernel, unit)
+    origin_is = count.written(count.numbers[origin])
+    rtm.set_title(f"seen from {count.unit} {origin_is}, ω = {mds(kernel, origin):.3f}")
     if kernel.n > 2:
         plot_path(kernel, path, unit=unit)
     plot_angles(kernel, ax=angle, unit=unit)

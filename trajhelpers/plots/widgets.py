@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 
 from ..hallmarks import mds
 from ..kernel import TrajectoryKernel
+from .counting import counted
 from .maps import plot_map
 from .style import styled
 
@@ -58,9 +59,10 @@ def origin_slider(kernel: TrajectoryKernel, unit: str = "step") -> ipywidgets.VB
     5
     """
     origins = [None, *range(kernel.n)]
-    labels = ["O", *map(str, kernel.steps)]
+    count = counted(kernel, unit)
+    labels = ["O", *map(count.written, count.numbers)]
     return picture_slider(
-        labels, [_webp(kernel, origin, unit) for origin in origins], f"origin: {unit}"
+        labels, [_webp(kernel, origin, unit) for origin in origins], f"origin: {count.unit}"
     )
 
 

@@ -75,7 +75,10 @@ def _by_rule(where: str, names: list[str]) -> Chosen | None:
 def _by_suite(where: str, names: list[str], suite: Suite) -> Chosen | None:
     if suite.schedule == "pythia":
         steps = pythia_steps(_LAST_PYTHIA_STEP)
-        return Chosen([f"step{step}" for step in steps], [Position(step) for step in steps])
+        wanted, positions = [f"step{step}" for step in steps], [Position(step) for step in steps]
+        aside = asides(names, [names.index(name) for name in wanted if name in names])
+        said = describe(Order(tuple(range(len(steps))), tuple(positions)), aside)
+        return Chosen(wanted, positions, f"{where}: {said} (the schedule of {suite.source})")
     wanted = [[name for name in names if fnmatchcase(name, pattern)] for pattern in suite.revisions]
     listed = [
         matching[index]
