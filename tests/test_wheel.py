@@ -43,6 +43,17 @@ def test_a_wheel_in_an_empty_environment(tmp_path):
         "import trajhelpers as th; th.Recorder; th.plot_map; th.origin_slider;"
         " print(round(th.mds(th.random_walk(39), origin=0), 4))"
     )
+    data = "from trajhelpers.sources.hub.suites import suites; print(len(suites()) > 3)"
+    assert (
+        subprocess.run(
+            [tmp_path / "env/bin/python", "-c", data],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        ).stdout
+        == "True\n"
+    )
     assert (
         subprocess.run(
             [tmp_path / "env/bin/python", "-c", program],

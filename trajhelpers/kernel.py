@@ -108,7 +108,7 @@ class TrajectoryKernel:
         self.tokens = None if tokens is None else np.asarray(tokens)
         for what, values, expected in [
             ("steps", self.steps, n),
-            ("tokens", self.steps if tokens is None else self.tokens, n),
+            ("tokens", self.steps if self.tokens is None else self.tokens, n),
             ("runs", self.runs, n),
             ("names", self.names, count),
             ("sizes", self.sizes, count),

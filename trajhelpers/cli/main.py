@@ -13,10 +13,10 @@ from ..errors import TrajectoryError, TrajectoryWarning
 from ..sources.hub.address import is_hub
 from ..telling import silently
 from ..version import __version__
-from . import audit, gram, hallmarks, plot, study, train
+from . import audit, gram, hallmarks, ls, plot, study, train
 
 # In the order of the help.
-COMMANDS = (gram, audit, hallmarks, plot, train, study)
+COMMANDS = (gram, ls, audit, hallmarks, plot, train, study)
 
 
 def main(arguments=None):

@@ -16,7 +16,7 @@ def add_source(command):
         metavar="SOURCE",
         help=(
             "a folder of checkpoints, several checkpoints, several folders to be joined, or"
-            " hf://OWNER/NAME"
+            " hf://OWNER/NAME (with @REVISION/FOLDER, where a revision holds several checkpoints)"
         ),
     )
     command.add_argument(
@@ -24,15 +24,15 @@ def add_source(command):
         action="append",
         metavar="NAME,…",
         help=(
-            "on the hub: names, steps or one pattern (default: all of step<N>; for Pythia, its 154"
-            " steps)"
+            "on the hub: names, steps and patterns, in order (default: the run that has most"
+            " branches, stage by stage; for Pythia, its 154 steps)"
         ),
     )
     command.add_argument(
         "--every", type=int, default=1, metavar="K", help="take every K-th checkpoint"
     )
     command.add_argument(
-        "--skip", action="append", metavar="STEP,…", help="leave out these steps of them"
+        "--skip", action="append", metavar="STEP,…", help="leave out these steps, or names, of them"
     )
     command.add_argument(
         "--format",
@@ -118,19 +118,11 @@ def chosen(options):
 
 
 def _revisions(given):
-    """One pattern as a string, names and steps as a list."""
+    """One pattern as a string; names, steps and patterns as a list."""
     names = [name for part in given or () for name in part.split(",") if name]
-    if len(names) > 1 and any(re.search(r"[*?[]", name) for name in names):
-        raise ValueError(
-            f"--revisions: expected one pattern, or names and steps, got {', '.join(names)}"
-        )
     return names[0] if len(names) == 1 and re.search(r"[*?[]", names[0]) else names or None
 
 
 def _steps(given):
-    try:
-        return [int(step) for part in given or () for step in part.split(",") if step]
-    except ValueError:
-        raise ValueError(
-            f"--skip: expected steps, separated by commas, got {','.join(given)}"
-        ) from None
+    items = [item for part in given or () for item in part.split(",") if item]
+    return [int(item) if item.isdecimal() else item for item in items]

@@ -14,6 +14,7 @@ from ..reading.config import read_config
 from ..reading.folders import Found, FoundRuns, checkpoints_of_runs, is_run, listed_checkpoints
 from ..reading.formats import Several, read_checkpoint
 from ..reading.place import File, Folder, is_unfinished, read_values
+from ..reading.sizes import kind_of, size_of
 from ..reading.steps import every_but
 from ..reading.weight_names import without_ending
 from .protocol import Checkpoint, Listing
@@ -35,12 +36,16 @@ class Disk:
         found, left_out, notes, guesses = find_checkpoints(what, file)
         chosen = some_of(found, every, skip)
         return Listing(
-            [Checkpoint(one.step, one.run, str(one.where), tokens=one.tokens) for one in chosen],
+            [
+                Checkpoint(one.step, one.run, str(one.where), "", kind_of(one.where), one.tokens)
+                for one in chosen
+            ],
             lambda state: [read_checkpoint(one.where, state) for one in chosen],
             lambda: config_beside(chosen[0].where),
             left_out,
             notes,
             guesses,
+            sizes=lambda: [size_of(one.where) for one in chosen],
         )
 
 

@@ -83,6 +83,8 @@ class Listing:
     # each, the format that is read.
     revisions: Sequence[Revision] = ()
     formats: Mapping[int | str, str] = field(default_factory=dict)
+    # Bytes of the files of each checkpoint; () where they are in memory.
+    sizes: Callable[[], Sequence[int]] = tuple
     # None where nothing has to be fetched ahead.
     fetcher: Fetcher | None = None
 

@@ -79,10 +79,12 @@ def _by_suite(where: str, names: list[str], suite: Suite) -> Chosen | None:
         aside = asides(names, [names.index(name) for name in wanted if name in names])
         said = describe(Order(tuple(range(len(steps))), tuple(positions)), aside)
         return Chosen(wanted, positions, f"{where}: {said} (the schedule of {suite.source})")
-    wanted = [[name for name in names if fnmatchcase(name, pattern)] for pattern in suite.revisions]
+    matches = [
+        [name for name in names if fnmatchcase(name, pattern)] for pattern in suite.revisions
+    ]
     listed = [
         matching[index]
-        for matching in wanted
+        for matching in matches
         if matching
         for index in (
             order_all(matching, where, _remedy).indices if len(matching) > 1 else range(1)
@@ -91,7 +93,7 @@ def _by_suite(where: str, names: list[str], suite: Suite) -> Chosen | None:
     if len(listed) < 2:
         return None
     chosen = _as_listed(listed, suite)
-    order = Order(tuple(map(names.index, listed)), tuple(chosen.positions))
+    order = Order(tuple(map(names.index, chosen.names)), tuple(chosen.positions))
     said = describe(order, asides(names, order.indices))
     note = f"{where}: {said} (the order is that of {suite.source})"
     return _refuse_doubles(where, chosen._replace(note=note))

@@ -69,8 +69,14 @@ def list_hub(
         repository=", ".join(dict.fromkeys(revision.repository for revision in found)),
         revisions=found,
         formats=formats,
+        sizes=lambda: [_size(revision, formats[revision.key]) for revision in held],
         fetcher=run.files,
     )
+
+
+def _size(revision: Revision, kind: str) -> int:
+    paths = revision.weights.get(kind) or revision.files
+    return sum(revision.files[path].size for path in paths if path in revision.files)
 
 
 def _has_weights(revision: Revision, formats: Formats) -> bool:

@@ -1,0 +1,123 @@
+"""``trajhelpers ls``: what a source holds and what a pass over it would cost, before it is read."""
+
+import json
+import math
+from itertools import groupby
+
+from ..auditing.report import in_bytes
+from ..reading.steps import Position, in_units, span
+from ..sources.table import source_of as table_source_of
+from .source import add_source, chosen, source_of
+
+_MEMORY, _LONGEST_READ = 2_000_000_000, 64 << 20
+_SHOWN = 10
+
+
+def add(commands):
+    command = commands.add_parser(
+        "ls",
+        help="list the checkpoints of a run, and what a pass over them would cost",
+        description=(
+            "List runs, stages, steps, formats and sizes, and what a pass would read. No weights"
+            " are read."
+        ),
+    )
+    add_source(command)
+    command.add_argument("--json", action="store_true", help="one JSON object")
+    command.set_defaults(run=run)
+
+
+def run(options):
+    what = source_of(options)
+    place = table_source_of(what)
+    given = {name: value for name, value in chosen(options).items() if value is not None}
+    unfit = [name for name in given if name not in ("every", "skip", *place.options)]
+    if unfit:
+        raise ValueError(f"--{unfit[0]}: is for sources on the hub (hf://OWNER/NAME)")
+    listing = place.list(what, **given)
+    sizes = list(listing.sizes())
+    if options.json:
+        print(json.dumps(_plain(what, listing, sizes)))
+    else:
+        print("\n".join(_lines(listing, sizes)))
+
+
+def _plain(what, listing, sizes):
+    requests, size = _cost(listing, sizes)
+    return {
+        "source": what,
+        "checkpoints": [
+            {
+                "step": one.step,
+                "run": one.run,
+                "tokens": one.tokens,
+                "source": one.source,
+                "format": one.format,
+                "bytes": bytes_,
+            }
+            for one, bytes_ in zip(listing.checkpoints, sizes)
+        ],
+        "missing": _missing(listing),
+        "left_out": list(listing.left_out),
+        "notes": list(listing.notes),
+        "guesses": list(listing.guesses),
+        "pass": {"bytes": size, "requests": requests},
+    }
+
+
+def _lines(listing, sizes):
+    rows = [("run", "checkpoints", "steps", "tokens", "format", "size of each")]
+    pairs = list(zip(listing.checkpoints, sizes))
+    for name, members in groupby(pairs, lambda pair: pair[0].run):
+        rows.append(_row(name, list(members)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    # A column in which nothing stands is not shown.
+    shown = [column for column in range(len(rows[0])) if any(row[column] for row in rows[1:])]
+    table = [
+        "  ".join(row[column].ljust(widths[column]) for column in shown).rstrip() for row in rows
+    ]
+    requests, size = _cost(listing, sizes)
+    cost = f"a pass reads {in_bytes(size)} at most"
+    cost += f", in about {requests:,} requests" if requests else ""
+    missing = _missing(listing)
+    aside = [f"left out {line}" for line in listing.left_out]
+    return [
+        *listing.notes,
+        *(f"warning: {guess}" for guess in listing.guesses),
+        *table,
+        *([f"missing: {', '.join(missing[:_SHOWN])} ({len(missing)})"] if missing else []),
+        *aside[:_SHOWN],
+        *([f"left out {len(aside) - _SHOWN} more"] if len(aside) > _SHOWN else []),
+        cost,
+    ]
+
+
+def _row(name, members):
+    found = [one for one, _ in members]
+    sizes = [size for _, size in members]
+    steps = span([Position(one.step, "", one.tokens) for one in found])
+    tokens = [one.tokens for one in found if one.tokens is not None]
+    seen = "" if not tokens else " … ".join(dict.fromkeys(map(in_units, (tokens[0], tokens[-1]))))
+    return (
+        name,
+        f"{len(found):,}",
+        "" if steps.endswith(" tokens") else steps.partition(" ")[2],
+        seen,
+        " and ".join(dict.fromkeys(one.format for one in found)),
+        " to ".join(dict.fromkeys(map(in_bytes, (min(sizes), max(sizes))))),
+    )
+
+
+def _missing(listing):
+    return [revision.label for revision in listing.revisions if not revision.commit]
+
+
+def _cost(listing, sizes):
+    """(requests, bytes) at most, by the sizes alone: blocks of half the memory are read from all
+    checkpoints at once, and of each file an address and a header before.
+    """
+    size = sum(sizes)
+    if listing.fetcher is None:
+        return 0, size
+    blocks = math.ceil(size / (_MEMORY // 2))
+    return max(len(sizes) * blocks, math.ceil(size / _LONGEST_READ)) + 2 * len(sizes), size

@@ -1,0 +1,29 @@
+"""How large a checkpoint is, and in which format, before anything of it is read."""
+
+from .formats import KINDS, Several, Where, folder_format
+from .place import Folder
+from .shards import named_in_index
+from .weight_names import is_index
+
+
+def size_of(where: Where) -> int:
+    """Bytes of the files that hold it, those of an index with its shards."""
+    if isinstance(where, Several):
+        return sum(size_of(file) for _, file in where.files)
+    if isinstance(where, Folder):
+        return sum(file.size for file in where.files()) + sum(map(size_of, where.folders()))
+    if not is_index(where.name):
+        return where.size
+    shards = [where.beside(name) for name in named_in_index(where.read_text()) or ()]
+    return where.size + sum(shard.size for shard in shards if shard.is_file())
+
+
+def kind_of(where: Where) -> str:
+    """The format, by the names alone; "" where they say nothing."""
+    if isinstance(where, Several):
+        return kind_of(where.files[0][1])
+    if isinstance(where, Folder):
+        found = folder_format(where)
+        return found.kind if found else ""
+    name = where.name.removesuffix(".index.json")
+    return next((kind for kind, endings in KINDS.items() if name.endswith(endings)), "")
