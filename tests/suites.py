@@ -130,8 +130,8 @@ ROWS = [
         asks=(
             "stage1-step* (2), stage2-ingredient1-step* (2), stage2-ingredient2-step* (2) are"
             " several runs side by side; choose one with revisions='stage1-step*' or"
-            " 'stage2-ingredient1-step*', or join stages with"
-            " revisions=['stage1-step*', 'stage2-ingredient1-step*'], in their order"
+            " 'stage2-ingredient1-step*', or join them in the order in which they were trained:"
+            " revisions=['stage1-step*', 'stage2-ingredient1-step*']"
         ),
     ),
     Row(
@@ -198,7 +198,7 @@ ROWS = [
         {"revisions": [0, 101]},
         aside=(),
         files="bin",
-        asks="there is no revision of step 101; it has ckpt_000, ckpt_100, ckpt_200, ckpt_358, m",
+        asks="no revision of step 101; it has ckpt_000, ckpt_100, ckpt_200, ckpt_358, main",
     ),
     Row("K2", "LLM360/K2", numbered("ckpt_{:03}", [0, 180, 360]), says="left out: main"),
     Row(
@@ -225,8 +225,8 @@ ROWS = [
         aside=("main", "it-SFT"),
         asks=(
             "differ in more than their numbers; choose one with revisions='stage*' or"
-            " 'lc-32k-to-64k-step-*', or join stages with revisions=['stage*',"
-            " 'lc-32k-to-64k-step-*', 'lc-4k-to-32k-step-*'], in their order"
+            " 'lc-4k-to-32k-step-*', or join them in the order in which they were trained:"
+            " revisions=['stage*', 'lc-4k-to-32k-step-*', 'lc-32k-to-64k-step-*']"
         ),
     ),
     Row(

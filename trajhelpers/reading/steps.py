@@ -128,8 +128,9 @@ def order_all(names: Sequence[str], where: str, remedy: Remedy) -> Order:
             problem = f"{where}: {name!r} has no step in its name"
             patterns = [pattern_of(names, family) for family in kinds.values()]
             raise StepError(f"{problem}; {remedy(patterns, ())}" if patterns else problem)
-    later = [kind for kind in kinds if len(kinds) > 1 and _LATER.match(kind.words)]
-    first = [kind for kind in kinds if kind not in later]
+    in_a_row = sorted(kinds, key=lambda kind: _natural(kind.words))
+    later = [kind for kind in in_a_row if len(kinds) > 1 and _LATER.match(kind.words)]
+    first = [kind for kind in in_a_row if kind not in later]
     guess = ""
     if len(kinds) < 2:
         parts = [[*range(len(names))]]
@@ -174,11 +175,9 @@ def as_listed(names: Sequence[str]) -> Order:
     steps = [step for step in found if step is not None]
     tokens = [one.tokens for one in read]
     numbered = [Position(index, "", tokens[index]) for index in indices]
-    if lowest is None:
-        return Order(indices, tuple(numbered))
     own = f"the list is taken in its own order, with steps 0 … {len(names) - 1}"
-    if len(steps) < len(names):
-        why = "not all names have a step"
+    if len(steps) < len(names) or lowest is None:
+        why = "its names have none" if lowest is None else "not all its names have one"
         return Order(indices, tuple(numbered), told=f"{own}, since {why}")
     # By stages where names have them, or where the steps begin anew with another word.
     own_words = next(_words(one) for one in read if one.step is not None)
@@ -422,6 +421,14 @@ def _ask(
     patterns = [pattern_of(names, group) for group in groups]
     in_a_row = [pattern_of(names, group) for group in joined] if len(joined) > 1 else []
     raise StepError(f"{where}: {listed}{more} {problem}; {remedy(patterns, in_a_row)}")
+
+
+def _natural(words: str) -> list[tuple[bool, int, str]]:
+    """A key that puts lc-4k before lc-32k."""
+    return [
+        (part.isdecimal(), int(part) if part.isdecimal() else 0, part)
+        for part in re.split(r"(\d+)", words)
+    ]
 
 
 def _call(names: Sequence[str], group: Sequence[int]) -> str:

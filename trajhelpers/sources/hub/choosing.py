@@ -169,11 +169,11 @@ def _refuse_doubles(where: str, chosen: Chosen) -> Chosen:
 
 
 def _remedy(patterns: Sequence[str], joined: Sequence[str]) -> str:
-    one = f"choose one with revisions={patterns[0]!r}"
-    if len(patterns) > 1:
-        one += f" or {patterns[1]!r}"
+    one = f"choose one with revisions={' or '.join(map(repr, patterns[:2]))}"
+    if not joined:
+        return one
     return (
-        f"{one}, or join stages with revisions={list(joined)!r}, in their order" if joined else one
+        f"{one}, or join them in the order in which they were trained: revisions={list(joined)!r}"
     )
 
 
