@@ -30,7 +30,7 @@ def open_trajectory(
     nonfinite: str = "raise",
     revisions: str | Sequence[str | int] | None = None,
     every: int = 1,
-    skip: Iterable[int] = (),
+    skip: Iterable[int | str] = (),
     format: str | None = None,
     cache: bool = False,
     accept: bool = False,
@@ -50,12 +50,19 @@ def open_trajectory(
         - A list of folders, each a run: they are joined end to end.
         - A list of state dicts (torch tensors or NumPy arrays) or of modules, in order; their steps
           are 0, 1, 2, …
-        - ``"hf://OWNER/NAME"``, a model on the Hugging Face hub with a checkpoint a revision.
-          Nothing is kept on disk: byte ranges are read.
+        - ``"hf://OWNER/NAME"``, a model on the Hugging Face hub with a checkpoint a revision, or
+          several in ``main``; ``"hf://OWNER/NAME@REVISION/FOLDER"``, checkpoints within a revision;
+          a list of such addresses, a checkpoint each. Nothing is kept on disk: byte ranges are
+          read.
 
-        Files are ordered by the step in their names (``epoch_2`` before ``epoch_10``; ``init`` is
-        step 0); a list whose names carry no number keeps its order. A step with both a safetensors
-        and a torch file is read from the former.
+        A folder's checkpoints, and a repository's, are ordered by the stages and steps in their
+        names: ``epoch_2`` before ``epoch_10``, ``stage1-step1000`` before ``stage2-step10``;
+        ``init`` is step 0, ``480k`` is 480,000, ``tokens4B`` is no step. Where there are several
+        kinds of names, the one with most members is the run. A list keeps its order (one in the
+        order of the alphabet is put in that of its steps); where steps do not increase along it,
+        they are 0, 1, 2, … What was chosen is told, in a line on stderr and in
+        ``trajectory.notes``. A step with both a safetensors and a torch file is read from the
+        former.
     include, exclude : str or list of str, optional
         Shell patterns on parameter names. ``include`` takes what matches and nothing else, buffers
         too; ``exclude`` leaves out what matches.
@@ -63,11 +70,12 @@ def open_trajectory(
         What to do about a checkpoint with NaN or infinity, which shows when it is read.
     every : int
         Take every so-manieth checkpoint, from the first on.
-    skip : iterable of int
-        Steps to leave out, of those.
+    skip : iterable of int or str
+        Steps to leave out, of those; or names, which tell equal steps of two stages apart.
     revisions : str, or list of str and int, optional
-        On the hub: a shell pattern, or names and steps. Default: all branches named ``step<N>``;
-        for the Pythia suite, its 154 steps.
+        On the hub: a shell pattern; or names, steps and patterns, in the order that is meant.
+        Default: the branches and tags of one kind of name of which there are most, stage by stage;
+        for the Pythia suite, its 154 steps; for some others, what is known of their stages.
     format : {"safetensors", "bin"}, optional
         On the hub: what to read. Default: the format that all chosen revisions have, else
         safetensors where a revision has it.
@@ -91,7 +99,13 @@ def open_trajectory(
     Raises
     ------
     FileNotFoundError, CheckpointError, LayoutError, StepError
-        Each names the file, what is wrong with it, and a remedy.
+        Each names the file, what is wrong with it, and a remedy. A StepError asks where several
+        runs or orders could be meant, and says what to give for each.
+
+    Warns
+    -----
+    TrajectoryWarning
+        Where an order is a guess.
 
     Notes
     -----
