@@ -138,6 +138,20 @@ def test_folders_and_files_in_a_branch(hub, name):
     assert th.audit(f"hf://{repository}{under}").errors == []
 
 
+@pytest.mark.parametrize(
+    "names", [["fp16", "fp32"], ["v1", "v2", "v1.5"], ["gptq-4bit", "gptq-8bit"]]
+)
+def test_variants_of_a_model_are_no_run(hub, names):
+    for value, name in enumerate([*names, "main"]):
+        hub.add("a/b", name, files_of("safetensors", value))
+    with pytest.raises(th.StepError, match=f"one checkpoint only|no checkpoints.*{names[0]}"):
+        th.open_trajectory("hf://a/b")
+    for value, name in enumerate(["ckpt_1", "ckpt_2"]):
+        hub.add("a/b", name, files_of("safetensors", value))
+    trajectory = th.open_trajectory("hf://a/b")
+    assert trajectory.steps == (1, 2) and "left out" in trajectory.notes[0]
+
+
 def test_what_is_no_folder(hub):
     hub.add("a/b", "main", files_of("safetensors", 1) | {"x/y": b""})
     for source, fact in {

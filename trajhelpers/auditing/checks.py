@@ -50,19 +50,19 @@ def audit(source, revisions=None, every=1, skip=(), format=None, deep=None):
     is one side, 30 times longer. A checkpoint is noted when the way through it is a detour: its two
     increments are together more than twice as long, against the direct way, as is usual (median)
     among the 3 such pairs before and after."""
-    problems, notes = {}, []
+    problems = {}
     on_hub = is_hub(source) or (isinstance(source, (list, tuple)) and any(map(is_hub, source)))
     if on_hub:
         from ..sources.hub.revisions import find_run
 
         catalogue, left_out, _, guesses = find_run(source, revisions, every, skip)
-        notes = [Finding("order", None, (), line) for line in guesses]
     else:
         if revisions is not None:
             raise ValueError(
                 f"revisions: is for sources on the hub (hf://OWNER/NAME), not for {source}"
             )
-        catalogue, problems, left_out = local_revisions(source, every, skip)
+        catalogue, problems, left_out, guesses = local_revisions(source, every, skip)
+    notes = [Finding("order", None, (), line) for line in guesses]
     notes += [Finding("left out", None, (), line) for line in left_out]
     result = audit_revisions(catalogue, format, problems)
     if not on_hub and format is None:

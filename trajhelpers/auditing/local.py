@@ -21,11 +21,11 @@ from ..telling import bar
 
 def local_revisions(
     source, every: int, skip: Iterable[int | str]
-) -> tuple[list[Revision], dict[tuple[int | str, str], str], list[str]]:
-    """(revisions, problems, left_out): the catalogue, what cannot be read as text by (step,
-    format), and what is no checkpoint.
+) -> tuple[list[Revision], dict[tuple[int | str, str], str], list[str], list[str]]:
+    """(revisions, problems, left_out, guesses): the catalogue, what cannot be read as text by (key,
+    format), what is no checkpoint, and where the order is a guess.
     """
-    found, left_out, _, _ = find_checkpoints(source)
+    found, left_out, _, guesses = find_checkpoints(source)
     runs = list(dict.fromkeys(one.run for one in found))
     if len(runs) > 1 and not is_path(source):
         raise StepError(f"{', '.join(runs)}: are several runs; audit one at a time")
@@ -59,7 +59,7 @@ def local_revisions(
                     except (CheckpointError, OSError) as error:
                         problems[revision.key, kind] = str(error)
             revisions.append(replace(revision, files={**revision.files, **hashed}, dtypes=dtypes))
-    return revisions, problems, left_out
+    return revisions, problems, left_out, guesses
 
 
 def _to_hash(revision: Revision) -> list[str]:

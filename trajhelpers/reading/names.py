@@ -27,6 +27,7 @@ from .numbers import (
 # A copy of some step's checkpoint, whatever numbers its name carries, unless all names are of this
 # kind.
 _CHOSEN = re.compile(r"(?<![a-z])(best|last|latest|final)(?![a-z])", re.IGNORECASE)
+_CHECKPOINT = re.compile(r"ckpt|chck|check|snap|save|train|model|weights", re.IGNORECASE)
 _INITIAL = re.compile(r"(?<![a-z])init(?:ial|ialization|ialisation)?(?![a-z])", re.IGNORECASE)
 
 
@@ -42,6 +43,13 @@ class Kind(NamedTuple):
     numbers: int
     # How many numbers its stage has.
     stages: int
+
+    @property
+    def says_what_it_counts(self) -> bool:
+        """Whether names of this kind are those of checkpoints, rather than of versions (v2) or of
+        variants (fp32, 4bit).
+        """
+        return self.counts != PLAIN or not self.words or bool(_CHECKPOINT.search(self.words))
 
 
 class Name(NamedTuple):

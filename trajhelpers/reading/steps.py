@@ -22,6 +22,7 @@ _LATER = re.compile(
     r"(?![a-z])",
     re.IGNORECASE,
 )
+_CALLED = 20
 _WITHOUT = "no step in its name"
 # In the order in which they say what is counted.
 _COUNTS = ("step", "steps", "globalstep", "ba", "iter", "iteration", "epoch", "ep")
@@ -101,8 +102,10 @@ def asides(names: Sequence[str], taken: Iterable[int]) -> tuple[Aside, ...]:
     found = []
     for family in families(read).values():
         if rest := [index for index in family if index not in taken]:
+            # Of very many kinds, nobody reads the patterns.
+            called = _call(names, rest) if len(found) < _CALLED else names[rest[0]]
             why = "a name of another kind, perhaps another run"
-            found.append(Aside(tuple(rest), _call(names, rest), why))
+            found.append(Aside(tuple(rest), called, why))
     return (
         *found,
         *(
@@ -418,8 +421,8 @@ def _ask(
 ) -> NoReturn:
     listed = ", ".join(_call(names, group) for group in groups[:most])
     more = f" … ({len(groups)})" if len(groups) > most else ""
-    patterns = [pattern_of(names, group) for group in groups]
-    in_a_row = [pattern_of(names, group) for group in joined] if len(joined) > 1 else []
+    patterns = [pattern_of(names, group) for group in groups[:most]]
+    in_a_row = [pattern_of(names, group) for group in joined[:most]] if len(joined) > 1 else []
     raise StepError(f"{where}: {listed}{more} {problem}; {remedy(patterns, in_a_row)}")
 
 

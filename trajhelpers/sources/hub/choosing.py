@@ -63,13 +63,14 @@ def choose_revisions(
 
 
 def _by_rule(where: str, names: list[str]) -> Chosen | None:
-    order = choose_run(names, where, _remedy)
-    if len(order.indices) < 2:
+    read = read_names(names)
+    counting = [name for name, one in zip(names, read) if one.kind and one.kind.says_what_it_counts]
+    chosen = _in_order(counting, choose_run(counting, where, _remedy))
+    if len(chosen.names) < 2:
         return None
-    return _refuse_doubles(
-        where,
-        _in_order(names, order)._replace(note=f"{where}: {describe(order, order.left_out)}"),
-    )
+    order = Order(tuple(map(names.index, chosen.names)), tuple(chosen.positions))
+    note = f"{where}: {describe(order, asides(names, order.indices))}"
+    return _refuse_doubles(where, chosen._replace(note=note))
 
 
 def _by_suite(where: str, names: list[str], suite: Suite) -> Chosen | None:
