@@ -37,6 +37,7 @@ class Node:
     # All keys, of what holds no tensors too.
     keys: frozenset[str] = frozenset()
     is_module: bool = False
+    is_list: bool = False
 
     def flat(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
         for name, tensor in self.tensors.items():
@@ -50,10 +51,11 @@ class Node:
         for part in self.parts.values():
             yield from part.names()
 
-    def all_keys(self) -> Iterator[str]:
+    def below(self) -> Iterator[tuple[str, "Node"]]:
+        """All parts, and those in them, by their last key."""
         for key, part in self.parts.items():
-            yield key
-            yield from part.all_keys()
+            yield key, part
+            yield from part.below()
 
 
 _PLAIN = (str, bytes, bytearray, int, float, bool, type(None), type, set, frozenset)
@@ -82,7 +84,8 @@ class _Gardener:
             raise CheckpointError(
                 f"{self.where}: has more than {_MOST_PARTS:,} parts; save model.state_dict() alone"
             )
-        node = Node(keys=frozenset(children), is_module=module is not None)
+        is_list = all(key.isdecimal() for key in children) and not isinstance(value, Mapping)
+        node = Node({}, {}, frozenset(children), module is not None, is_list)
         above = (*above, id(value))
         for key, child in children.items():
             if isinstance(child, _PLAIN):
