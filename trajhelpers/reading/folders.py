@@ -9,6 +9,7 @@ from ..errors import CheckpointError, StepError
 from .formats import ENDINGS, Several, Where, folder_format
 from .place import File, Folder
 from .steps import steps_from_names
+from .strangers import seen_instead
 from .weight_names import USUAL, is_index, is_shard, is_side_file, without_ending
 
 # Shell patterns on the paths of files of weights, within each checkpoint.
@@ -42,6 +43,7 @@ def checkpoints_of_runs(
         if not placed:
             raise StepError(
                 f"{folder}: no checkpoints ({_expected()}, with the step in their names)"
+                + _strangers(folder)
                 + _listing(aside)
             )
         if len(placed) == 1 and len(runs) == 1:
@@ -196,6 +198,12 @@ def _is_safetensors(where):
 
 def _expected():
     return "expected " + ", ".join(ENDINGS) + " files, or one folder a checkpoint"
+
+
+def _strangers(folder: Folder) -> str:
+    places = (folder, *folder.folders())
+    seen = seen_instead(file.name for place in places for file in place.files())
+    return f"; {seen}" if seen else ""
 
 
 def _listing(left_out, most=5):
