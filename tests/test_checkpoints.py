@@ -1,6 +1,5 @@
 """Every format, and which of its tensors are parameters."""
 
-import builtins
 import json
 import os
 
@@ -9,11 +8,9 @@ import oracle
 import pytest
 import torch
 from safetensors.torch import save_file
-from standin_hub import StandInHub
 
 import trajhelpers as th
 from trajhelpers.__main__ import main
-from trajhelpers.reading import torch_loading
 from trajhelpers.sources import disk
 
 
@@ -327,51 +324,6 @@ def test_more_files_than_are_kept_open(tmp_path, monkeypatch):
     for part in (trajectory, trajectory[::2]):
         part.read([("a.weight", 0, 6), ("a.bias", 0, 2)])
     assert len(os.listdir("/dev/fd")) <= before + 2
-
-
-@pytest.fixture(params=["no fake tensors", "no offsets"])
-def another_torch(request, monkeypatch):
-    """One that lacks what tells where in a file its tensors lie."""
-    if request.param == "no fake tensors":
-        really = builtins.__import__
-
-        def without_fakes(name, given=None, *more, **options):
-            if (given or {}).get("__name__") == torch_loading.__name__ and "fake_tensor" in name:
-                raise ImportError(name)
-            return really(name, given, *more, **options)
-
-        monkeypatch.setattr(builtins, "__import__", without_fakes)
-        return
-    load = torch.load
-
-    def without_offsets(*arguments, **options):
-        found = load(*arguments, **options)
-        for tensor in found.values():
-            tensor.untyped_storage()._checkpoint_offset = None
-        return found
-
-    monkeypatch.setattr(torch, "load", without_offsets)
-
-
-def test_another_torch_loads_files_whole(tmp_path, another_torch):
-    """The private names that the index is read by may go: then files on disk are loaded whole."""
-    for step in (1, 2):
-        write(tmp_path / f"epoch_{step}.pt", {"turned": torch.ones(2, 3).T * step, **state(step)})
-    check(tmp_path, [{"turned": torch.ones(3, 2) * step, **state(step)} for step in (1, 2)])
-
-
-def test_another_torch_and_the_hub(tmp_path, another_torch, monkeypatch):
-    """Where only ranges can be read, there is an error that says what to do."""
-    with StandInHub() as hub:
-        hub.connect(monkeypatch, tmp_path / "home")
-        for step in (1, 2):
-            write(tmp_path / f"{step}.bin", state(step))
-            hub.add("a/b", f"step{step}", {"pytorch_model.bin": tmp_path / f"{step}.bin"})
-        with pytest.raises(
-            th.CheckpointError, match=r"step1/.* torch 2\..* does not tell .*cache="
-        ):
-            th.open_trajectory("hf://a/b")
-        check("hf://a/b", [state(step) for step in (1, 2)], cache=True)
 
 
 # State dicts and modules in memory

@@ -180,10 +180,8 @@ def _notes_on_states(contents: Sequence[Contents]) -> list[str]:
     states = list(dict.fromkeys(one.state for one in contents))
     if not any(one.left_out for one in contents):
         return []
-    return [
-        f"θ is {' and '.join(repr(state) for state in states)} of each checkpoint; left out"
-        f" {'; '.join(contents[0].left_out)}"
-    ]
+    chosen = " and ".join(repr(state) if state else "what lies on top" for state in states)
+    return [f"θ is {chosen} of each checkpoint; left out {'; '.join(contents[0].left_out)}"]
 
 
 def _listed(source):

@@ -6,14 +6,18 @@ from functools import partial
 from typing import NamedTuple
 
 from ..errors import CheckpointError, StepError
-from .formats import ENDINGS, Several, Where, folder_format
+from .folder_formats.rank_files import folders_of_ranks
+from .formats import ENDINGS, Several, Where
 from .names import read_names
 from .place import File, Folder
+from .side_files import is_side_file
 from .steps import Order, Position, as_listed, choose_run
-from .weight_names import USUAL, is_index, is_shard, is_side_file, without_ending
+from .strangers import seen_instead
+from .weight_names import without_ending
+from .weights import Patterns, is_weights, weights_in, why_no_weights
 
-# Shell patterns on the paths of files of weights, within each checkpoint.
-Patterns = Sequence[str] | None
+# How far below what was given its checkpoints may lie: lightning_logs/version_0/checkpoints.
+_DEEPEST = 4
 
 
 class Found(NamedTuple):
@@ -44,8 +48,10 @@ class FoundRuns(NamedTuple):
 def checkpoints_of_runs(runs: Sequence[tuple[str, Folder]], patterns: Patterns = None) -> FoundRuns:
     """The checkpoints of folders, each a run with a name, joined end to end."""
     result = FoundRuns([], [], [], [])
-    for name, folder in runs:
-        _refuse_distributed(folder)
+    for name, given in runs:
+        folder = run_within(given, patterns)
+        if folder is not given:
+            result.notes.append(f"{given}: its checkpoints are those in {folder}")
         candidates, aside = _candidates(folder, patterns)
         order = choose_run(
             [one for one, _ in candidates], str(folder), partial(_remedy, folder=str(folder))
@@ -55,6 +61,7 @@ def checkpoints_of_runs(runs: Sequence[tuple[str, Folder]], patterns: Patterns =
         if not placed:
             raise StepError(
                 f"{folder}: no checkpoints ({_expected()}, with the step in their names)"
+                + _strangers(folder)
                 + _listing(aside)
             )
         if len(placed) == 1 and len(runs) == 1:
@@ -89,46 +96,32 @@ def listed_checkpoints(
     return FoundRuns(found, [], list(filter(None, [order.told])), list(filter(None, [order.guess])))
 
 
+def run_within(folder: Folder, patterns: Patterns = None) -> Folder:
+    """The folder itself, or the one below it that has checkpoints where it has none: of Lightning's
+    root, accelerate's project, hydra's outputs. A StepError that asks where there are several.
+    """
+    if _candidates(folder, patterns)[0]:
+        return folder
+    level = [folder]
+    for _ in range(_DEEPEST):
+        level = [inner for above in level for inner in above.folders()]
+        runs = [inner for inner in level if _candidates(inner, patterns)[0]]
+        if len(runs) > 1:
+            raise StepError(
+                f"{folder}: holds several runs, {', '.join(map(str, runs[:4]))}"
+                f"{' …' if len(runs) > 4 else ''}; open one of them, or list them in their order"
+            )
+        if runs:
+            return runs[0]
+    return folder
+
+
 def is_run(folder: Folder, patterns: Patterns = None) -> bool:
     """Whether a folder holds several checkpoints, rather than being one."""
     if weights_in(folder, patterns) is None:
         return True
     read = read_names([name for name, _ in _candidates(folder, patterns)[0]])
     return sum(one.step is not None or one.is_initial for one in read) > 1
-
-
-def weights_in(folder: Folder, patterns: Patterns = None) -> Where | None:
-    """What holds the weights in a folder that is one checkpoint; None if it is not one."""
-    if patterns is not None:
-        return _matching(folder, patterns)
-    _refuse_distributed(folder)
-    if folder_format(folder):
-        return folder
-    files = {file.name: file for file in folder.files()}
-    for name in USUAL:
-        if name in files:
-            return files[name]
-    names = [name for name in files if not is_side_file(name) and not is_shard(name)]
-    for endings in ((".safetensors",), ENDINGS):
-        fitting = [name for name in names if name.endswith(endings)]
-        if len(fitting) == 1:
-            return files[fitting[0]]
-    return None
-
-
-def _matching(folder, patterns):
-    """The files that patterns ask for, of the folder and of those in it."""
-    places = {file.name: file for file in folder.files()}
-    for inner in folder.folders():
-        places |= {f"{inner.name}/{file.name}": file for file in inner.files()}
-    chosen = {
-        path: file
-        for path, file in places.items()
-        if _is_weights(file.name) and any(fnmatchcase(path, pattern) for pattern in patterns)
-    }
-    if len(chosen) < 2:
-        return next(iter(chosen.values()), None)
-    return Several(tuple((without_ending(path), file) for path, file in sorted(chosen.items())))
 
 
 def _candidates(folder: Folder, patterns: Patterns):
@@ -141,41 +134,21 @@ def _candidates(folder: Folder, patterns: Patterns):
         weights = weights_in(entry, patterns)
         if weights:
             found.append((entry.name, weights))
-        elif any(file.name.endswith(ENDINGS) for file in entry.files()):
-            left_out.append(f"{entry}: {_why_no_weights(patterns)}")
+        elif any(is_weights(file.name) for file in entry.files()):
+            left_out.append(f"{entry}: {why_no_weights(entry, patterns)}")
+    by_rank = folders_of_ranks(folder)
+    found += [(ranks.name, ranks) for ranks in by_rank]
+    of_ranks = {file.name for ranks in by_rank for file in ranks.files()}
     for file in folder.files():
-        if not _is_weights(file.name):
+        if not is_weights(file.name) or file.name in of_ranks:
             continue
         if is_side_file(file.name):
             left_out.append(f"{file}: a training loop's side file")
         elif patterns and not any(fnmatchcase(file.name, pattern) for pattern in patterns):
-            left_out.append(f"{file}: {_why_no_weights(patterns)}")
+            left_out.append(f"{file}: {why_no_weights(folder, patterns)}")
         else:
             found.append((without_ending(file.name), file))
     return sorted(found, key=lambda one: one[0]), left_out
-
-
-def _is_weights(name):
-    return (name.endswith(ENDINGS) and not is_shard(name)) or is_index(name)
-
-
-def _why_no_weights(patterns):
-    if patterns:
-        return f"no file matches {' or '.join(patterns)}"
-    return "holds several weight files, none of a usual name"
-
-
-def _refuse_distributed(folder):
-    inner = [folder, *folder.folders()]
-    shard = next(
-        (place for place in inner for file in place.files() if file.name.endswith(".distcp")), None
-    )
-    if shard:
-        raise CheckpointError(
-            f"{shard}: is a distributed checkpoint (.distcp), which one process cannot read"
-            " piecewise; convert it with `python -m torch.distributed.checkpoint.format_utils"
-            f" dcp_to_torch {shard} OUT.pt`"
-        )
 
 
 def _one_a_step(
@@ -223,6 +196,12 @@ def _is_safetensors(where):
 
 def _expected():
     return "expected " + ", ".join(ENDINGS) + " files, or one folder a checkpoint"
+
+
+def _strangers(folder: Folder) -> str:
+    places = (folder, *folder.folders())
+    seen = seen_instead(file.name for place in places for file in place.files())
+    return f"; {seen}" if seen else ""
 
 
 def _listing(left_out, most=5):

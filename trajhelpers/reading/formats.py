@@ -9,9 +9,11 @@ from typing import BinaryIO, NamedTuple
 
 from ..errors import CheckpointError
 from .contents import Contents
+from .npz_files import read_npz
 from .place import File, Folder
 from .safetensors_files import read_safetensors
 from .shards import read_shards
+from .strangers import file_of
 from .torch_legacy import read_legacy
 from .torch_zip import read_zip
 
@@ -50,38 +52,28 @@ class Several(NamedTuple):
 # What read_checkpoint takes.
 Where = File | Folder | Several
 
-_FIRST_BYTES = 64
-_TORCH = (".bin", ".pt", ".pth", ".ckpt")
+_FIRST_BYTES = 512
+_TORCH = (".bin", ".pt", ".pth", ".ckpt", ".pth.tar", ".pt.tar")
+_ZIP = b"PK\x03\x04"
 
 
 def _named(ending: str) -> Callable[[str, bytes], bool]:
     return lambda name, start: name.endswith(ending)
 
 
-def _begins(content: bytes) -> Callable[[str, bytes], bool]:
-    return lambda name, start: start.startswith(content)
+def _zip_named(ending: str, is_so: bool) -> Callable[[str, bytes], bool]:
+    return lambda name, start: start.startswith(_ZIP) and name.endswith(ending) == is_so
 
 
 # The first that recognises a file reads it.
 FORMATS = (
     Format("safetensors", (".safetensors",), _named(".safetensors"), read_safetensors),
-    Format("bin", _TORCH, _begins(b"PK\x03\x04"), read_zip),
+    Format("bin", _TORCH, _zip_named(".npz", False), read_zip),
+    Format("npz", (".npz",), _zip_named(".npz", True), read_npz),
     Format("bin", _TORCH, lambda name, start: True, read_legacy),
 )
 # The first that recognises a folder reads it.
 FOLDER_FORMATS: tuple[FolderFormat, ...] = ()
-# What lies under the name of a checkpoint and is none.
-_OTHERS = (
-    (lambda start: not start, "is empty; fetch or save it again"),
-    (
-        lambda start: start.startswith(b"version https://git-lfs"),
-        "is a git-lfs pointer, not the weights themselves; fetch them with `git lfs pull`",
-    ),
-    (
-        lambda start: start.lstrip()[:1] == b"<",
-        "is a web page (HTML), not a checkpoint; the download failed, fetch it again",
-    ),
-)
 # In the order in which they are preferred.
 KINDS = {
     kind: tuple(
@@ -114,9 +106,9 @@ def read_checkpoint(where: Where, state: str | None = None) -> Contents:
         return read_shards(where, lambda file: read_checkpoint(file, state))
     with where.open() as opened:
         start = opened.read(_FIRST_BYTES)
-        for is_this, problem in _OTHERS:
-            if is_this(start):
-                raise CheckpointError(f"{where}: {problem}")
+        problem = file_of(where.name, start)
+        if problem:
+            raise CheckpointError(f"{where}: {problem}")
         file_format = next(format for format in FORMATS if format.recognises(where.name, start))
         opened.seek(0)
         return file_format.read(where, opened, state)

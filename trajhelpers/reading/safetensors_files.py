@@ -10,6 +10,7 @@ from typing import BinaryIO
 from ..errors import CheckpointError
 from .contents import Contents
 from .place import File
+from .states import choose_state
 from .tensors import StoredTensor
 
 _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
@@ -41,9 +42,9 @@ _BITS = {
 
 
 def read_safetensors(file: File, opened: BinaryIO, state: str | None) -> Contents:
-    """All tensors by name, in the order in which they lie."""
+    """The tensors of the state that is θ, in the order in which they lie."""
     header, start = read_header(file, opened, file.size)
-    return Contents(
+    return choose_state(
         {
             name: StoredTensor(
                 _DTYPES.get(entry["dtype"], entry["dtype"]),
@@ -52,7 +53,9 @@ def read_safetensors(file: File, opened: BinaryIO, state: str | None) -> Content
                 start + entry["data_offsets"][0],
             )
             for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"])
-        }
+        },
+        file,
+        state,
     )
 
 

@@ -1,12 +1,11 @@
 """A tensor's type and place, and how to read a range of it exactly."""
 
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 
-from .place import File, Place
-from .scattered import Scattered
+from .place import Composed, Place
+from .strided import Strided
 
 # NumPy has no bfloat16: its bytes travel as uint16 and are shifted into the upper half of a
 # float32, which is exact.
@@ -48,8 +47,8 @@ class StoredTensor:
     @property
     def places(self) -> tuple[Place, ...]:
         """All places that hold some of it; none of a tensor that cannot be read."""
-        if isinstance(self.place, Scattered):
-            return self.place.places
+        if isinstance(self.place, Composed):
+            return tuple(self.place.places)
         return () if self.place is None else (self.place,)
 
     def ranges(self, start: int, stop: int) -> list[tuple[Place, int, int]]:
@@ -57,7 +56,7 @@ class StoredTensor:
         where the tensor lies in pieces.
         """
         place, begin, end = self._range(start, stop)
-        return place.ranges(begin, end) if isinstance(place, Scattered) else [(place, begin, end)]
+        return place.ranges(begin, end) if isinstance(place, Composed) else [(place, begin, end)]
 
     def read_into(self, start: int, stop: int, row: np.ndarray) -> None:
         """Elements ``start`` to ``stop`` into ``row``, of float64, float32 or the tensor's own RAW
@@ -132,17 +131,8 @@ def dtype_of(tensor) -> str:
 
 
 def rows_first(tensor: StoredTensor) -> StoredTensor:
-    """The same tensor with its elements in row-major order, in memory where they were not."""
-    if tensor.strides is None:
+    """The same tensor with its elements in row-major order."""
+    if tensor.strides is None or tensor.place is None:
         return tensor
-    # Only what lies in a file has strides.
-    raw, file = RAW[tensor.dtype], cast(File, tensor.place)
-    with file.open_whole(
-        "stores a tensor in another order (channels_last) than other checkpoints"
-    ) as opened:
-        opened.seek(tensor.offset)
-        lying = np.frombuffer(opened.read(tensor.size * raw.itemsize), raw)
-    ordered = np.lib.stride_tricks.as_strided(
-        lying, tensor.shape, [stride * raw.itemsize for stride in tensor.strides]
-    )
-    return replace(tensor, place=Held(np.ascontiguousarray(ordered)), offset=0, strides=None)
+    place = Strided(tensor.place, tensor.offset, tensor.shape, tensor.strides, tensor.itemsize)
+    return replace(tensor, place=place, offset=0, strides=None)

@@ -1,5 +1,4 @@
-"""Where the records of torch's zip files begin, and a copy of such a file without its weights, from
-which torch reads names, types and shapes.
+"""Where the records of zip files begin, of torch's and of NumPy's.
 
 A zip's directory says where each record's header is; the record itself begins behind that header,
 whose length only the header tells. On this machine all headers are read. Over the network that
@@ -7,10 +6,10 @@ would be one request a tensor, so there a record's beginning is inferred from it
 records to 64 bytes and writes 16 or 24 bytes behind each), and the header that confirms it is read
 along with the weights."""
 
-import io
-import re
 import struct
 import zipfile
+import zlib
+from collections.abc import Callable, Sequence
 from typing import BinaryIO, NamedTuple
 
 from ..errors import CheckpointError
@@ -20,9 +19,21 @@ _HEADER = 30
 _ALIGNMENT = 64
 _BEHIND = (16, 24)
 _LONGEST_PADDING = _ALIGNMENT + 32
-_READ = re.compile(r"(^|/)(data\.pkl|byteorder|version)$")
-# With these torch computes where records should begin, instead of looking.
-_OMITTED = re.compile(r"(^|/)\.(format_version|storage_alignment)$")
+_ENCRYPTED = 1
+# What zipfile raises about a damaged directory.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    RuntimeError,
+    OverflowError,
+)
+_LONGEST_READ = 1 << 30
+_ENDING, _LENGTH_OF_ENDING = b"PK\x05\x06", 22
 
 
 class Record(NamedTuple):
@@ -32,30 +43,41 @@ class Record(NamedTuple):
     size: int
 
 
-def read_index(file: File, opened: BinaryIO) -> tuple[dict[int, Record], io.BytesIO]:
-    """``(records, skeleton)``: the skeleton is a small zip with all names and no weights;
-    ``records`` maps the byte at which a record begins in it to the :class:`Record` of ``file``.
+def read_index(
+    file: File,
+    opened: BinaryIO,
+    wanted: Callable[[str], bool],
+    problem: Callable[[Sequence[str]], str | None],
+) -> tuple[dict[str, Record], dict[str, bytes]]:
+    """The records by name, and the contents of those that are ``wanted``.
 
-    Compressed, overlapping, truncated or doubled records are refused with a CheckpointError.
+    ``problem`` says of all names why they are no checkpoint, if they are none. A CheckpointError
+    for that, and for compressed, overlapping, truncated or doubled records.
     """
     try:
         with zipfile.ZipFile(opened) as archive:
             entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+            reason = problem([entry.filename for entry in entries])
+            if reason:
+                raise CheckpointError(f"{file}: {reason}")
+            _refuse_more_than_a_zip(file, opened, entries)
             starts = _starts(file, entries, archive.start_dir)
             records = [
                 Record(entry.filename, entry.header_offset, start, entry.file_size)
                 for entry, start in zip(entries, starts)
             ]
             _refuse_disorder(file, entries, records, archive.start_dir)
-            return _skeleton(file, archive, entries, records)
-    except (
-        zipfile.BadZipFile,
-        struct.error,
-        NotImplementedError,
-        EOFError,
-        UnicodeDecodeError,
-    ) as error:
-        raise CheckpointError(f"{file}: damaged ({error}); fetch or save it again") from error
+            return (
+                {record.name: record for record in records},
+                {
+                    entry.filename: archive.read(entry)
+                    for entry in entries
+                    if wanted(entry.filename) and entry.file_size <= _LONGEST_READ
+                },
+            )
+    except _DAMAGE as error:
+        reason = str(error) or type(error).__name__
+        raise CheckpointError(f"{file}: damaged ({reason}); fetch or save it again") from error
 
 
 def end_of_header(file, header: int, content: bytes) -> int:
@@ -102,13 +124,24 @@ def _inferred_start(entry: zipfile.ZipInfo, following: int) -> int | None:
     return None
 
 
+def _refuse_more_than_a_zip(file, opened, entries):
+    """Of two zips in one file, or of one behind something else, readers take different ones."""
+    opened.seek(-_LENGTH_OF_ENDING, 2)
+    if not entries or entries[0].header_offset or opened.read(4) != _ENDING:
+        raise CheckpointError(
+            f"{file}: has something before or behind its zip archive; fetch or save it again"
+        )
+
+
 def _refuse_disorder(file, entries, records, directory):
     end, names = 0, set()
     for entry, record in zip(entries, records):
+        if entry.flag_bits & _ENCRYPTED:
+            raise CheckpointError(f"{file}: record {record.name} is encrypted; save it again")
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
             raise CheckpointError(
-                f"{file}: record {record.name} is compressed, which torch.save never does; save it"
-                " again"
+                f"{file}: record {record.name} is compressed, so that its numbers do not lie in the"
+                " file; save it again, uncompressed (torch.save and np.savez do)"
             )
         if record.header < end or record.start + record.size > directory:
             raise CheckpointError(
@@ -121,21 +154,3 @@ def _refuse_disorder(file, entries, records, directory):
             )
         end = record.start + record.size
         names.add(record.name)
-
-
-def _skeleton(file, archive, entries, records):
-    places, skeleton = {}, io.BytesIO()
-    with zipfile.ZipFile(skeleton, "w") as small:
-        for entry, record in zip(entries, records):
-            if _OMITTED.search(record.name):
-                continue
-            content = archive.read(entry) if _READ.search(record.name) else b""
-            if record.name.endswith("/byteorder") and content != b"little":
-                raise CheckpointError(
-                    f"{file}: was written on a big-endian machine; load it with torch and save it"
-                    " again on this one"
-                )
-            small.writestr(record.name, content)
-            places[skeleton.tell() - len(content)] = record
-    skeleton.seek(0)
-    return places, skeleton

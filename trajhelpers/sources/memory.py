@@ -6,9 +6,10 @@ from typing import Any
 
 from ..errors import TrajectoryError
 from ..reading.contents import Contents
-from ..reading.state_dicts import from_state_dict
+from ..reading.states import choose_state
 from ..reading.steps import every_but
-from ..reading.tensors import StoredTensor
+from ..reading.tensors import StoredTensor, in_memory
+from ..reading.tree import Buffer
 from .disk import is_path
 from .protocol import Checkpoint, Listing
 
@@ -25,34 +26,30 @@ class Memory:
         chosen = every_but(range(len(what)), every, skip)
         return Listing(
             [Checkpoint(index, "", f"checkpoint {index}") for index in chosen],
-            lambda state: [Contents(tensors) for tensors in _tensors(what, chosen)],
+            lambda state: _contents(what, chosen, state),
         )
 
 
-def _tensors(states: Sequence, chosen: Sequence[int]) -> list[dict[str, StoredTensor]]:
-    stored = [_from_memory(states[index], index) for index in chosen]
-    _refuse_aliases(stored)
-    return stored
+def _contents(states: Sequence, chosen: Sequence[int], state: str | None) -> list[Contents]:
+    found = [_from_memory(states[index], index, state) for index in chosen]
+    _refuse_aliases([one.tensors for one in found])
+    return found
 
 
-def _from_memory(item, index: int) -> dict[str, StoredTensor]:
-    where = f"checkpoint {index}"
-    if isinstance(item, Mapping):
-        return from_state_dict(item, where)
-    if hasattr(item, "named_parameters"):
-        # Aliases are kept, as a state dict would have them; the layout counts them once.
-        parameters, buffers = (
-            dict(item.named_parameters(remove_duplicate=False)),
-            dict(item.named_buffers()),
+def _from_memory(item, index: int, state: str | None) -> Contents:
+    if not isinstance(item, Mapping) and not hasattr(item, "named_parameters"):
+        raise TypeError(
+            f"source: item {index} is a {type(item).__name__}; expected paths, or state dicts, or"
+            " modules"
         )
-        return (from_state_dict(parameters, where) if parameters else {}) | {
-            name: replace(tensor, is_buffer=True)
-            for name, tensor in (from_state_dict(buffers, where) if buffers else {}).items()
-        }
-    raise TypeError(
-        f"source: item {index} is a {type(item).__name__}; expected paths, or state dicts, or"
-        " modules"
-    )
+    chosen = choose_state(item, f"checkpoint {index}", state)
+    return replace(chosen, tensors={name: _held(value) for name, value in chosen.tensors.items()})
+
+
+def _held(value: Any) -> StoredTensor:
+    if isinstance(value, Buffer):
+        return replace(in_memory(value.tensor), is_buffer=True)
+    return in_memory(value)
 
 
 def _refuse_aliases(stored: Sequence[Mapping[str, StoredTensor]]) -> None:
