@@ -9,13 +9,17 @@ AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS
 	OPENBLAS_CORETYPE=Haswell
 TRAINING := $(addprefix tests/test_,training.py width.py language.py sam.py) \
 	$(addprefix book/,10-the-lemma.ipynb 12-pythia.ipynb)
+# What is independent of the lab, but for hostile input, which the other tests have.
+LOWEST := $(addprefix tests/test_,accuracy.py checkpoints.py cli.py devices.py extras.py hallmarks.py \
+	hub.py record.py streaming.py)
 
-.PHONY: help book lint test test-slow test-avx2 test-gpu notebooks lab serve data bench clean
+.PHONY: help book lint test test-slow test-lowest test-avx2 test-gpu notebooks lab serve data bench clean
 
 help:
 	@echo "make book       execute what has changed and build the pages into _build/html"
 	@echo "make test       tests, doctests, stored notebooks, and the pages in a real browser"
 	@echo "make test-slow  the tests that take minutes"
+	@echo "make test-lowest  those of the core with the lowest versions that it allows"
 	@echo "make test-avx2  what trains, again as on a machine without AVX-512"
 	@echo "make test-gpu   the tests that need a CUDA device"
 	@echo "make lint       lines, layout and types: ruff and mypy"
@@ -43,8 +47,20 @@ book: .venv/installed
 test: book
 	$(PYTEST) --dist worksteal --doctest-modules trajhelpers tests
 
-test-slow: .venv/installed
+test-slow: .venv/installed test-lowest
 	$(PYTEST) --dist worksteal -m slow tests
+
+# What is not of the lowest version there, torch and the tests' own tools, is .venv's.
+test-lowest: .venv-lowest/installed
+	.venv-lowest/bin/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(LOWEST)
+
+.venv-lowest/installed: .venv/installed requirements-lowest.txt
+	rm -rf .venv-lowest
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --disable-pip-version-check -q -r requirements-lowest.txt $(TORCH)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+		$$(.venv-lowest/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rest.pth
+	touch $@
 
 # loadfile keeps the cells of a chapter in order, in one kernel.
 test-avx2: .venv/installed

@@ -174,7 +174,8 @@ def test_help(capsys):
     text = capsys.readouterr().out
     assert all(word in text for word in ("gram", "hallmarks", "plot"))
     for command, words in {
-        "gram": ["--device", "--precision", "--include", "--exclude", "--every", "--nonfinite"],
+        "gram": ["--device", "--precision", "--include", "--exclude", "--every", "--nonfinite"]
+        + ["--json", "--quiet"],
         "hallmarks": ["--json", "--origin"],
         "plot": ["-o"],
     }.items():
@@ -293,15 +294,105 @@ def test_hallmarks_need_no_torch(run):
     assert done.stderr.strip() == "[]"
 
 
-def test_a_pipe_that_closes_early(run):
-    """`trajhelpers hallmarks ... | head -1` ends without a word."""
-    command = f'"{sys.executable}" -m trajhelpers hallmarks "{run[1]}" --json | head -c 5'
-    done = subprocess.run(
-        command,
-        shell=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    assert done.stdout == '{"n":' or done.stdout.startswith("{")
-    assert done.stderr == ""
+def test_a_reader_that_has_read_enough(run):
+    """`trajhelpers ... | head -1` ends without a word; here nobody reads at all."""
+    folder, kernel, _ = run
+    for arguments in (
+        ["--help"],
+        ["--version"],
+        ["gram", "--help"],
+        ["gram", folder / "run", "-o", folder / "new.npz"],
+        ["gram", "--json", folder / "run", "-o", folder / "new.npz"],
+        ["audit", folder / "run"],
+        ["hallmarks", kernel],
+        ["hallmarks", "--json", kernel],
+        ["hallmarks", folder / "run"],
+        ["plot", kernel, "-o", folder / "run.png"],
+        ["train", "--list"],
+        ["study", "--list"],
+    ):
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run(
+            [sys.executable, "-m", "trajhelpers", *map(str, arguments)],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.close(write)
+        # argparse swallows the error itself, where Python does not buffer.
+        assert done.returncode == 1 or arguments[-1] in ("--help", "--version"), arguments
+        assert done.stderr == "", arguments
+    same(folder / "new.npz", run[2])
+
+
+def test_hallmarks_and_pictures_of_checkpoints(run, capsys):
+    """As of their kernel, which need not be kept."""
+    folder, kernel, _ = run
+    for options in ([], ["--every", 2], ["--include", "*.weight"]):
+        assert call("gram", folder / "run", "-o", folder / "kept.npz", *options) == 0
+        assert result(capsys, folder / "run", *options) == result(capsys, folder / "kept.npz")
+    files = sorted((folder / "run").glob("*.pt"))
+    assert result(capsys, *files) == result(capsys, kernel)
+    assert call("plot", folder / "run", "-o", folder / "of-run.png") == 0
+    assert call("plot", kernel, "-o", folder / "of-kernel.png") == 0
+    assert (folder / "of-run.png").read_bytes() == (folder / "of-kernel.png").read_bytes()
+
+
+def test_options_for_checkpoints_are_not_passed_over(run, capsys):
+    for options in (["--every", 2], ["--exclude", "*.bias"], ["--precision", "float32"]):
+        assert call("hallmarks", run[1], *options) == 2
+        said = capsys.readouterr().err
+        assert "run.npz: is a kernel" in said and options[0] in said
+
+
+def test_what_a_script_wants_to_know_of_a_kernel(run, capsys):
+    folder, out, _ = run
+    capsys.readouterr()
+    assert call("gram", folder / "run", "-o", out, "--exclude", "*.bias", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["path"] == str(out)
+    assert told["n"] == 9 and told["p"] == 12 and told["steps"] == list(range(1, 10))
+    assert told["groups"] == {"fc.weight": 12} and len(told["runs"]) == 9
+    assert told["precision"] == "float64" and told["dtypes"] == ["float32"]
+    assert any("fc.bias" in line for line in told["left_out"]) and told["notes"] == []
+    assert told["cost"]["seconds"] > 0 and told["cost"]["bytes"] == told["cost"]["requests"] == 0
+    assert len(told["checkpoints"]) == 9
+
+
+def test_quiet(run, capfd):
+    """Nothing but results, and what is wrong."""
+    folder, out, _ = run
+    call_it = ["gram", folder / "run", "-o", out, "--exclude", "*.bias"]
+    capfd.readouterr()
+    assert call(*call_it) == 0 and "fc.bias" in capfd.readouterr().err
+    assert call(*call_it, "--quiet") == 0
+    printed, told = capfd.readouterr()
+    assert told == "" and printed.startswith(f"{out}: ")
+    for command in (
+        ["audit", folder / "run"],
+        ["hallmarks", folder / "run", "--exclude", "*.bias"],
+        ["plot", out, "-o", folder / "run.png"],
+        ["train", "--list"],
+        ["study", "--list"],
+    ):
+        assert call(*command, "--quiet") == 0 and capfd.readouterr().err == "", command
+    assert call("hallmarks", folder / "nowhere", "--quiet") == 2
+    assert "nowhere" in capfd.readouterr().err
+
+
+def test_a_command_that_is_none(run, capfd):
+    folder = run[0]
+    for given, answer in {
+        "hallmark": "did you mean hallmarks?",
+        "frobnicate": "there are gram, audit, hallmarks, plot, train, study",
+        str(folder / "run"): f"For example: trajhelpers hallmarks {folder / 'run'}",
+        "hf://OWNER/NAME": "For example: trajhelpers hallmarks hf://OWNER/NAME",
+    }.items():
+        assert call(given) == 2
+        assert answer in capfd.readouterr().err
+
+
+def test_the_version(capsys):
+    assert call("--version") == 0
+    assert capsys.readouterr().out == f"{th.__version__}\n"

@@ -268,6 +268,16 @@ def test_no_pass_looks_for_the_libraries_of_the_process(monkeypatch):
 # The process's settings
 
 
+def fp32_precisions():
+    """Of CUDA and of the CPU; before torch 2.9 both had one setting, of other names."""
+    if not hasattr(torch.backends.mkldnn, "matmul"):
+        found = torch.get_float32_matmul_precision()
+        assert torch.backends.cuda.matmul.allow_tf32 == (found != "highest")
+        return [{"highest": "ieee"}.get(found, found)]
+    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    return [backend.fp32_precision for backend in backends]
+
+
 def settings_of_the_process():
     # one entry a library: the order in which they were loaded may change, their thread counts may
     # not
@@ -278,10 +288,7 @@ def settings_of_the_process():
         "matmul precision": torch.get_float32_matmul_precision(),
         "cuda tf32": torch.backends.cuda.matmul.allow_tf32,
         "cudnn tf32": torch.backends.cudnn.allow_tf32,
-        "fp32 precision": [
-            place.fp32_precision
-            for place in (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
-        ],
+        "fp32 precision": fp32_precisions(),
         "fp16 reduction": torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction,
         "bf16 reduction": torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction,
         "default dtype": torch.get_default_dtype(),
@@ -382,10 +389,7 @@ def test_overlapping_passes_on_an_accelerator_are_exact_to_the_end(monkeypatch):
     def last_pass(entered, leave):
         def looked():
             assert leave.wait(60)
-            seen.extend(
-                backend.fp32_precision
-                for backend in (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
-            )
+            seen.extend(fp32_precisions())
             return True
 
         one_pass(entered, SimpleNamespace(wait=lambda seconds: looked()))

@@ -91,13 +91,28 @@ def _blas_threads() -> list[Place]:
 def _float32_products() -> list[Place]:
     import torch
 
-    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]  # type: ignore[attr-defined]
+    backends: Any = torch.backends
+    if not hasattr(backends.mkldnn, "matmul"):  # before torch 2.9: one setting, of other names
+        return [Place(_old_precision, _set_old_precision)]
     return [
         Place(
             partial(getattr, backend, "fp32_precision"), partial(setattr, backend, "fp32_precision")
         )
-        for backend in backends
+        for backend in (backends.cuda.matmul, backends.mkldnn.matmul)
     ]
+
+
+def _old_precision() -> str:
+    import torch
+
+    found = torch.get_float32_matmul_precision()
+    return "ieee" if found == "highest" else found
+
+
+def _set_old_precision(value: str) -> None:
+    import torch
+
+    torch.set_float32_matmul_precision("highest" if value == "ieee" else value)
 
 
 one_blas_thread = Setting(_blas_threads, 1)
