@@ -105,8 +105,8 @@ def _refuse_two_for_one(names, source):
         if bare in seen:
             raise LayoutError(
                 f"{source}: holds {seen[bare]!r} and {name!r}, which are one name but for what"
-                " torch.compile or FSDP puts before it; say which is meant: leave the others out"
-                f" with exclude='_orig_mod.*' or include='_orig_mod.*'"
+                " torch.compile or FSDP puts before it; leave one of them out with exclude=, as in"
+                f" exclude={name!r}"
             )
         seen[bare] = name
 
