@@ -4,6 +4,7 @@ stacks. The oracle drops by hand what should not count.
 
 import json
 import math
+import warnings
 
 import numpy as np
 import oracle
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.utils import prune
 
 import trajhelpers as th
 from trajhelpers.__main__ import main
@@ -99,7 +101,7 @@ class TutorialTransformer(nn.Module):
         super().__init__()
         self.pos_encoder = PositionalEncoding(8)
         layers = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0)
-        self.transformer_encoder = nn.TransformerEncoder(layers, 1)
+        self.transformer_encoder = nn.TransformerEncoder(layers, 1, enable_nested_tensor=False)
         self.embedding = nn.Embedding(20, 8)
         self.linear = nn.Linear(8, 20)
 
@@ -140,7 +142,7 @@ class Distilled(nn.Module):
 def test_a_position_table_is_seen_in_the_pass(tmp_path):
     states, parameters = tutorial_run()
     write_run(tmp_path, states)
-    with pytest.warns(th.TrajectoryWarning, match=r"99\.\d+ % of ‖θ‖² never moves: pos_encoder.pe"):
+    with pytest.warns(th.TrajectoryWarning, match=r"90 % of ‖θ‖² never moves: pos_encoder.pe"):
         kernel = th.gram(th.open_trajectory(tmp_path))
     assert kernel.source["constant"]["numbers"] == 500 * 8
     _, kernel = check(tmp_path, states, parameters, exclude="constant")
@@ -162,7 +164,7 @@ def test_what_never_moves_is_left_out_afterwards_or_at_once(precision):
 def test_a_frozen_backbone_and_a_teacher():
     states = train(seeded(Distilled), random_inputs(8, 5), freeze=["teacher"])
     student = {name for name in states[0] if name.startswith("student")}
-    with pytest.warns(th.TrajectoryWarning, match="never moves: teacher.* and"):
+    with pytest.warns(th.TrajectoryWarning, match=r"never moves: teacher.0.weight \(150"):
         th.gram(th.open_trajectory(states))
     check(states, states, student, exclude="constant")
     # with patterns beside it
@@ -210,7 +212,7 @@ def test_little_that_never_moves_is_told_and_zeros_are_not(capsys):
     assert capsys.readouterr().err == ""
     still = {"scale": np.ones(2)}
     th.gram(th.open_trajectory([{"w": theta, **still} for theta in walk]))
-    assert "0.2 % of ‖θ‖² never moves: scale (2 numbers)" in capsys.readouterr().err
+    assert "0.21 % of ‖θ‖² never moves: scale (2 numbers)" in capsys.readouterr().err
 
 
 def test_where_nothing_moves_nothing_is_left():
@@ -270,7 +272,7 @@ def test_weight_norms_v_is_not_spectral_norms(tmp_path):
 
 def test_a_mask_of_pruning_is_no_parameter(tmp_path):
     def pruned(layer):
-        return nn.utils.prune.random_unstructured(layer, "weight", 0.5)
+        return prune.random_unstructured(layer, "weight", 0.5)
 
     model = seeded(lambda: Normalized(pruned))
     states = train(model, random_inputs(8, 3, 5))
@@ -281,7 +283,9 @@ def test_a_mask_of_pruning_is_no_parameter(tmp_path):
 def test_fake_quantization_has_weights_and_observers(tmp_path):
     from torch.ao.quantization import get_default_qat_qconfig, prepare_qat
 
-    with pytest.warns(DeprecationWarning):
+    with warnings.catch_warnings():
+        # torch's own, of its observers and of where quantization moves to
+        warnings.simplefilter("ignore")
         model = seeded(lambda: Normalized(lambda layer: layer))
         model.qconfig = get_default_qat_qconfig("x86")
         prepare_qat(model.train(), inplace=True)
@@ -397,14 +401,6 @@ def test_tied_in_some_checkpoints_only_are_two_tensors(tmp_path):
 
 
 # Quantized weights
-
-
-def tensors(**kinds):
-    """``name="dtype shape"``, a double underscore for a dot."""
-    return {
-        name.replace("__", "."): StoredTensor(kind.split()[0], eval(kind.split(" ", 1)[1]))
-        for name, kind in kinds.items()
-    }
 
 
 def a_layer(*names):
@@ -539,10 +535,10 @@ def test_the_summary_says_all(tmp_path):
         "embeddings, by their names: 3.3 %: embedding.weight",
         "taken off the names: _orig_mod",
         "left out: steps: int64, not a parameter",
-        "*.bias: excluded",
+        "linear.bias: excluded",
     ):
         assert part in said, part
-    assert "left out: 10 tensors" in repr(trajectory) and repr(trajectory).count("\n") == 1
+    assert "left out: 7 tensors" in repr(trajectory) and repr(trajectory).count("\n") == 1
     with pytest.warns(th.TrajectoryWarning, match="never moves"):
         kernel = th.gram(trajectory)
     kernel.save(tmp_path / "run.npz")

@@ -274,8 +274,7 @@ def test_one_run_twice_is_not_dropped_silently(tmp_path):
 
 def two_for_one(tmp_path, names):
     states = [
-        {name: torch.full((2,), step + 10.0 * i) for i, name in enumerate(names)}
-        for step in (1, 2)
+        {name: torch.full((2,), step + 10.0 * i) for i, name in enumerate(names)} for step in (1, 2)
     ]
     for step, tensors in zip((1, 2), states):
         write(tmp_path / f"epoch_{step}.pt", tensors)

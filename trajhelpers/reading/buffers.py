@@ -36,9 +36,7 @@ _BY_NAME = {
     ),
     "a causal mask": re.compile(r"(^|\.)masked_bias$"),
     _ROTARY: re.compile(r"(^|\.)((original_)?inv_freq|(cos|sin)_cached|freqs_cis)$"),
-    "a vector of spectral normalization": re.compile(
-        r"(^|\.)parametrizations\.[^.]+\.\d+\._[uv]$"
-    ),
+    "a vector of spectral normalization": re.compile(r"(^|\.)parametrizations\.[^.]+\.\d+\._[uv]$"),
     "an observer of quantization": re.compile(
         r"(^|\.)(activation_post_process(_\d+)?|weight_fake_quant)\."
     ),

@@ -93,9 +93,7 @@ class Choice:
     def _refuse_quantized(self, tensors, reasons):
         found = quantized(tensors)
         meant = [
-            name
-            for name in found
-            if reasons[name] is None or reasons[name].endswith(_NO_PARAMETER)
+            name for name in found if reasons[name] is None or reasons[name].endswith(_NO_PARAMETER)
         ]
         if meant:
             scheme, companions = found[meant[0]]
@@ -175,6 +173,4 @@ def _tied(stored):
                 if all(name in tensors for tensors in stored):
                     key = tuple(tensors[name].identity for tensors in stored)
                     in_all.setdefault(key, []).append(name)
-            yield from (
-                group for key, group in in_all.items() if len(group) > 1 and all(key)
-            )
+            yield from (group for key, group in in_all.items() if len(group) > 1 and all(key))

@@ -81,7 +81,10 @@ def settle(
 
 def _without_prefixes(stored):
     """The checkpoints by names without prefixes, and the prefixes of any of them."""
-    bare, prefixes, before, after = [], {}, None, None
+    bare: list[dict[str, StoredTensor]] = []
+    prefixes: dict[str, None] = {}
+    before: list[str] = []
+    after: list[str] = []
     for tensors in stored:
         names = list(tensors)
         if names != before:
