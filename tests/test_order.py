@@ -272,30 +272,22 @@ def test_one_run_twice_is_not_dropped_silently(tmp_path):
         assert "run" in str(error)
 
 
-def two_for_one(tmp_path, names):
-    states = [
-        {name: torch.full((2,), step + 10.0 * i) for i, name in enumerate(names)} for step in (1, 2)
-    ]
-    for step, tensors in zip((1, 2), states):
-        write(tmp_path / f"epoch_{step}.pt", tensors)
-    return states
-
-
-def test_module_before_some_names_is_a_part_of_the_model(tmp_path):
-    """Nothing is dropped, and all keep their names."""
-    states = two_for_one(tmp_path, ("w", "module.w"))
-    assert th.open_trajectory(tmp_path).names == ("w", "module.w")
-    check(tmp_path, states)
-
-
-@pytest.mark.parametrize("wrapped", ["_orig_mod.w", "_fsdp_wrapped_module.w"])
-def test_a_network_and_its_wrapped_copy_in_one_file_are_a_question(tmp_path, wrapped):
-    states = two_for_one(tmp_path, ("w", wrapped))
-    with pytest.raises(th.LayoutError, match=rf"epoch_1.*'w' and '{wrapped}'.*exclude="):
-        th.open_trajectory(tmp_path)
-    for name, other in (("w", wrapped), (wrapped, "w")):
-        assert th.open_trajectory(tmp_path, exclude=other).names == (name,)
-        check(tmp_path, [{name: state[name]} for state in states], exclude=other)
+def test_names_that_only_some_have_a_prefix_before(tmp_path):
+    """`module.` before some names, or two names that a wrapper's prefix alone tells apart: nothing
+    is dropped, and all keep their names.
+    """
+    for names in (("w", "module.w"), ("w", "_orig_mod.w"), ("a.w", "a._fsdp_wrapped_module.w")):
+        states = [
+            {name: torch.full((2,), step + 10.0 * i) for i, name in enumerate(names)}
+            for step in (1, 2)
+        ]
+        for step, tensors in zip((1, 2), states):
+            write(tmp_path / f"epoch_{step}.pt", tensors)
+        trajectory = th.open_trajectory(tmp_path)
+        assert trajectory.names == names
+        said = [note for note in trajectory.notes if names[1] in note]
+        assert len(said) == ("module" not in names[1].split("."))
+        check(tmp_path, states)
 
 
 @given(st.sets(st.lists(st.sampled_from(PARTS), min_size=1, max_size=4).map(".".join), min_size=1))

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..errors import LayoutError, TrajectoryWarning
@@ -72,11 +72,10 @@ def settle(
     stored, prefixes = _without_prefixes(stored)
     choice = Choice(include, exclude)
     names, counting = choice.of(stored, prefixes)
-    _refuse_two_for_one(names, sources[0])
     _check(stored, sources, names, choice)
     tensors = {name: _in_one_order([tensors[name] for tensors in stored]) for name in names}
     _warn_of_mixed_types(tensors)
-    return Layout(tensors), counting
+    return Layout(tensors), replace(counting, notes=(*counting.notes, *_two_for_one(names)))
 
 
 def _without_prefixes(stored):
@@ -100,18 +99,20 @@ def _widest(dtypes: set[str]) -> str:
     return "float64" if "float64" in dtypes else "float32"
 
 
-def _refuse_two_for_one(names, source):
-    """Two copies of a network in one file, one of them compiled."""
-    seen = {}
+def _two_for_one(names):
+    """What is told where a file holds a network and its compiled copy, whose names stay as they are
+    so that neither is lost.
+    """
+    seen: dict[str, str] = {}
     for name in names:
         bare = without_wrappers(name) if "_orig_mod" in name or "_fsdp_" in name else name
         if bare in seen:
-            raise LayoutError(
-                f"{source}: holds {seen[bare]!r} and {name!r}, which are one name but for what"
-                " torch.compile or FSDP puts before it; leave one of them out with exclude=, as in"
-                f" exclude={name!r}"
+            return (
+                f"{seen[bare]!r} and {name!r} are one name but for what torch.compile or FSDP puts"
+                " before it; both are counted: leave one out with exclude=",
             )
         seen[bare] = name
+    return ()
 
 
 def _check(stored, sources, names, choice):

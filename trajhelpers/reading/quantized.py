@@ -58,7 +58,9 @@ def quantized(tensors: Mapping[str, StoredTensor]) -> dict[str, Quantized]:
     >>> quantized({**layer, "q.weight_scale_inv": StoredTensor("float32", (1, 1))})
     {'q.weight': Quantized(scheme='8 bits with scales', companions=('q.weight_scale_inv',))}
     """
-    candidates = [name for name, tensor in tensors.items() if _is_packed(tensor)]
+    candidates = [
+        name for name, tensor in tensors.items() if tensor.shape and _PACKED.match(tensor.dtype)
+    ]
     layers = _scale_and_zero_point(tensors)
     if not candidates and not layers:
         return {}
@@ -72,14 +74,10 @@ def quantized(tensors: Mapping[str, StoredTensor]) -> dict[str, Quantized]:
                 found[name] = Quantized(scheme, companions)
                 break
         else:
-            dtype = tensors[name].dtype
-            if _EIGHT_BITS.match(dtype) and _NAMED_WEIGHT.search(name):
+            dtype, shape = tensors[name].dtype, tensors[name].shape
+            if len(shape) >= 2 and _EIGHT_BITS.match(dtype) and _NAMED_WEIGHT.search(name):
                 found[name] = Quantized(f"stored as {dtype}", ())
     return found
-
-
-def _is_packed(tensor):
-    return bool(_PACKED.match(tensor.dtype)) and len(tensor.shape) >= 2
 
 
 def _of_layer(ordered, layer, beside):
