@@ -327,7 +327,10 @@ def test_names_that_only_some_have_a_prefix_before(tmp_path):
         ]
         for step, tensors in zip((1, 2), states):
             write(tmp_path / f"epoch_{step}.pt", tensors)
-        assert th.open_trajectory(tmp_path).names == names
+        trajectory = th.open_trajectory(tmp_path)
+        assert trajectory.names == names
+        said = [note for note in trajectory.notes if names[1] in note]
+        assert len(said) == ("module" not in names[1].split("."))
         check(tmp_path, states)
 
 

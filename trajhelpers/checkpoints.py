@@ -12,6 +12,8 @@ import numpy as np
 
 from .auditing.rules import refuse_errors
 from .errors import StepError, TrajectoryWarning
+from .reading.account import Text, capped, counted, in_words
+from .reading.choice import Counting
 from .reading.contents import Contents
 from .reading.layout import Layout, settle
 from .sources.hub.address import is_hub
@@ -64,8 +66,11 @@ def open_trajectory(
         ``trajectory.notes``. A step with both a safetensors and a torch file is read from the
         former.
     include, exclude : str or list of str, optional
-        Shell patterns on parameter names. ``include`` takes what matches and nothing else, buffers
-        too; ``exclude`` leaves out what matches.
+        Shell patterns on parameter names. ``include`` takes what matches and nothing else;
+        ``exclude`` leaves out what matches, and a tied tensor if one of its names does.
+        ``exclude="constant"``, alone or among patterns, leaves out what never moves: masks,
+        position tables, frozen layers. :func:`trajhelpers.gram` sees which in its pass, and drops
+        them from the kernel. (``"constan[t]"`` is a tensor of that name.)
     nonfinite : {"raise", "skip-checkpoint"}
         What to do about a checkpoint with NaN or infinity, which shows when it is read.
     every : int
@@ -109,9 +114,10 @@ def open_trajectory(
 
     Notes
     -----
-    θ holds parameters only: running statistics, counters, integer tensors and causal masks are left
-    out, and ``trajectory.left_out`` says so. Names lose the prefixes of DataParallel, DDP and
-    torch.compile. A tensor under two names counts once. Files are loaded with
+    θ holds parameters only: running statistics, counters, integer tensors, causal masks and other
+    buffers that names give away are left out unless ``include`` names them in full, and
+    ``trajectory.summary()`` says so. Quantized weights are refused. Names lose the prefixes of
+    DataParallel, DDP and torch.compile. A tensor under two names counts once. Files are loaded with
     ``weights_only=True``, always.
 
     >>> import numpy as np
@@ -157,16 +163,18 @@ def open_trajectory(
             " at least"
         )
     names = [checkpoint.source for checkpoint in found.checkpoints]
-    layout, aside = settle([one.tensors for one in contents], names, include, exclude)
-    notes = [*found.notes, *_notes_on_states(contents)]
+    layout, counting = settle([one.tensors for one in contents], names, include, exclude)
+    notes = [*found.notes, *_notes_on_states(contents), *counting.notes]
     for note in notes:
         tell(note)
     origin = Origin(
-        (*found.left_out, *contents[0].left_out, *aside),
+        (*found.left_out, *contents[0].left_out),
         found.read_config(),
         found.repository,
         found.fetcher,
         tuple(notes),
+        contents[0].state,
+        counting,
     )
     return Trajectory(found.checkpoints, layout, origin, nonfinite)
 
@@ -182,6 +190,10 @@ def _notes_on_states(contents: Sequence[Contents]) -> list[str]:
         return []
     chosen = " and ".join(repr(state) if state else "what lies on top" for state in states)
     return [f"θ is {chosen} of each checkpoint; left out {'; '.join(contents[0].left_out)}"]
+
+
+def _count(number, what):
+    return f"{number:,} {what}{'s'[: number != 1]}" if number else ""
 
 
 def _listed(source):
@@ -201,9 +213,10 @@ def _listed(source):
 
 @dataclass(frozen=True)
 class Origin:
-    """Of all checkpoints of a trajectory together: what was left out, the ``config.json`` beside
-    them, the repository on the hub, what fetches their files ahead, None where they are at hand,
-    and what was chosen by which rule.
+    """Of all checkpoints of a trajectory together: files and states that were left out, the
+    ``config.json`` beside them, the repository on the hub, what fetches their files ahead, None
+    where they are at hand, what was chosen by which rule, the keys of the state that is θ, and what
+    there is to be said of its tensors.
     """
 
     left_out: tuple[str, ...] = ()
@@ -211,6 +224,8 @@ class Origin:
     repository: str = ""
     fetcher: Fetcher | None = None
     notes: tuple[str, ...] = ()
+    state: str = ""
+    counting: Counting = field(default_factory=Counting)
 
 
 class Trajectory:
@@ -232,7 +247,7 @@ class Trajectory:
     shapes, dtypes : dict
         By name. A dtype is the widest that any checkpoint stores.
     left_out : tuple of str
-        Files and tensors that are not part of θ, and why.
+        Files, states and tensors that are not part of θ, and why; a line for many that are alike.
     notes : tuple of str
         What was chosen, and by which rule, where there was a choice.
     nonfinite : str
@@ -280,7 +295,7 @@ class Trajectory:
             " (channels_last), in which they are read."
         ),
     )
-    left_out = property(lambda self: self.origin.left_out)
+    left_out = property(lambda self: (*self.origin.left_out, *self.origin.counting.left_out))
     notes = property(lambda self: self.origin.notes)
     config = property(lambda self: self.origin.config)
     # What fetches ranges ahead (Fetcher) of a trajectory on the hub; None elsewhere.
@@ -290,11 +305,41 @@ class Trajectory:
         return self.n
 
     def __repr__(self) -> str:
+        return self._headline() + self._besides()
+
+    def _headline(self):
         dtypes = ", ".join(sorted(set(self.dtypes.values())))
         return (
             f"Trajectory({self.n} checkpoints, steps {self.steps[0]} … {self.steps[-1]}, {self.p:,}"
             f" parameters in {len(self.names)} tensor{'s'[: len(self.names) > 1]}, {dtypes})"
         )
+
+    def _besides(self):
+        """In a line, how much :meth:`summary` has to say; nothing where there is nothing."""
+        state, others = self.origin.state, len(self.origin.left_out)
+        tensors, notes = self.origin.counting.tensors_left_out, len(self.notes)
+        out = [_count(tensors, "tensor"), _count(others, "other thing")]
+        said = [
+            f"state {state!r}" if state else "",
+            f"left out: {', '.join(filter(None, out))}" if any(out) else "",
+            _count(notes, "note"),
+        ]
+        return f"\n  {'; '.join(filter(None, said))}: see .summary()" if any(said) else ""
+
+    def summary(self) -> str:
+        """What is counted as θ, and what is not: parameters and their types, the share of
+        embeddings (as their names say), ties, prefixes, the state, what was chosen by which rule,
+        and what was left out and why. A kernel says the same, ``kernel.summary()``.
+
+        >>> import numpy as np
+        >>> state = {"wte.weight": np.ones((2, 3)), "ln.weight": np.ones(2), "n": np.ones(1, int)}
+        >>> open_trajectory([state, {name: 2 * values for name, values in state.items()}]).summary()
+        Trajectory(2 checkpoints, steps 0 … 1, 8 parameters in 2 tensors, float64)
+        θ: 8 numbers in 2 tensors, float64
+        embeddings, by their names: 75 %: wte.weight
+        left out: n: int64, not a parameter
+        """
+        return Text(f"{self._headline()}\n{in_words(self.provenance)}")
 
     def __getitem__(self, index: Any) -> "Trajectory":
         """The trajectory of some of the checkpoints: a slice, or a list of strictly increasing
@@ -332,8 +377,15 @@ class Trajectory:
         )
         return {
             "checkpoints": list(self.sources),
-            "dtypes": sorted(set(self.dtypes.values())),
-            "left_out": list(self.left_out),
+            "counted": counted(
+                self.sizes,
+                self.dtypes,
+                self.origin.counting.ties,
+                self.origin.counting.prefixes,
+            ),
+            "state": self.origin.state,
+            "notes": list(self.notes),
+            "left_out": capped(self.left_out),
             **hub,
         }
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from .checkpoints import Trajectory
-from .errors import NonFiniteError, TrajectoryWarning
+from .errors import LayoutError, NonFiniteError, TrajectoryWarning
 from .kernel import TrajectoryKernel
+from .reading.account import capped, of_constant
 from .streaming.blocks import Block, cut, in_turn, requests
 from .streaming.cpu import COLUMNS, products_on_cpu
 from .streaming.devices import choose_device
@@ -22,7 +23,11 @@ from .streaming.nonfinite import NonFiniteFound, NotFinite, nonfinite_checkpoint
 from .streaming.progress import progress_bar
 from .streaming.resuming import Partial, State, conditions
 from .streaming.segments import Groups, blocks_of, columns_of, segments_of
+from .telling import tell
 from .version import __version__
+
+# Of ‖θ‖², that never moves: up to here a line is enough.
+_LARGEST_SILENT_SHARE = 0.01
 
 
 def gram(
@@ -77,6 +82,10 @@ def gram(
 
     Notes
     -----
+    What never moves (masks, position tables, frozen layers) is counted, and said: a line up to 1 %
+    of ‖θ‖², a warning above, since it holds all cosines high. ``open_trajectory(…,
+    exclude="constant")`` leaves it out of the kernel.
+
     n²p multiplications and one read of every checkpoint (on this machine a second one of two that
     come out equal without being neighbours). Global settings (threads, TF32, autocast) neither
     matter nor change. Interrupting is safe at any time. Derived in chapter "The kernel and its
@@ -125,7 +134,7 @@ def gram(
         tokens=_tokens(trajectory),
     )
     _warn_of_identical(kernel, trajectory)
-    return kernel
+    return _without_constant(kernel, trajectory.origin.counting.without_constant)
 
 
 def _tokens(trajectory: Trajectory) -> np.ndarray | None:
@@ -241,6 +250,47 @@ def _warn_of_identical(kernel, trajectory):
                 TrajectoryWarning,
                 stacklevel=3,
             )
+
+
+def _without_constant(kernel, leave_out):
+    """Groups whose increments are zero are masks, tables, or frozen: they hold every cosine high.
+    They are said, or left out.
+    """
+    still = ~kernel.squared_path[:, 1:].any(1)
+    if still.all():
+        if leave_out:
+            raise LayoutError(
+                "no parameters left (exclude='constant'): nothing moves between the checkpoints"
+            )
+        return kernel
+    if not still.any():
+        return kernel
+    squared = kernel.increments[still, 0, 0]
+    # Of the checkpoint where it is most: what moves is of another length in each.
+    whole = kernel.distance(None, np.arange(kernel.n)) ** 2
+    share = min(float(np.max(squared.sum() / whole)), 1.0) if squared.any() else 0.0
+    largest_first = np.flatnonzero(still)[np.argsort(-squared, kind="stable")]
+    facts = {
+        "share": share,
+        "numbers": sum(kernel.sizes[g] for g in largest_first),
+        "groups": capped(
+            [f"{kernel.names[g]} ({kernel.sizes[g]:,} numbers)" for g in largest_first]
+        ),
+        "left_out": leave_out,
+    }
+    if leave_out:
+        kernel = kernel.moving()
+        tell(of_constant(facts))
+    elif share > _LARGEST_SILENT_SHARE:
+        warnings.warn(
+            f"{of_constant(facts)}; leave it out with exclude='constant', or take kernel.moving()",
+            TrajectoryWarning,
+            stacklevel=3,
+        )
+    elif share:
+        tell(f"{of_constant(facts)}; leave it out with exclude='constant'")
+    kernel.source["constant"] = facts
+    return kernel
 
 
 def _equal(pair):

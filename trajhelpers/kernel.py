@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from .errors import TrajectoryWarning
 from .kernel_file import read_kernel_file, write_kernel_file
+from .reading.account import Text, in_words
 
 _LARGEST_HIDDEN_EXCESS = 1e-6
 _LARGEST_SILENT_ERROR = 1e-6
@@ -44,7 +45,8 @@ class TrajectoryKernel:
     runs : sequence of n str, optional
         Which run each checkpoint belongs to, where several are joined.
     source : dict, optional
-        Where the checkpoints came from; saved with the kernel and read by nothing.
+        Where the checkpoints came from and what of them was counted; saved with the kernel, read by
+        :meth:`summary` alone.
     precision : {"float64", "float32"}
         Of the products, which says when rounding begins to matter.
     squared_path : array, shape (groups, n), optional
@@ -168,6 +170,12 @@ class TrajectoryKernel:
             f"TrajectoryKernel({self.n} checkpoints, steps {self.steps[0]} … {self.steps[-1]},"
             f" {self.p:,} parameters in {len(self.names)} group{'s'[: len(self.names) > 1]})"
         )
+
+    def summary(self) -> str:
+        """What was counted when the kernel was made, and what was not: that of
+        :meth:`trajhelpers.Trajectory.summary`, and what never moves.
+        """
+        return Text(f"{self!r}\n{in_words(self.source)}".rstrip())
 
     # ---- maps ----
 
@@ -413,12 +421,7 @@ class TrajectoryKernel:
         ]
         if not chosen:
             raise ValueError(f"no group matches {patterns}; there are {_listed(self.names)}")
-        return self._with(
-            increments=self.increments[chosen],
-            squared_path=self._squared_path[chosen],
-            names=[self.names[g] for g in chosen],
-            sizes=[self.sizes[g] for g in chosen],
-        )
+        return self._of_groups(chosen)
 
     def group_by(self, key: str | Callable[[str], str | None]) -> "TrajectoryKernel":
         """Merge groups: those for which ``key`` gives the same name become one.
@@ -449,6 +452,22 @@ class TrajectoryKernel:
             sizes=[sum(self.sizes[g] for g in m) for m in members.values()],
         )
 
+    def moving(self) -> "TrajectoryKernel":
+        """The kernel of the groups that move, as ``open_trajectory(…, exclude="constant")`` would
+        give it: without masks, position tables, frozen layers. ValueError where nothing moves.
+
+        >>> import numpy as np
+        >>> mask, weight = np.diag([9.0, 0, 0]), np.eye(3)
+        >>> TrajectoryKernel([mask, weight], names=["mask", "weight"]).moving().names
+        ('weight',)
+        """
+        moving = np.flatnonzero(self._squared_path[:, 1:].any(1))
+        if not len(moving):
+            raise ValueError("no group ever moves: the checkpoints are identical")
+        kernel = self._of_groups(moving)
+        kernel.source["constant"] = self.source.get("constant", {}) | {"left_out": True}
+        return kernel
+
     def groups(self) -> dict[str, "TrajectoryKernel"]:
         """A dict from the name of each group to its own kernel."""
         return {
@@ -460,6 +479,14 @@ class TrajectoryKernel:
             )
             for g, name in enumerate(self.names)
         }
+
+    def _of_groups(self, chosen):
+        return self._with(
+            increments=self.increments[chosen],
+            squared_path=self._squared_path[chosen],
+            names=[self.names[g] for g in chosen],
+            sizes=[self.sizes[g] for g in chosen],
+        )
 
     def _parts(self) -> dict[str, Any]:
         """What this kernel would be made of, by the names of the parameters."""

@@ -54,7 +54,10 @@ def add_reading(command):
         "--exclude",
         action="append",
         metavar="PATTERN",
-        help="leave out parameters whose name matches; may be repeated",
+        help=(
+            "leave out parameters whose name matches, or, with 'constant', those that never move;"
+            " may be repeated"
+        ),
     )
     command.add_argument(
         "--state",

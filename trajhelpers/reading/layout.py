@@ -1,22 +1,16 @@
-"""One layout of parameters in all checkpoints: which tensors count, under which names, and that
-none differs.
-"""
+"""One layout of parameters in all checkpoints: that none differs, and how each is stored."""
 
-import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..errors import LayoutError, TrajectoryWarning
-from .prefixes import without_prefixes
+from .choice import Choice, Counting
+from .prefixes import taken_off, without_prefixes, without_wrappers
 from .tensors import RAW, StoredTensor, rows_first
 
-_BUFFER = re.compile(
-    r"(^|\.)(running_mean|running_var|num_batches_tracked|masked_bias|rotary_emb\.inv_freq)$"
-)
-_CAUSAL_MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")
+_REMEDY = "leave it out with exclude=, or open files of one model only"
 
 
 @dataclass(frozen=True)
@@ -68,21 +62,35 @@ def settle(
     sources: Sequence[str],
     include: str | Sequence[str] | None,
     exclude: str | Sequence[str] | None,
-) -> tuple[Layout, list[str]]:
+) -> tuple[Layout, Counting]:
     """The one layout of all checkpoints, and what is left out of it, with the reason.
 
     ``stored`` has the tensors of each checkpoint; ``sources`` name the checkpoints in errors;
     ``include`` and ``exclude`` are shell patterns. LayoutError where the checkpoints differ, or
     nothing is left.
     """
-    stored = [dict(zip(without_prefixes(tensors), tensors.values())) for tensors in stored]
-    included, excluded = _patterns(include), _patterns(exclude)
-    names, aside = _parameter_names(stored[0], included, excluded)
-    _check(stored, sources, names, included, excluded)
-    names, tied = _without_ties(names, stored)
+    stored, prefixes = _without_prefixes(stored)
+    choice = Choice(include, exclude)
+    names, counting = choice.of(stored, prefixes)
+    _check(stored, sources, names, choice)
     tensors = {name: _in_one_order([tensors[name] for tensors in stored]) for name in names}
     _warn_of_mixed_types(tensors)
-    return Layout(tensors), [*aside, *tied]
+    return Layout(tensors), replace(counting, notes=(*counting.notes, *_two_for_one(names)))
+
+
+def _without_prefixes(stored):
+    """The checkpoints by names without prefixes, and the prefixes of any of them."""
+    bare: list[dict[str, StoredTensor]] = []
+    prefixes: dict[str, None] = {}
+    before: list[str] = []
+    after: list[str] = []
+    for tensors in stored:
+        names = list(tensors)
+        if names != before:
+            before, after = names, without_prefixes(names)
+            prefixes |= dict.fromkeys(taken_off(before, after))
+        bare.append(dict(zip(after, tensors.values())))
+    return bare, tuple(prefixes)
 
 
 def _widest(dtypes: set[str]) -> str:
@@ -91,111 +99,61 @@ def _widest(dtypes: set[str]) -> str:
     return "float64" if "float64" in dtypes else "float32"
 
 
-def _patterns(given):
-    return None if given is None else [given] if isinstance(given, str) else list(given)
+def _two_for_one(names):
+    """What is told where a file holds a network and its compiled copy, whose names stay as they are
+    so that neither is lost.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        bare = without_wrappers(name) if "_orig_mod" in name or "_fsdp_" in name else name
+        if bare in seen:
+            return (
+                f"{seen[bare]!r} and {name!r} are one name but for what torch.compile or FSDP puts"
+                " before it; both are counted: leave one out with exclude=",
+            )
+        seen[bare] = name
+    return ()
 
 
-def _matches(name, patterns):
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _reason_to_leave_out(name, tensor, include, exclude):
-    if exclude is not None and _matches(name, exclude):
-        return "excluded"
-    if include is not None and not _matches(name, include):
-        return "not included"
-    if tensor.dtype not in RAW:
-        return f"{tensor.dtype}, not a parameter"
-    if include is None and (
-        tensor.is_buffer
-        or _BUFFER.search(name)
-        or (_CAUSAL_MASK.search(name) and len(tensor.shape) == 4 and tensor.shape[:2] == (1, 1))
-    ):
-        return "a buffer"
-    return None
-
-
-def _parameter_names(tensors, include, exclude):
-    reasons = {
-        name: _reason_to_leave_out(name, tensor, include, exclude)
-        for name, tensor in tensors.items()
-    }
-    unreadable = [
-        name
-        for name, tensor in tensors.items()
-        if re.match("float|complex|F8|F4", tensor.dtype)
-        and tensor.dtype not in RAW
-        and reasons[name] not in ("excluded", "not included")
-    ]
-    if unreadable:
-        raise LayoutError(
-            f"parameter {unreadable[0]!r} is stored as {tensors[unreadable[0]].dtype}; only"
-            f" {', '.join(RAW)} can be read: leave it out with exclude={unreadable[0]!r}"
-        )
-    names = [name for name, reason in reasons.items() if reason is None and tensors[name].size]
-    if not names:
-        chosen = f" (include={include}, exclude={exclude})" if include or exclude else ""
-        raise LayoutError(
-            f"no parameters left{chosen}; the first checkpoint holds"
-            f" {', '.join(list(tensors)[:8]) or 'nothing'}"
-        )
-    return names, [f"{name}: {reason}" for name, reason in reasons.items() if reason]
-
-
-def _check(stored, sources, names, include, exclude):
+def _check(stored, sources, names, choice):
     expected = {name: stored[0][name].shape for name in names}
     for tensors, source in zip(stored[1:], sources[1:]):
-        found = {
-            name: tensor.shape
-            for name, tensor in tensors.items()
-            if name in expected
-            or (tensor.size and not _reason_to_leave_out(name, tensor, include, exclude))
-        }
-        missing, extra = (
-            [name for name in expected if name not in found],
-            [name for name in found if name not in expected],
-        )
+        missing = [name for name in expected if name not in tensors]
         if missing:
             raise LayoutError(
                 f"{source}: lacks parameter {missing[0]!r}{_and_more(missing)}, which {sources[0]}"
-                " has; leave it out with exclude=, or open files of one model only"
+                f" has; {_REMEDY}"
             )
+        extra = [
+            name
+            for name in tensors
+            if name not in expected and choice.is_new(name, tensors, stored[0])
+        ]
         if extra:
             raise LayoutError(
                 f"{source}: has parameter {extra[0]!r}{_and_more(extra)}, which {sources[0]} lacks;"
-                " leave it out with exclude=, or open files of one model only"
+                f" {_REMEDY}"
             )
         for name, shape in expected.items():
-            if found[name] != shape:
+            tensor = tensors[name]
+            if tensor.shape != shape:
                 raise LayoutError(
-                    f"{source}: parameter {name!r} has shape {found[name]}, expected {shape} as in"
-                    f" {sources[0]}; leave it out with exclude=, or open files of one model only"
+                    f"{source}: parameter {name!r} has shape {tensor.shape}, expected {shape} as in"
+                    f" {sources[0]}; {_REMEDY}"
                 )
-            if tensors[name].dtype not in RAW:
+            if tensor.dtype not in RAW:
                 raise LayoutError(
-                    f"{source}: parameter {name!r} is stored as {tensors[name].dtype}; only"
+                    f"{source}: parameter {name!r} is stored as {tensor.dtype}; only"
                     f" {', '.join(RAW)} can be read: leave it out with exclude={name!r}"
                 )
-
-
-def _without_ties(names, stored):
-    """Names that are one tensor in every checkpoint count once."""
-    first, kept, tied = {}, [], []
-    for name in names:
-        identities = tuple(tensors[name].identity for tensors in stored)
-        if all(identities) and identities in first:
-            tied.append(f"{name}: tied to {first[identities]}, counted once")
-        else:
-            first[identities] = name
-            kept.append(name)
-    return kept, tied
 
 
 def _in_one_order(tensors):
     """Inner products do not ask in which order elements lie, if it is one order: channels_last
     tensors are read as they lie.
     """
-    if len({tensor.strides for tensor in tensors}) == 1:
+    strides = tensors[0].strides
+    if all(tensor.strides == strides for tensor in tensors):
         return tuple(tensors)
     return tuple(rows_first(tensor) for tensor in tensors)
 
@@ -204,7 +162,7 @@ def _warn_of_mixed_types(tensors):
     mixed = {
         name: sorted({tensor.dtype for tensor in stored})
         for name, stored in tensors.items()
-        if len({tensor.dtype for tensor in stored}) > 1
+        if any(tensor.dtype != stored[0].dtype for tensor in stored)
     }
     if mixed:
         first, dtypes = next(iter(mixed.items()))

@@ -29,6 +29,34 @@ def without_prefixes(names: Iterable[str]) -> list[str]:
     return names
 
 
+def without_wrappers(name: str) -> str:
+    """A name without what torch.compile and FSDP put into it.
+
+    >>> without_wrappers("net._orig_mod.weight")
+    'net.weight'
+    """
+    return _WRAPPERS.sub(r"\1", name)
+
+
+def taken_off(names: Iterable[str], shorter: Iterable[str]) -> list[str]:
+    """The prefixes that the shorter names lack, in order of their appearance.
+
+    >>> taken_off(["_orig_mod.module.weight"], ["weight"])
+    ['_orig_mod', 'module']
+    """
+    return list(
+        dict.fromkeys(
+            part
+            for before, after in zip(names, shorter)
+            if before != after
+            for part in before.split(".")
+            if before.split(".").count(part) > after.split(".").count(part)
+        )
+    )
+
+
 def _unwrapped(names: list[str]) -> list[str]:
-    shorter = [_WRAPPERS.sub(r"\1", name) for name in names]
+    if not any("_orig_mod." in name or "_fsdp_wrapped_module." in name for name in names):
+        return names
+    shorter = [without_wrappers(name) for name in names]
     return shorter if len(set(shorter)) == len(set(names)) else names

@@ -1,6 +1,7 @@
 """A tensor's type and place, and how to read a range of it exactly."""
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class StoredTensor:
     @property
     def size(self) -> int:
         """Elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
     @property
     def itemsize(self) -> int:

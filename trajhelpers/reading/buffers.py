@@ -1,0 +1,70 @@
+"""Tensors beside the parameters that nobody trains, as far as names can prove it.
+
+=====================================  ======================================================
+rule                                   what it is
+=====================================  ======================================================
+``running_mean``, ``running_var``,     running statistics of normalizations (torch's, Keras's,
+``num_batches_tracked``,               flax's)
+``moving_mean``, ``moving_variance``,
+``batch_stats.*``
+``X_u``, ``X_v`` beside ``X_orig``;    the vectors of spectral normalization; ``weight_g`` and
+``parametrizations.X.N._u``, ``._v``   ``weight_v`` of weight normalization are parameters
+``X_mask`` beside ``X_orig``           a mask of pruning
+``attn.bias``, ``attention.bias`` of   causal masks, and what stands in for minus infinity
+shape (1, 1, i, j); ``masked_bias``
+``inv_freq``, ``original_inv_freq``,   tables of rotary position embeddings
+``cos_cached``, ``sin_cached``,
+``freqs_cis``
+``activation_post_process.*``,         observers of quantization
+``weight_fake_quant.*``
+=====================================  ======================================================
+
+What no name proves is seen by :func:`trajhelpers.gram`, if it never moves: masks and position
+tables of other names, frozen layers, teachers.
+"""
+
+import re
+from collections.abc import Container
+
+from .tensors import StoredTensor
+
+_STATISTIC, _ROTARY = "a running statistic", "a table of rotary embeddings"
+_BY_NAME = {
+    _STATISTIC: re.compile(
+        r"(^|\.)(running_mean|running_var|num_batches_tracked|moving_mean|moving_variance)$"
+        r"|(^|\.)batch_stats\."
+    ),
+    "a causal mask": re.compile(r"(^|\.)masked_bias$"),
+    _ROTARY: re.compile(r"(^|\.)((original_)?inv_freq|(cos|sin)_cached|freqs_cis)$"),
+    "a vector of spectral normalization": re.compile(r"(^|\.)parametrizations\.[^.]+\.\d+\._[uv]$"),
+    "an observer of quantization": re.compile(
+        r"(^|\.)(activation_post_process(_\d+)?|weight_fake_quant)\."
+    ),
+}
+_CAUSAL_MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")
+_BESIDE_ORIGINAL = {
+    "_u": "a vector of spectral normalization",
+    "_v": "a vector of spectral normalization",
+    "_mask": "a mask of pruning",
+}
+
+
+def what_buffer(name: str, tensor: StoredTensor, names: Container[str]) -> str | None:
+    """What a tensor is that is no parameter, or None; ``names`` are all those of the checkpoint.
+
+    >>> weight = StoredTensor("float32", (2, 3))
+    >>> what_buffer("conv.weight_v", weight, {"conv.weight_v", "conv.weight_orig"})
+    'a vector of spectral normalization'
+    >>> what_buffer("conv.weight_v", weight, {"conv.weight_v", "conv.weight_g"})
+    """
+    if tensor.is_buffer:
+        return "a buffer"
+    for what, pattern in _BY_NAME.items():
+        if pattern.search(name):
+            return what
+    if _CAUSAL_MASK.search(name) and len(tensor.shape) == 4 and tensor.shape[:2] == (1, 1):
+        return "a causal mask"
+    for ending, what in _BESIDE_ORIGINAL.items():
+        if name.endswith(ending) and f"{name.removesuffix(ending)}_orig" in names:
+            return what
+    return None
