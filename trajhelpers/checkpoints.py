@@ -307,11 +307,13 @@ class Trajectory:
             if self.origin.repository
             else {}
         )
+        stamps = None if self.remote is None else self.stamps()
         return {
             "checkpoints": list(self.sources),
             "dtypes": sorted(set(self.dtypes.values())),
             "left_out": list(self.left_out),
             **hub,
+            **({"stamps": [list(map(list, of_one)) for of_one in stamps]} if stamps else {}),
         }
 
     def read(self, segment: Segment) -> np.ndarray:

@@ -9,13 +9,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..errors import CheckpointError, StepError
-from ..reading.config import read_config
-from ..reading.folders import Found, checkpoints_of_runs, is_run, listed_checkpoints
-from ..reading.formats import Several, read_checkpoint
-from ..reading.place import File, Folder, is_unfinished, read_values
+from ..errors import CheckpointError
+from ..reading.folders import Found
+from ..reading.formats import read_checkpoint
+from ..reading.place import is_unfinished, read_values
 from ..reading.steps import every_but
-from ..reading.weight_names import without_ending
+from .places import config_beside, find_in_places, short_names
 from .protocol import Checkpoint, Listing
 
 _OPEN_FILES = 400
@@ -53,56 +52,17 @@ def find_checkpoints(
     """The checkpoints of a folder, a run; of several, joined; or of a list of files and folders
     that are one each. And what is none, with the reason.
     """
+    alone = isinstance(source, (str, os.PathLike))
+    paths = [Path(source)] if alone else [Path(path) for path in source]  # type: ignore
     opened = OpenFiles()
-    if is_path(source):
-        folder = Path(source)  # type: ignore[arg-type]
-        _refuse_missing(folder)
-        if not folder.is_dir():
-            raise StepError(
-                f"{folder}: is one checkpoint, and a trajectory needs two at least; give the"
-                " folder, or several files"
-            )
-        return checkpoints_of_runs([("", LocalFolder(folder, opened))], patterns)
-    paths = [Path(path) for path in source]  # type: ignore[union-attr]
-    if not paths:
-        raise StepError("no checkpoints: the list is empty, and a trajectory needs two at least")
     for path in paths:
-        _refuse_missing(path)
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file or folder")
     places = [
         LocalFolder(path, opened) if path.is_dir() else LocalFile(path, opened) for path in paths
     ]
-    runs = [place for place in places if isinstance(place, LocalFolder) and is_run(place, patterns)]
-    if runs and len(runs) < len(places):
-        other = next(place for place in places if place not in runs)
-        raise StepError(
-            f"{runs[0]} is a run of several checkpoints, {other} is not: give runs or"
-            " checkpoints, not both"
-        )
-    if runs:
-        return checkpoints_of_runs(list(zip(_short_names(paths), runs)), patterns)
-    names = _short_names([path.with_name(without_ending(path.name)) for path in paths])
-    return listed_checkpoints(list(zip(names, places)), patterns)
-
-
-def _refuse_missing(path: Path) -> None:
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
-
-
-def _short_names(paths: Sequence[Path]) -> list[str]:
-    """Paths without the part that all share."""
-    if len(paths) == 1:
-        return [paths[0].name]
-    absolute = [os.path.abspath(path) for path in paths]
-    shared = os.path.commonpath([os.path.dirname(path) for path in absolute])
-    return [os.path.relpath(path, shared) for path in absolute]
-
-
-def config_beside(where: File | Folder | Several) -> dict:
-    """The ``config.json`` of a checkpoint, {} where there is none."""
-    first = where.files[0][1] if isinstance(where, Several) else where
-    config = first.file("config.json") if isinstance(first, Folder) else first.beside("config.json")
-    return read_config(config.read_text(), config) if config.is_file() else {}
+    names = short_names([os.path.abspath(path) for path in paths])
+    return find_in_places(list(zip(names, places)), patterns, alone)
 
 
 class OpenFiles:

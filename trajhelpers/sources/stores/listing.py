@@ -1,0 +1,83 @@
+"""From addresses in stores to checkpoints: what lies there, by lists and headers alone."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from ...errors import CheckpointError
+from ...reading.formats import ENDINGS
+from ...reading.place import File, Folder
+from ...reading.steps import every_but
+from ..listed import ListedFolder
+from ..places import config_beside, find_in_places, short_names
+from ..protocol import Checkpoint, Listing
+from ..remote.files import RemoteFiles
+from ..remote.headers import read_headers
+from .address import Address, address_of
+from .bucket import AskedAbout, Bucket, StoreRequests, list_objects
+from .clients import client_of
+
+_LISTS_IN_FLIGHT = 8
+
+
+def list_stores(
+    what: Any, every: int, skip: Iterable[int], file: Sequence[str] | None = None
+) -> Listing:
+    """The checkpoints of a prefix, a run; of several, joined; or of a list of files."""
+    alone = isinstance(what, str)
+    addresses = [address_of(one) for one in ([what] if alone else what)]
+    files = RemoteFiles(StoreRequests())
+    places = _places(addresses, files, alone)
+    names = short_names([str(address) for address in addresses])
+    found, left_out = find_in_places(list(zip(names, places)), file, alone)
+    chosen = [found[index] for index in every_but([one.step for one in found], every, skip)]
+    return Listing(
+        [Checkpoint(step, run, str(where)) for step, run, where in chosen],
+        lambda state: read_headers(files, [one.where for one in chosen], state),
+        lambda: config_beside(chosen[0].where),
+        left_out,
+        fetcher=files,
+    )
+
+
+def _places(addresses: Sequence[Address], files: RemoteFiles, alone: bool) -> list[File | Folder]:
+    """Of each address, the folder below it, or the file that it is."""
+    servers: dict[Address, Bucket] = {}
+    for address in addresses:
+        bare = replace(address, path="")
+        if address.kind == "https" and bare not in servers:
+            asked = AskedAbout(bare)
+            servers[bare] = Bucket(files, bare.root, asked, bare, client_of(bare))
+    with ThreadPoolExecutor(_LISTS_IN_FLIGHT, "lists") as pool:
+        return list(pool.map(partial(_place, files=files, servers=servers, alone=alone), addresses))
+
+
+def _place(
+    address: Address, files: RemoteFiles, servers: dict[Address, Bucket], alone: bool
+) -> File | Folder:
+    bare = replace(address, path="")
+    if bare in servers:
+        return _on_a_server(address, servers[bare], alone)
+    objects = list_objects(address)
+    bucket = Bucket(files, bare.root, objects, bare, client_of(bare))
+    if address.path in objects and len(objects) == 1:
+        return bucket.file(address.path)
+    if not objects:
+        raise CheckpointError(f"{address}: holds nothing; check the prefix")
+    before = f"{address.path}/" if address.path else ""
+    below = [path.removeprefix(before) for path in objects if path.startswith(before)]
+    return ListedFolder(str(address), below, lambda path: bucket.file(before + path))
+
+
+def _on_a_server(address: Address, server: Bucket, alone: bool) -> File:
+    if not address.name.endswith((*ENDINGS, ".index.json")):
+        raise CheckpointError(
+            f"{address}: a web server has no list of what is in a folder; give the files,"
+            f" [{str(address.root) + '/…/step_0.safetensors'!r}, …]"
+        )
+    found = server.file(address.path)
+    if not found.is_file():
+        raise CheckpointError(f"{found}: is not there; check the address")
+    return found
