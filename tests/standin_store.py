@@ -239,7 +239,8 @@ class _Handler(BaseHTTPRequestHandler):
                 "transfer-encoding",
             ):
                 self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
+        length = headers.get("Content-Length") if self.command == "HEAD" else None
+        self.send_header("Content-Length", length or str(len(content)))
         self.end_headers()
         if self.command == "HEAD":
             return
