@@ -25,6 +25,18 @@ class Place(Protocol):
         """Equal for the same content, as long as nobody forges it; None where nothing says so."""
 
 
+@runtime_checkable
+class Composed(Place, Protocol):
+    """A place whose bytes lie in others."""
+
+    @property
+    def places(self) -> Sequence[Place]:
+        """The others, once each."""
+
+    def ranges(self, begin: int, end: int) -> list[tuple[Place, int, int]]:
+        """Where bytes ``begin`` to ``end`` lie: ``(place, begin, end)``."""
+
+
 def read_values(place: Place, offset: int, count: int, dtype: np.dtype) -> np.ndarray:
     """What :meth:`Place.values` gives, of a place whose bytes have to be copied."""
     found = np.empty(count, dtype)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .place import Place, read_values
+from .place import Composed, Place, read_values
 
 # From here on rows are copied one by one; shorter ones, element by element.
 _LONG_ROW = 256
@@ -44,14 +44,14 @@ class Scattered:
         places = []
         for rows in self._boxes:
             inner = rows.box.place
-            places += inner.places if isinstance(inner, Scattered) else [inner]
+            places += inner.places if isinstance(inner, Composed) else [inner]
         return tuple({id(place): place for place in places}.values())
 
     def ranges(self, begin: int, end: int) -> list[tuple[Place, int, int]]:
         """Where bytes ``begin`` to ``end`` lie: ``(place, begin, end)``."""
         found = []
         for place, first, last, _, _ in self._parts(begin, end):
-            inner = place.ranges(first, last) if isinstance(place, Scattered) else None
+            inner = place.ranges(first, last) if isinstance(place, Composed) else None
             found += [(place, first, last)] if inner is None else inner
         return found
 

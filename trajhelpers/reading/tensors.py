@@ -5,8 +5,7 @@ from typing import cast
 
 import numpy as np
 
-from .place import File, Place
-from .scattered import Scattered
+from .place import Composed, File, Place
 
 # NumPy has no bfloat16: its bytes travel as uint16 and are shifted into the upper half of a
 # float32, which is exact.
@@ -48,8 +47,8 @@ class StoredTensor:
     @property
     def places(self) -> tuple[Place, ...]:
         """All places that hold some of it; none of a tensor that cannot be read."""
-        if isinstance(self.place, Scattered):
-            return self.place.places
+        if isinstance(self.place, Composed):
+            return tuple(self.place.places)
         return () if self.place is None else (self.place,)
 
     def ranges(self, start: int, stop: int) -> list[tuple[Place, int, int]]:
@@ -57,7 +56,7 @@ class StoredTensor:
         where the tensor lies in pieces.
         """
         place, begin, end = self._range(start, stop)
-        return place.ranges(begin, end) if isinstance(place, Scattered) else [(place, begin, end)]
+        return place.ranges(begin, end) if isinstance(place, Composed) else [(place, begin, end)]
 
     def read_into(self, start: int, stop: int, row: np.ndarray) -> None:
         """Elements ``start`` to ``stop`` into ``row``, of float64, float32 or the tensor's own RAW

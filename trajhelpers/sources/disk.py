@@ -12,8 +12,9 @@ import numpy as np
 from ..errors import CheckpointError
 from ..reading.folders import Found
 from ..reading.formats import read_checkpoint
-from ..reading.place import is_unfinished, read_values
+from ..reading.place import File, Folder, is_unfinished, read_values
 from ..reading.steps import every_but
+from .archives import is_archive, open_archive
 from .places import config_beside, find_in_places, short_names
 from .protocol import Checkpoint, Listing
 
@@ -58,11 +59,20 @@ def find_checkpoints(
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder")
-    places = [
-        LocalFolder(path, opened) if path.is_dir() else LocalFile(path, opened) for path in paths
-    ]
+    places: list[File | Folder] = []
+    aside: list[str] = []
+    for path in paths:
+        if path.is_dir():
+            places.append(LocalFolder(path, opened))
+        elif is_archive(path.name):
+            folder, links = open_archive(LocalFile(path, opened))
+            places.append(folder)
+            aside += links
+        else:
+            places.append(LocalFile(path, opened))
     names = short_names([os.path.abspath(path) for path in paths])
-    return find_in_places(list(zip(names, places)), patterns, alone)
+    found, left_out = find_in_places(list(zip(names, places)), patterns, alone)
+    return found, [*aside, *left_out]
 
 
 class OpenFiles:

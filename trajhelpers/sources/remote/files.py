@@ -144,8 +144,13 @@ class RemoteFiles:
     # ---- where the records of zip files begin ----
 
     def expect(self, file: RemoteFile, headers: Mapping[int, int]) -> None:
-        """By where a record should begin, where its header does."""
-        self._headers[file], self._starts[file] = dict(headers), sorted(headers)
+        """By where a record should begin, where its header does; an archive is told of each of its
+        files.
+        """
+        with self._lock:
+            known = self._headers.get(file, {}) | dict(headers)
+            self._headers[file] = known
+            self._starts[file] = sorted({*self._starts.get(file, ()), *headers})
 
     def _header_of(self, file: RemoteFile, begin: int) -> int:
         return self._headers.get(file, {}).get(begin, begin)

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from ...errors import CheckpointError
 from ...reading.formats import ENDINGS
 from ...reading.place import File, Folder
 from ...reading.steps import every_but
+from ..archives import is_archive, open_archive
 from ..listed import ListedFolder
 from ..places import config_beside, find_in_places, short_names
 from ..protocol import Checkpoint, Listing
@@ -29,7 +29,7 @@ def list_stores(
     alone = isinstance(what, str)
     addresses = [address_of(one) for one in ([what] if alone else what)]
     files = RemoteFiles(StoreRequests())
-    places = _places(addresses, files, alone)
+    places, aside = _places(addresses, files)
     names = short_names([str(address) for address in addresses])
     found, left_out = find_in_places(list(zip(names, places)), file, alone)
     chosen = [found[index] for index in every_but([one.step for one in found], every, skip)]
@@ -37,29 +37,38 @@ def list_stores(
         [Checkpoint(step, run, str(where)) for step, run, where in chosen],
         lambda state: read_headers(files, [one.where for one in chosen], state),
         lambda: config_beside(chosen[0].where),
-        left_out,
+        [*aside, *left_out],
         fetcher=files,
     )
 
 
-def _places(addresses: Sequence[Address], files: RemoteFiles, alone: bool) -> list[File | Folder]:
-    """Of each address, the folder below it, or the file that it is."""
+def _places(
+    addresses: Sequence[Address], files: RemoteFiles
+) -> tuple[list[File | Folder], list[str]]:
+    """Of each address, the folder below it or in it, or the file that it is; and what is left out
+    of archives, with the reason.
+    """
     servers: dict[Address, Bucket] = {}
     for address in addresses:
         bare = replace(address, path="")
         if address.kind == "https" and bare not in servers:
-            asked = AskedAbout(bare)
-            servers[bare] = Bucket(files, bare.root, asked, bare, client_of(bare))
+            servers[bare] = Bucket(files, bare.root, AskedAbout(bare), bare, client_of(bare))
+    aside: list[str] = []
+
+    def place(address: Address) -> File | Folder:
+        server = servers.get(replace(address, path=""))
+        found = _in_a_bucket(address, files) if server is None else _on_a_server(address, server)
+        if not isinstance(found, Folder) and is_archive(found.name):
+            found, links = open_archive(found)
+            aside.extend(links)
+        return found
+
     with ThreadPoolExecutor(_LISTS_IN_FLIGHT, "lists") as pool:
-        return list(pool.map(partial(_place, files=files, servers=servers, alone=alone), addresses))
+        return list(pool.map(place, addresses)), aside
 
 
-def _place(
-    address: Address, files: RemoteFiles, servers: dict[Address, Bucket], alone: bool
-) -> File | Folder:
+def _in_a_bucket(address: Address, files: RemoteFiles) -> File | Folder:
     bare = replace(address, path="")
-    if bare in servers:
-        return _on_a_server(address, servers[bare], alone)
     objects = list_objects(address)
     bucket = Bucket(files, bare.root, objects, bare, client_of(bare))
     if address.path in objects and len(objects) == 1:
@@ -71,11 +80,11 @@ def _place(
     return ListedFolder(str(address), below, lambda path: bucket.file(before + path))
 
 
-def _on_a_server(address: Address, server: Bucket, alone: bool) -> File:
-    if not address.name.endswith((*ENDINGS, ".index.json")):
+def _on_a_server(address: Address, server: Bucket) -> File:
+    if not address.name.endswith((*ENDINGS, ".index.json")) and not is_archive(address.name):
         raise CheckpointError(
             f"{address}: a web server has no list of what is in a folder; give the files,"
-            f" [{str(address.root) + '/…/step_0.safetensors'!r}, …]"
+            f' ["{address.root}/…/step_0.safetensors", …]'
         )
     found = server.file(address.path)
     if not found.is_file():
