@@ -10,12 +10,12 @@ import obstore
 
 from ...errors import CheckpointError
 from ...telling import bar
-from ..remote.file import RemoteFile, Tree
+from ..remote.file import RemoteFile, Tree, changed
 from ..remote.files import RemoteFiles
 from ..remote.trying import Filling, Stop, Unfit
 from .address import Address
 from .clients import client_of
-from .explaining import FAILURES, changed, explained
+from .explaining import FAILURES, explained
 
 _MOST_OBJECTS = 2_000_000
 _LONGEST_TEXT = 64 << 20

@@ -14,6 +14,7 @@ from obstore.exceptions import (
 )
 
 from ...errors import CheckpointError
+from ..remote.file import changed
 from ..remote.trying import Unfit
 from .address import Address
 
@@ -87,7 +88,3 @@ def explained(address: Address, where: object, error: Exception) -> Exception:
     if "Timeout" in text or "TimedOut" in text:
         return Unfit("it went silent")
     return Unfit("the connection failed")
-
-
-def changed(where: object) -> CheckpointError:
-    return CheckpointError(f"{where}: changed since the trajectory was opened; open it again")

@@ -8,13 +8,12 @@ from typing import Any
 from ...errors import CheckpointError
 from ...reading.formats import ENDINGS
 from ...reading.place import File, Folder
-from ...reading.steps import every_but
 from ..archives import is_archive, open_archive
 from ..listed import ListedFolder
-from ..places import config_beside, find_in_places, short_names
-from ..protocol import Checkpoint, Listing
+from ..places import short_names
+from ..protocol import Listing
 from ..remote.files import RemoteFiles
-from ..remote.headers import read_headers
+from ..remote.listing import listing_of
 from .address import Address, address_of
 from .bucket import AskedAbout, Bucket, StoreRequests, list_objects
 from .clients import client_of
@@ -31,15 +30,7 @@ def list_stores(
     files = RemoteFiles(StoreRequests())
     places, aside = _places(addresses, files)
     names = short_names([str(address) for address in addresses])
-    found, left_out = find_in_places(list(zip(names, places)), file, alone)
-    chosen = [found[index] for index in every_but([one.step for one in found], every, skip)]
-    return Listing(
-        [Checkpoint(step, run, str(where)) for step, run, where in chosen],
-        lambda state: read_headers(files, [one.where for one in chosen], state),
-        lambda: config_beside(chosen[0].where),
-        [*aside, *left_out],
-        fetcher=files,
-    )
+    return listing_of(list(zip(names, places)), files, every, skip, file, alone, aside)
 
 
 def _places(
