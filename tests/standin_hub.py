@@ -75,7 +75,7 @@ class StandInHub:
 
     def __init__(self):
         self.requests, self.faults, self.denied = [], lambda request: None, {}
-        self.retry_after = "0"
+        self.retry_after, self.buckets = "0", {}
         self._connected = False
         self._branches, self._commits, self._blobs, self._signatures = {}, {}, {}, set()
         self._lock = threading.Lock()
@@ -112,6 +112,11 @@ class StandInHub:
         self._commits.setdefault(repo, {})[commit] = stored
         self._blobs.update({file.sha256: file for file in stored.values()})
         return commit
+
+    def fill_bucket(self, bucket, files):
+        stored = {path: _stored(path, source) for path, source in files.items()}
+        self.buckets.setdefault(bucket, {}).update(stored)
+        self._blobs.update({file.sha256: file for file in stored.values()})
 
     def remove(self, repo, branch):
         del self._branches[repo][branch]
@@ -267,6 +272,16 @@ class _Handler(BaseHTTPRequestHandler):
                 r"/api/resolve-cache/models/(?P<repo>[^/]+/[^/]+)/(?P<revision>[^/]+)/(?P<file>.+)",
                 "resolve",
                 self._cached,
+            ),
+            (
+                r"/api/buckets/(?P<bucket>[^/]+/[^/]+)/tree/?(?P<under>.*)",
+                "tree",
+                self._bucket_tree,
+            ),
+            (
+                r"/buckets/(?P<bucket>[^/]+/[^/]+)/resolve/(?P<file>.+)",
+                "resolve",
+                self._in_bucket,
             ),
             (r"/files/(?P<sha256>[0-9a-f]{64})", "file", self._file),
             (
@@ -435,6 +450,57 @@ class _Handler(BaseHTTPRequestHandler):
                 "Accept-Ranges": "bytes",
                 "Location": (
                     f"http://localhost:{self.hub.port}/files/{stored.sha256}?Expires=3600&Signature={signature}"
+                ),
+            },
+        )
+
+    def _bucket_tree(self, bucket, under, query, sent):
+        """In pages of two, as `Link` says."""
+        if bucket not in self.hub.buckets:
+            return self._error(404, "RepoNotFound")
+        assert query["recursive"] == ["true"]
+        files = sorted(
+            (path, file)
+            for path, file in self.hub.buckets[bucket].items()
+            if path == under or path.startswith(under + "/") or not under
+        )
+        at = int(query.get("cursor", ["0"])[0])
+        page = [
+            {
+                "type": "file",
+                "path": path,
+                "size": file.size,
+                "xetHash": file.sha256,
+                "mtime": "2026-01-01T00:00:00.000Z",
+                "uploadedAt": "2026-01-01T00:00:00.000Z",
+            }
+            for path, file in files[at : at + 2]
+        ]
+        page += [{"type": "directory", "path": "a", "uploadedAt": "2026-01-01T00:00:00.000Z"}]
+        address = f"{self.hub.endpoint}/api/buckets/{bucket}/tree?recursive=true&cursor={at + 2}"
+        more = {"Link": f'<{address}>; rel="next"'} if at + 2 < len(files) else {}
+        body = json.dumps(page).encode()
+        self._send(200, body, {"Content-Type": "application/json"} | more)
+
+    def _in_bucket(self, bucket, file, query, sent):
+        stored = self.hub.buckets.get(bucket, {}).get(file)
+        if stored is None:
+            return self._error(404, "EntryNotFound")
+        with self.hub._lock:
+            signature = hashlib.sha1(f"{len(self.hub._signatures)} {file}".encode()).hexdigest()
+            self.hub._signatures.add(signature)
+        self._send(
+            302,
+            b"",
+            {
+                "ETag": f'"{stored.sha256}"',
+                "X-Linked-Size": str(stored.size),
+                "X-Linked-ETag": f'"{stored.sha256}"',
+                "X-Xet-Hash": stored.sha256,
+                "Link": f'<{self.hub.endpoint}/api/xet-read-token>; rel="xet-auth"',
+                "Location": (
+                    f"http://localhost:{self.hub.port}/files/{stored.sha256}?Expires=3600"
+                    f"&Signature={signature}"
                 ),
             },
         )

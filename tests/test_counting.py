@@ -579,7 +579,9 @@ def test_many_tensors_make_few_lines():
 def test_a_kernel_of_very_many_tensors_says_it_in_few_lines(tmp_path):
     rng = np.random.default_rng(0)
     names = ["".join(rng.choice(list("abcdefgh"), 12)) for _ in range(20_000)]
-    first = {name: np.full(1, 7) if i % 2 else rng.standard_normal(1) for i, name in enumerate(names)}
+    first = {
+        name: np.full(1, 7) if i % 2 else rng.standard_normal(1) for i, name in enumerate(names)
+    }
     trajectory = th.open_trajectory([first, {name: 2 * value for name, value in first.items()}])
     assert "left out: 10,000 tensors" in repr(trajectory)
     assert len(json.dumps(trajectory.provenance)) < 10_000

@@ -375,6 +375,7 @@ class Trajectory:
             if self.origin.repository
             else {}
         )
+        stamps = None if self.remote is None else self.stamps()
         return {
             "checkpoints": list(self.sources),
             "counted": counted(
@@ -387,6 +388,7 @@ class Trajectory:
             "notes": list(self.notes),
             "left_out": capped(self.left_out),
             **hub,
+            **({"stamps": [list(map(list, of_one)) for of_one in stamps]} if stamps else {}),
         }
 
     def read(self, segment: Segment) -> np.ndarray:

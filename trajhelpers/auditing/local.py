@@ -15,7 +15,8 @@ from ..reading.formats import ENDINGS, KINDS, read_checkpoint
 from ..reading.shards import named_in_index
 from ..reading.weight_names import is_index, is_shard, without_ending
 from ..sources.catalogue import ListedFile, Revision
-from ..sources.disk import LocalFile, find_checkpoints, is_path, some_of
+from ..sources.disk import LocalFile, find_checkpoints, is_path
+from ..sources.places import some_of
 from ..telling import bar
 
 

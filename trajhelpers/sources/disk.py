@@ -9,15 +9,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..errors import CheckpointError, StepError
-from ..reading.config import read_config
-from ..reading.folders import Found, FoundRuns, checkpoints_of_runs, is_run, listed_checkpoints
-from ..reading.formats import Several, read_checkpoint
+from ..errors import CheckpointError
+from ..reading.folders import FoundRuns
+from ..reading.formats import read_checkpoint
 from ..reading.place import File, Folder, is_unfinished, read_values
-from ..reading.sizes import kind_of, size_of
-from ..reading.steps import every_but
-from ..reading.weight_names import without_ending
-from .protocol import Checkpoint, Listing
+from .archives import is_archive, open_archive
+from .places import find_in_places, listing_of, short_names
+from .protocol import Listing
 
 _OPEN_FILES = 400
 
@@ -33,26 +31,12 @@ class Disk:
     def list(
         self, what: Any, every: int, skip: Iterable[int | str], file: Sequence[str] | None = None
     ) -> Listing:
-        found, left_out, notes, guesses = find_checkpoints(what, file)
-        chosen = some_of(found, every, skip)
-        return Listing(
-            [
-                Checkpoint(one.step, one.run, str(one.where), "", kind_of(one.where), one.tokens)
-                for one in chosen
-            ],
-            lambda state: [read_checkpoint(one.where, state) for one in chosen],
-            lambda: config_beside(chosen[0].where),
-            left_out,
-            notes,
-            guesses,
-            sizes=lambda: [size_of(one.where) for one in chosen],
+        return listing_of(
+            find_checkpoints(what, file),
+            every,
+            skip,
+            lambda places, state: [read_checkpoint(where, state) for where in places],
         )
-
-
-def some_of(found: Sequence[Found], every: int, skip: Iterable[int | str]) -> Sequence[Found]:
-    """Every so-manieth, but for those that are skipped."""
-    steps, names = [one.step for one in found], [one.name for one in found]
-    return [found[index] for index in every_but(steps, every, skip, names)]
 
 
 def is_path(what: Any) -> bool:
@@ -66,56 +50,26 @@ def find_checkpoints(
     """The checkpoints of a folder, a run; of several, joined; or of a list of files and folders
     that are one each.
     """
+    alone = isinstance(source, (str, os.PathLike))
+    paths = [Path(source)] if alone else [Path(path) for path in source]  # type: ignore
     opened = OpenFiles()
-    if is_path(source):
-        folder = Path(source)  # type: ignore[arg-type]
-        _refuse_missing(folder)
-        if not folder.is_dir():
-            raise StepError(
-                f"{folder}: is one checkpoint, and a trajectory needs two at least; give the"
-                " folder, or several files"
-            )
-        return checkpoints_of_runs([("", LocalFolder(folder, opened))], patterns)
-    paths = [Path(path) for path in source]  # type: ignore[union-attr]
-    if not paths:
-        raise StepError("no checkpoints: the list is empty, and a trajectory needs two at least")
     for path in paths:
-        _refuse_missing(path)
-    places = [
-        LocalFolder(path, opened) if path.is_dir() else LocalFile(path, opened) for path in paths
-    ]
-    runs = [place for place in places if isinstance(place, LocalFolder) and is_run(place, patterns)]
-    if runs and len(runs) < len(places):
-        other = next(place for place in places if place not in runs)
-        raise StepError(
-            f"{runs[0]} is a run of several checkpoints, {other} is not: give runs or"
-            " checkpoints, not both"
-        )
-    if runs:
-        return checkpoints_of_runs(list(zip(_short_names(paths), runs)), patterns)
-    names = _short_names([path.with_name(without_ending(path.name)) for path in paths])
-    return listed_checkpoints(list(zip(names, places)), patterns)
-
-
-def _refuse_missing(path: Path) -> None:
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
-
-
-def _short_names(paths: Sequence[Path]) -> list[str]:
-    """Paths without the part that all share."""
-    if len(paths) == 1:
-        return [paths[0].name]
-    absolute = [os.path.abspath(path) for path in paths]
-    shared = os.path.commonpath([os.path.dirname(path) for path in absolute])
-    return [os.path.relpath(path, shared) for path in absolute]
-
-
-def config_beside(where: File | Folder | Several) -> dict:
-    """The ``config.json`` of a checkpoint, {} where there is none."""
-    first = where.files[0][1] if isinstance(where, Several) else where
-    config = first.file("config.json") if isinstance(first, Folder) else first.beside("config.json")
-    return read_config(config.read_text(), config) if config.is_file() else {}
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file or folder")
+    places: list[File | Folder] = []
+    aside: list[str] = []
+    for path in paths:
+        if path.is_dir():
+            places.append(LocalFolder(path, opened))
+        elif is_archive(path.name):
+            folder, links = open_archive(LocalFile(path, opened))
+            places.append(folder)
+            aside += links
+        else:
+            places.append(LocalFile(path, opened))
+    names = short_names([os.path.abspath(path) for path in paths])
+    found = find_in_places(list(zip(names, places)), patterns, alone)
+    return found._replace(left_out=[*aside, *found.left_out])
 
 
 class OpenFiles:

@@ -28,12 +28,16 @@ _ADDRESS = re.compile(
 
 
 def is_hub(source: Any) -> bool:
-    """Whether a source is an address on the hub.
+    """Whether a source is an address of a repository on the hub.
 
     >>> is_hub("hf://EleutherAI/pythia-14m"), is_hub("runs/digits")
     (True, False)
     """
-    return isinstance(source, str) and source.startswith("hf://")
+    return (
+        isinstance(source, str)
+        and source.startswith("hf://")
+        and not source.startswith("hf://buckets/")
+    )
 
 
 def parse(source: str) -> Address:

@@ -18,6 +18,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 from ...errors import CheckpointError
 from ...telling import tell
 from ..catalogue import ListedFile
+from ..remote.trying import LONGEST_ASKED
 from .client import FAILURES, TRANSIENT, asked_to_wait, status_of
 from .private_logs import no_signatures_logged
 
@@ -66,6 +67,7 @@ def ask(repo: str, path: str, **parameters: Any):
             ) from error
         remedy = {
             401: "the token is not valid: `hf auth login`",
+            404: "there is no such thing, or it is private; check the name, or `hf auth login`",
             403: "the account may not read it: `hf auth login` with another",
             429: (
                 "the limit of requests is used up: wait five minutes, or "
@@ -92,7 +94,7 @@ def _answer(address: str, parameters: dict[str, Any]):
             )
             if response.status_code not in TRANSIENT or attempt == _TRIES - 1:
                 return response
-            pause = max(pause, asked_to_wait(response.headers))
+            pause = max(pause, min(asked_to_wait(response.headers), LONGEST_ASKED))
         except FAILURES:
             if attempt == _TRIES - 1:
                 raise

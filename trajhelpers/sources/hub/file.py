@@ -1,31 +1,53 @@
-"""Files of one commit on the hub."""
+"""Files of one commit on the hub, and what those of a bucket have in common with them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from huggingface_hub import hf_hub_url
+from huggingface_hub import HfFileMetadata, hf_hub_url
 
+from ...errors import CheckpointError
 from ..catalogue import ListedFile
 from ..remote.file import RemoteFile, Tree
 from ..remote.files import RemoteFiles
 from .asking import content_of
 
 
+class HubTree(Tree):
+    """Files that the hub has."""
+
+    def url(self, path: str) -> str:
+        """Where the hub says where the file's bytes are."""
+        raise NotImplementedError
+
+    def content_of(self, path: str) -> bytes:
+        """All of a small file."""
+        raise NotImplementedError
+
+    def refuse_other(self, file: RemoteFile, found: HfFileMetadata) -> None:
+        """A CheckpointError where the hub now has another file there than it listed."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Commit(Tree):
+class Commit(HubTree):
     """Files of a repository at a commit."""
 
     repository: str
     commit: str
 
     def url(self, path: str) -> str:
-        """Where the hub says where the file's bytes are."""
         return hf_hub_url(self.repository, path, revision=self.commit)
 
     def content_of(self, path: str) -> bytes:
-        """All of a small file."""
         return content_of(self.repository, self.commit, cast(ListedFile, self.listed[path]))
+
+    def refuse_other(self, file: RemoteFile, found: HfFileMetadata) -> None:
+        if found.size is not None and found.size != file.size:
+            raise CheckpointError(
+                f"{file}: has {found.size:,} bytes, where the repository's list says"
+                f" {file.size:,}; open the trajectory again"
+            )
 
 
 def address_of(repository: str, revision: str, path: str) -> str:

@@ -15,7 +15,7 @@ from ..remote.file import RemoteFile
 from ..remote.files import RemoteFiles
 from ..remote.trying import Stop, Unfit
 from .client import FAILURES, TRANSIENT, asked_to_wait
-from .file import Commit
+from .file import HubTree
 from .private_logs import no_signatures_logged
 from .range_requests import Limit, headers_for, read_range
 
@@ -28,12 +28,12 @@ def files_on_the_hub() -> RemoteFiles:
     return RemoteFiles(_HubRequests())
 
 
-def _tree_of(file: RemoteFile) -> Commit:
-    return cast(Commit, file.tree)
+def _tree_of(file: RemoteFile) -> HubTree:
+    return cast(HubTree, file.tree)
 
 
 class _HubRequests:
-    """The :class:`trajhelpers.sources.remote.files.Requests` for files of commits."""
+    """The :class:`trajhelpers.sources.remote.files.Requests` for files of commits and buckets."""
 
     whole = "keep whole files with cache=True (--cache)"
 
@@ -92,11 +92,7 @@ class _HubRequests:
                 self._calls.wait(stop)
                 with no_signatures_logged():
                     found = get_hf_file_metadata(_tree_of(file).url(file.path))
-                if found.size is not None and found.size != file.size:
-                    raise CheckpointError(
-                        f"{file}: has {found.size:,} bytes, where the repository's list says"
-                        f" {file.size:,}; open the trajectory again"
-                    )
+                _tree_of(file).refuse_other(file, found)
                 self._addresses[file] = found.location
             return self._addresses[file]
 

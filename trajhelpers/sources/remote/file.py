@@ -107,6 +107,11 @@ class RemoteRange(NamedTuple):
     end: int
 
 
+def changed(where: object) -> CheckpointError:
+    """Of a file that is not what it was."""
+    return CheckpointError(f"{where}: changed since the trajectory was opened; open it again")
+
+
 class _Reader(io.RawIOBase):
     """A remote file that can be read and sought, for headers: each byte is fetched once, the last
     ones, where zip files have their directory, together.

@@ -18,13 +18,11 @@ from ...reading.zip_records import end_of_header
 from ..protocol import Range
 from .fetch import Fetch
 from .file import RemoteFile, RemoteRange
-from .trying import Stop, Stopped, Unfit
+from .trying import LONGEST_ASKED, Stop, Stopped, Unfit
 
 _IN_FLIGHT = 12
 _TRIES = 10
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60
-# Whoever asks us to wait for longer is asked again all the same. The hub's limits end after 300.
-_LONGEST_ASKED = 330
 # What lies between two tensors of a file, padding and a zip's headers, is read along and dropped
 # where it is shorter than a request is worth.
 _WIDEST_GAP = 1024
@@ -144,8 +142,13 @@ class RemoteFiles:
     # ---- where the records of zip files begin ----
 
     def expect(self, file: RemoteFile, headers: Mapping[int, int]) -> None:
-        """By where a record should begin, where its header does."""
-        self._headers[file], self._starts[file] = dict(headers), sorted(headers)
+        """By where a record should begin, where its header does; an archive is told of each of its
+        files.
+        """
+        with self._lock:
+            known = self._headers.get(file, {}) | dict(headers)
+            self._headers[file] = known
+            self._starts[file] = sorted({*self._starts.get(file, ()), *headers})
 
     def _header_of(self, file: RemoteFile, begin: int) -> int:
         return self._headers.get(file, {}).get(begin, begin)
@@ -208,4 +211,4 @@ def _wait(attempt: int, answer: Unfit) -> float:
     if answer.at_once and attempt == 0:
         return 0
     pause = min(_FIRST_WAIT * 2**attempt, _LONGEST_WAIT) * _DICE.uniform(0.75, 1)
-    return max(pause, min(answer.asked_to_wait, _LONGEST_ASKED))
+    return max(pause, min(answer.asked_to_wait, LONGEST_ASKED))

@@ -8,6 +8,9 @@ from typing import Protocol
 _PATIENCE = 30
 _LEAST_BYTES_A_SECOND = 10_000
 
+# Whoever asks us to wait for longer is asked again all the same. The hub's limits end after 300.
+LONGEST_ASKED = 330
+
 
 class Stop(Protocol):
     """What tells readers to stop: a :class:`threading.Event`."""

@@ -1,0 +1,1 @@
+"""Buckets and web servers as sources: what S3, Google, Azure and their likes keep, and https."""
