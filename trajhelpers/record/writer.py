@@ -70,7 +70,8 @@ class FolderWriter:
                 return  # a thread is at it
         if threading.main_thread().is_alive():  # later nobody would wait for another thread
             with suppress(RuntimeError):  # no thread is to be had
-                threading.Thread(target=self._write_all, name="trajhelpers.Recorder").start()
+                # a daemon's threads would be daemons too
+                threading.Thread(target=self._write_all, daemon=False).start()
                 return
         self._write_all()
 
