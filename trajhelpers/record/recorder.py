@@ -54,7 +54,7 @@ class Recorder:
     A call takes a step, a whole number that counts updates over all epochs: 0 is the model as the
     recorder found it, 1 after the first update. It records where the step is due, under the names
     and values that the model has now. Steps go up; one that is recorded again counts as it was
-    last. A due step that goes by without a call is a `TrajectoryWarning`.
+    last. Where due steps go by without a call, a `TrajectoryWarning` says so.
 
     Parameters are copied at the call and written by a thread, each file in one atomic move:
     whenever the process dies, the folder opens. All is written where Python ends in good order,
@@ -130,7 +130,7 @@ class Recorder:
             )
         due = step in self._schedule
         if self._writer:
-            self._watch(step)
+            self._watch(step, due)
         if due:
             self._record(step)
         self._first = step if self._first is None else self._first
@@ -145,21 +145,13 @@ class Recorder:
         """Wait until all is written, and leave the folder to others. The end of the ``with`` block
         does this.
         """
-        self._close()
-        if self._writer and self._first is not None and not (self._recorded or self._warned):
-            self._warn(
-                f"called at steps {self._first} to {self._last}, none of which was due"
-                f" ({self._schedule}): nothing but the model's first state is recorded"
-            )
+        self._end(stacklevel=4)
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, traceback):
-        if kind is None:
-            self.close()
-        else:
-            self._close()
+        self._end(stacklevel=4 if kind is None else 0)
 
     def _record(self, step):
         state = self._parameters.copies()
@@ -176,23 +168,35 @@ class Recorder:
         self._writer.put(step, state)
         self._recorded = True
 
-    def _watch(self, step):
-        """Say once where a due step goes by."""
+    def _watch(self, step, due):
+        """Say where a step of a list goes by, or all due ones do. Where some are recorded, one may
+        want fewer than ``every``.
+        """
         missed = None if self._last is None else self._schedule.next(self._last)
-        if missed is not None and missed < step and not self._warned:
-            self._warn(
+        wanted = self._schedule.listed or not (due or self._recorded)
+        if wanted and missed is not None and missed < step:
+            self._warn_once(
                 f"called at step {step} after step {self._last}, and step {missed} was due"
-                f" ({self._schedule}): only steps of a call are recorded"
+                f" ({self._schedule}): only steps of a call are recorded",
+                stacklevel=4,
             )
 
-    def _warn(self, text):
-        self._warned = True
-        warnings.warn(f"{self._folder}: {text}", TrajectoryWarning, stacklevel=4)
+    def _end(self, stacklevel):
+        if self._writer is None:
+            return
+        self._writer.close()
+        self._writer.flush()  # raises an error of the disk
+        if self._first is not None and self._last and not self._recorded and stacklevel:
+            self._warn_once(
+                f"called at steps {self._first} to {self._last}, none of which was due"
+                f" ({self._schedule}): nothing but the model's first state is recorded",
+                stacklevel,
+            )
 
-    def _close(self):
-        if self._writer:
-            self._writer.close()
-            self._writer.flush()  # raises an error of the disk
+    def _warn_once(self, text, stacklevel):
+        if not self._warned:
+            self._warned = True
+            warnings.warn(f"{self._folder}: {text}", TrajectoryWarning, stacklevel)
 
 
 def _same_parameters(file, shapes):

@@ -36,6 +36,11 @@ class Schedule:
         self._every = whole_number("every", every, 1)
         self._steps = None if steps is None else sorted({whole_number("steps", n) for n in steps})
 
+    @property
+    def listed(self) -> bool:
+        """Whether each step was asked for."""
+        return self._steps is not None
+
     def next(self, after: int) -> int | None:
         """The first step after another; None where there is none."""
         if self._steps is None:
