@@ -49,11 +49,14 @@ def named_parameters(model: torch.nn.Module) -> Iterator[Mapping[str, torch.Tens
     if not flat:
         yield _named(model)
         return
-    with FSDP1.summon_full_params(
-        model,
-        writeback=False,
-        rank0_only=True,
-        offload_to_cpu=all(m.sharding_strategy != ShardingStrategy.NO_SHARD for m in flat),
+    offload = all(
+        module.sharding_strategy != ShardingStrategy.NO_SHARD
+        and module.compute_device.type != "cpu"
+        for module in flat
+    )
+    with (
+        torch.no_grad(),
+        FSDP1.summon_full_params(model, writeback=False, rank0_only=True, offload_to_cpu=offload),
     ):
         yield _named(model) if writes() else {}
 
