@@ -51,5 +51,5 @@ from .plots import (
     use_style as use_style,
 )
 from .reading.steps import pythia_steps as pythia_steps
-from .record import Recorder as Recorder
+from .record.recorder import Recorder as Recorder
 from .version import __version__ as __version__

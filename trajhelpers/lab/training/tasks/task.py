@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 
-from ....record import Recorder
+from ....record.recorder import Recorder
 
 
 class Task:

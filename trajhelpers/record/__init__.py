@@ -1,0 +1,1 @@
+"""A running training → checkpoints: when, of what, and by which process."""

@@ -1,0 +1,141 @@
+"""From memory to a folder, in the background, and in order."""
+
+import os
+import re
+import threading
+import weakref
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from ..atomic import atomic_path
+from ..errors import TrajectoryError
+from ..telling import tell
+from .lock import FolderLock
+
+_AT_ONCE = 3  # checkpoints in memory: one that is being written, two that wait
+_CHECKPOINT = re.compile(r"step_(\d+)\.safetensors")
+
+
+class FolderWriter:
+    """Writes checkpoints into a folder that is its own while it lives.
+
+    A thread lives as long as there is something to write, and is no daemon. So Python waits for it
+    wherever a process ends in good order, after an exception and in the children of
+    multiprocessing too, where functions registered with atexit are not called; and nothing is lost
+    where nobody calls ``close``.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Made where it does not exist.
+    take_over : bool
+        Close another recorder of this process that has the folder: in a notebook, that of a cell
+        that was run before.
+    """
+
+    def __init__(self, folder: Path, take_over: bool):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._waiting: deque[tuple[int, dict[str, torch.Tensor]]] = deque()
+        self._changed = threading.Condition()
+        self._error: Exception | None = None
+        self._closed = ""
+        place = str(folder.resolve())
+        if take_over and (other := _WRITERS.get(place)):
+            other.close("another recorder of this process has taken over the folder")
+        self._lock = FolderLock(folder)
+        _WRITERS[place] = self
+        for file in folder.glob(".step_*.tmp"):  # left by a process that was killed
+            file.unlink(missing_ok=True)
+
+    def files(self) -> list[tuple[int, Path]]:
+        """The checkpoints that are in the folder, with their steps and in their order."""
+        found = [(_CHECKPOINT.fullmatch(path.name), path) for path in self.folder.iterdir()]
+        return sorted((int(match[1]), path) for match, path in found if match)
+
+    def file(self, step: int) -> Path:
+        return self.folder / f"step_{step}.safetensors"
+
+    def put(self, step: int, state: dict[str, torch.Tensor]) -> None:
+        """Write soon; waits while too many do. Raises what an earlier one has met."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._waiting) < _AT_ONCE or self._closed)
+            self.check()
+            self._waiting.append((step, state))
+            if len(self._waiting) > 1:
+                return  # a thread is at it
+        if threading.main_thread().is_alive():  # later nobody would wait for another thread
+            with suppress(RuntimeError):  # no thread is to be had
+                # a daemon's threads would be daemons too
+                threading.Thread(target=self._write_all, daemon=False).start()
+                return
+        self._write_all()
+
+    def check(self) -> None:
+        """Raise where nothing can be written any more."""
+        if self._error:
+            raise TrajectoryError(
+                f"{self.folder}: a checkpoint could not be written ({self._error})"
+            ) from self._error
+        if self._closed:
+            raise TrajectoryError(
+                f"{self.folder}: {self._closed}; make another recorder with resume=True"
+            )
+
+    def flush(self) -> None:
+        """Wait until all is on disk."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting)
+        if self._error:
+            self.check()
+
+    def close(self, why="this recorder is closed") -> None:
+        """Wait until all is on disk, and leave the folder to others."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting)
+            self._closed = self._closed or why
+            self._changed.notify_all()
+        self._lock.release()
+
+    def leave_to_parent(self) -> None:
+        self._waiting, self._changed = deque(), threading.Condition()
+        self._closed = "this recorder belongs to the process from which this one was forked"
+        self._lock.leave_to_parent()
+
+    def _write_all(self) -> None:
+        while True:
+            with self._changed:
+                step, state = self._waiting[0]
+            if not self._error:
+                self._write(step, state)
+            del state
+            with self._changed:
+                self._waiting.popleft()
+                self._changed.notify_all()
+                if not self._waiting:
+                    return
+
+    def _write(self, step: int, state: dict[str, torch.Tensor]) -> None:
+        try:
+            self._lock.hold()
+            with atomic_path(self.file(step)) as temporary:
+                safetensors.torch.save_file(state, temporary, metadata={"step": str(step)})
+        except Exception as error:  # raised at the next call; told, since there may be none
+            self._error = error
+            tell(f"{self.file(step)} could not be written: {error}")
+
+
+_WRITERS: weakref.WeakValueDictionary[str, FolderWriter] = weakref.WeakValueDictionary()
+
+
+def _in_a_forked_child() -> None:
+    for writer in list(_WRITERS.values()):
+        writer.leave_to_parent()
+    _WRITERS.clear()
+
+
+os.register_at_fork(after_in_child=_in_a_forked_child)
