@@ -189,7 +189,9 @@ def _notes_on_states(contents: Sequence[Contents]) -> list[str]:
     if not any(one.left_out for one in contents):
         return []
     chosen = " and ".join(repr(state) if state else "what lies on top" for state in states)
-    return [f"θ is {chosen} of each checkpoint; left out {'; '.join(contents[0].left_out)}"]
+    # An optimizer has nothing to keep before its first step: the fullest says what there is.
+    left_out = max((one.left_out for one in contents), key=len)
+    return [f"θ is {chosen} of each checkpoint; left out {'; '.join(left_out)}"]
 
 
 def _count(number, what):

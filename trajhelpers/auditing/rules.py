@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..reading.formats import ENDINGS, KINDS
-from ..reading.weight_names import is_side_file
+from ..reading.side_files import is_side_file
 from ..sources.catalogue import Revision, choose_format
 from .report import Audit, Finding, in_bytes, listing
 

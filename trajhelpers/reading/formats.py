@@ -9,11 +9,25 @@ from typing import BinaryIO, NamedTuple
 
 from ..errors import CheckpointError
 from .contents import Contents
+from .folder_formats.deepspeed import (
+    is_deepspeed,
+    is_universal,
+    read_deepspeed,
+    read_universal,
+)
+from .folder_formats.distributed import is_distributed, read_distributed
+from .folder_formats.megatron import is_megatron, read_megatron
+from .folder_formats.nanotron import is_nanotron, read_nanotron
+from .folder_formats.neox import is_layers, read_layers
+from .folder_formats.rank_files import is_by_rank, read_by_rank
+from .folder_formats.safetensors_ranks import is_by_safetensors_rank, read_safetensors_ranks
+from .msgpack_files import is_msgpack, read_msgpack
 from .npz_files import read_npz
 from .place import File, Folder
 from .safetensors_files import read_safetensors
 from .shards import read_shards
 from .strangers import file_of
+from .tensors import StoredTensor
 from .torch_legacy import read_legacy
 from .torch_zip import read_zip
 
@@ -41,9 +55,11 @@ class FolderFormat(NamedTuple):
 
 
 class Several(NamedTuple):
-    """Files that make one checkpoint together: the names in each get its own before them."""
+    """Files, or folders of ranks, that make one checkpoint together: the names in each get its own
+    before them, but for "".
+    """
 
-    files: tuple[tuple[str, File], ...]
+    files: tuple[tuple[str, File | Folder], ...]
 
     def __str__(self) -> str:
         return " and ".join(str(file) for _, file in self.files)
@@ -70,10 +86,20 @@ FORMATS = (
     Format("safetensors", (".safetensors",), _named(".safetensors"), read_safetensors),
     Format("bin", _TORCH, _zip_named(".npz", False), read_zip),
     Format("npz", (".npz",), _zip_named(".npz", True), read_npz),
+    Format("msgpack", (".msgpack",), is_msgpack, read_msgpack),
     Format("bin", _TORCH, lambda name, start: True, read_legacy),
 )
 # The first that recognises a folder reads it.
-FOLDER_FORMATS: tuple[FolderFormat, ...] = ()
+FOLDER_FORMATS = (
+    FolderFormat("distributed", is_distributed, read_distributed),
+    FolderFormat("layers", is_layers, read_layers),
+    FolderFormat("universal", is_universal, read_universal),
+    FolderFormat("deepspeed", is_deepspeed, read_deepspeed),
+    FolderFormat("megatron", is_megatron, read_megatron),
+    FolderFormat("nanotron", is_nanotron, read_nanotron),
+    FolderFormat("safetensors of ranks", is_by_safetensors_rank, read_safetensors_ranks),
+    FolderFormat("ranks", is_by_rank, read_by_rank),
+)
 # In the order in which they are preferred.
 KINDS = {
     kind: tuple(
@@ -115,14 +141,20 @@ def read_checkpoint(where: Where, state: str | None = None) -> Contents:
 
 
 def _read_several(where: Several, state: str | None) -> Contents:
-    found = {name: read_checkpoint(file, state) for name, file in where.files}
-    states = dict.fromkeys(contents.state for contents in found.values() if contents.state)
-    return Contents(
-        {
-            f"{name}.{tensor}": stored
-            for name, contents in found.items()
-            for tensor, stored in contents.tensors.items()
-        },
-        " and ".join(states),
-        tuple(f"{name}: {line}" for name, contents in found.items() for line in contents.left_out),
-    )
+    tensors: dict[str, StoredTensor] = {}
+    states: list[str] = []
+    left_out: list[str] = []
+    for name, file in where.files:
+        contents = read_checkpoint(file, state)
+        before = f"{name}." if name else ""
+        named = {f"{before}{tensor}": stored for tensor, stored in contents.tensors.items()}
+        both = next((tensor for tensor in named if tensor in tensors), None)
+        if both:
+            raise CheckpointError(
+                f"{file}: has tensor {both!r}, which another file of the checkpoint has too; the"
+                " shards are of different saves, fetch or save them again"
+            )
+        tensors |= named
+        states += [contents.state] if contents.state else []
+        left_out += [f"{name}: {line}" if name else line for line in contents.left_out]
+    return Contents(tensors, " and ".join(dict.fromkeys(states)), tuple(left_out))

@@ -28,11 +28,12 @@ def chosen_and_located(content: Any, where, state: str | None, find: Find) -> Co
     tensors: Mapping[str, Any] = chosen.tensors
     return replace(
         chosen,
-        tensors={name: _located(name, tensor, where, find) for name, tensor in tensors.items()},
+        tensors={name: located(name, tensor, where, find) for name, tensor in tensors.items()},
     )
 
 
-def _located(name: str, tensor: Any, where, find: Find) -> StoredTensor:
+def located(name: str, tensor: Any, where, find: Find) -> StoredTensor:
+    """Where a tensor of a pickle lies; ``name`` and ``where`` are for errors."""
     is_buffer = False
     if isinstance(tensor, Buffer):
         is_buffer, tensor = True, tensor.tensor

@@ -43,32 +43,40 @@ _BITS = {
 
 def read_safetensors(file: File, opened: BinaryIO, state: str | None) -> Contents:
     """The tensors of the state that is θ, in the order in which they lie."""
-    header, start = read_header(file, opened, file.size)
-    return choose_state(
-        {
-            name: StoredTensor(
-                _DTYPES.get(entry["dtype"], entry["dtype"]),
-                tuple(entry["shape"]),
-                file,
-                start + entry["data_offsets"][0],
-            )
-            for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"])
-        },
-        file,
-        state,
-    )
+    return choose_state(stored_tensors(file, opened)[0], file, state)
 
 
-def read_header(path, file: BinaryIO, size: int) -> tuple[dict, int]:
-    """The header of ``file``, of ``size`` bytes, as a dict without its metadata, and the byte at
-    which the tensors begin; a CheckpointError if the tensors do not fill the rest exactly.
+def stored_tensors(file: File, opened: BinaryIO) -> tuple[dict[str, StoredTensor], dict[str, str]]:
+    """All tensors by name, in the order in which they lie, and the metadata of the file."""
+    metadata: dict[str, str] = {}
+    header, start = read_header(file, opened, file.size, metadata)
+    tensors = {
+        name: StoredTensor(
+            _DTYPES.get(entry["dtype"], entry["dtype"]),
+            tuple(entry["shape"]),
+            file,
+            start + entry["data_offsets"][0],
+        )
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"])
+    }
+    return tensors, metadata
+
+
+def read_header(
+    path, file: BinaryIO, size: int, metadata: dict[str, str] | None = None
+) -> tuple[dict, int]:
+    """The header of ``file``, of ``size`` bytes, as a dict without its metadata, which go into
+    ``metadata``, and the byte at which the tensors begin; a CheckpointError if the tensors do not
+    fill the rest exactly.
     """
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= min(size - 8, _LONGEST_HEADER):
         raise _damaged(path, f"its header would have {length:,} bytes")
     try:
         header = json.loads(file.read(length).decode(), object_pairs_hook=_without_doubles)
-        header.pop("__metadata__", None)
+        found = header.pop("__metadata__", None) or {}
+        if metadata is not None:
+            metadata.update(found)
         end = _end_of_tensors(header)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _damaged(path, error) from error

@@ -33,13 +33,6 @@ def _is_onnx(name: str, start: bytes) -> bool:
     )
 
 
-def _is_msgpack(name: str, start: bytes) -> bool:
-    """A map of strings, as flax writes it; no pickle begins so."""
-    key = start[3:4] if start[:1] == b"\xde" else b""
-    key = start[1:2] if b"\x81" <= start[:1] <= b"\x8f" else key
-    return name.endswith(".msgpack") or b"\xa1" <= key <= b"\xbf" or key == b"\xd9"
-
-
 # The first that recognises a file names it.
 STRANGERS = (
     Stranger("empty", "fetch or save it again", (), lambda name, start: not start),
@@ -73,13 +66,6 @@ STRANGERS = (
         f"{_SAVE}, where it was exported from",
         (".onnx",),
         _is_onnx,
-    ),
-    Stranger(
-        "a msgpack file (flax), not a checkpoint of torch's",
-        "restore it with flax.serialization and give a list of its params, or save those with"
-        " safetensors.flax.save_file",
-        (".msgpack",),
-        _is_msgpack,
     ),
     Stranger(
         "a part of a TensorFlow checkpoint",

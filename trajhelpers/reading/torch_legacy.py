@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from ..errors import CheckpointError
 from .contents import Contents
-from .located import chosen_and_located
+from .located import Find, chosen_and_located
 from .pickles import Ended
 from .place import File, Place
 from .unpickling import Storage, read_pickle
@@ -21,10 +21,16 @@ _LENGTH = struct.Struct("<q")
 
 def read_legacy(file: File, opened: BinaryIO, state: str | None) -> Contents:
     """The tensors of the state that is θ; only pickles and lengths are read."""
+    content, find = legacy_content(file, opened)
+    return chosen_and_located(content, file, state, find)
+
+
+def legacy_content(file: File, opened: BinaryIO) -> tuple[Any, Find]:
+    """All that the pickle holds, and where its storages lie."""
     pickles = _Pickles(file, opened)
     content = pickles.next()
     if type(content) is not int or content != _MAGIC:
-        return chosen_and_located(content, file, state, lambda storage: None)
+        return content, lambda storage: None
     version, machine = pickles.next(), pickles.next()
     if version != _VERSION:
         raise CheckpointError(
@@ -44,7 +50,7 @@ def read_legacy(file: File, opened: BinaryIO, state: str | None) -> Contents:
         begin = begins.get(storage.key)
         return None if begin is None else (file, begin, storages[storage.key].nbytes)
 
-    return chosen_and_located(content, file, state, find)
+    return content, find
 
 
 class _Pickles:

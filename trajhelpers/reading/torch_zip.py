@@ -1,11 +1,11 @@
 """The zip files of torch.save: where each tensor's bytes lie, without reading them."""
 
 import re
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ..errors import CheckpointError
 from .contents import Contents
-from .located import chosen_and_located
+from .located import Find, chosen_and_located
 from .pickles import Ended
 from .place import File
 from .strangers import zip_of
@@ -17,6 +17,12 @@ _READ = re.compile(r"[^/]+/(data\.pkl|byteorder)")
 
 def read_zip(file: File, opened: BinaryIO, state: str | None) -> Contents:
     """The tensors of the state that is θ, located by the zip's index."""
+    content, find = zip_content(file, opened)
+    return chosen_and_located(content, file, state, find)
+
+
+def zip_content(file: File, opened: BinaryIO) -> tuple[Any, Find]:
+    """All that the pickle holds, and where its storages lie."""
     records, read = read_index(file, opened, _is_read, zip_of)
     pickle = next(name for name in read if name.endswith("data.pkl"))
     top = pickle.removesuffix("data.pkl")
@@ -34,7 +40,7 @@ def read_zip(file: File, opened: BinaryIO, state: str | None) -> Contents:
         record = records.get(f"{top}data/{storage.key}")
         return record and (file, record.start, record.size)
 
-    return chosen_and_located(content, file, state, find)
+    return content, find
 
 
 def _is_read(name: str) -> bool:

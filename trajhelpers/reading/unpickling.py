@@ -238,8 +238,9 @@ def _wrapper(kind, dtype, shape, *_rest) -> Unreadable:
     """A tensor whose class keeps its values elsewhere."""
     (shape,) = _whole_numbers(shape)
     why = f"of class {kind}, which keeps its values elsewhere; save a plain tensor"
-    if str(kind).endswith(".DTensor"):
-        why = SHARD.format(kind="DTensor")
+    name = str(kind).rpartition(".")[2]
+    if name in ("DTensor", "ShardedTensor"):
+        why = SHARD.format(kind=name)
     return Unreadable(why, shape, str(dtype).removeprefix("torch."))
 
 

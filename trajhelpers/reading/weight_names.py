@@ -4,15 +4,10 @@ import re
 from collections.abc import Iterable, Mapping
 
 from .formats import ENDINGS, KINDS
+from .side_files import is_side_file
 
 _INDEX = re.compile(r"(\.safetensors|\.bin)\.index\.json$")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.(safetensors|bin)$")
-# What the Trainer of transformers, accelerate and DeepSpeed write beside the weights.
-_SIDE = re.compile(
-    r"^(optimizer|scheduler|rng_state|random_states|training_args|trainer_state|scaler|sampler"
-    r"|dataloader|custom_checkpoint)(?![a-z])|optim_states|optimizer",
-    re.IGNORECASE,
-)
 # In the order in which they are looked for.
 USUAL = tuple(
     f"{stem}{ending}"
@@ -37,15 +32,6 @@ def is_shard(name: str) -> bool:
     (True, False)
     """
     return bool(_SHARD.search(name))
-
-
-def is_side_file(name: str) -> bool:
-    """Whether a training loop writes it beside the weights.
-
-    >>> is_side_file("optimizer.pt"), is_side_file("pytorch_model.bin")
-    (True, False)
-    """
-    return bool(_SIDE.search(name))
 
 
 def without_ending(name: str) -> str:

@@ -1,0 +1,475 @@
+"""What real training stacks write: what lies there, what a user types, and what they see, which is
+numbers or a question.
+
+A row's ``write`` puts a run into a folder and returns what is expected of it, by step and name;
+runs of libraries that are not installed here come from ``tests/written/``. ``sees`` is None where
+it just opens, else what a question or an error says."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from written_runs import expected, inner_products, read, unpack
+
+import trajhelpers as th
+from trajhelpers.errors import TrajectoryError, TrajectoryWarning
+
+STEPS = (0, 5, 10)
+
+
+class Row(NamedTuple):
+    name: str
+    write: Callable[[Any], dict]
+    types: dict
+    # A pattern of what an error says, or None; of what is told, where it opens.
+    sees: str | None = None
+    told: str | None = None
+    # Who has still to build it.
+    until: str = ""
+
+
+# ---- what is written ----
+
+
+class Net(nn.Module):
+    def __init__(self, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.up, self.norm, self.down = nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.down(torch.relu(self.norm(self.up(x))))
+
+
+def trained(model, optimizer=None, frozen=()):
+    """(step, model, optimizer), by real steps."""
+    for name, value in model.named_parameters():
+        value.requires_grad_(not name.startswith(tuple(frozen)) if frozen else True)
+    learned = [value for value in model.parameters() if value.requires_grad]
+    optimizer = optimizer or torch.optim.AdamW(learned, lr=0.05)
+    generator = torch.Generator().manual_seed(3)
+    for start, step in zip((0, *STEPS), STEPS):
+        for _ in range(start, step):
+            optimizer.zero_grad()
+            loss = model(torch.randn(16, 6, generator=generator)).square().mean()
+            loss.backward()
+            optimizer.step()
+        yield step, model, optimizer
+
+
+def parameters(model):
+    return {
+        name: value.detach().double().numpy().copy() for name, value in model.named_parameters()
+    }
+
+
+def saves(content, make=Net, name="step_{step}.pt", of=parameters, frozen=(), save=torch.save):
+    """A run of files: ``content`` of (step, model, optimizer) is saved, ``of`` a model is θ."""
+
+    def write(folder):
+        wanted = {}
+        for step, model, optimizer in trained(make(), frozen=frozen):
+            path = folder / name.format(step=step)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save(content(step, model, optimizer), path)
+            wanted[step] = of(model)
+        return wanted
+
+    return write
+
+
+def library(writer, case, oracle=""):
+    """What a library wrote; ``oracle`` is the folder of another state's values."""
+
+    def write(folder):
+        found = unpack(writer, case, folder.parent)
+        (found / "run").rename(folder)
+        return expected(found / oracle)
+
+    return write
+
+
+def state(step, model, optimizer):
+    return model.state_dict()
+
+
+class Averaged(Net):
+    """A network and its average, as the usual loops keep them."""
+
+    def __init__(self):
+        super().__init__()
+        self.__dict__["average"] = torch.optim.swa_utils.AveragedModel(
+            self, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9)
+        )
+
+
+def with_average(step, model, optimizer):
+    model.average.update_parameters(model)
+    return {
+        "model": {"net": model.state_dict(), "ema": model.average.module.state_dict()},
+        "optimizer": optimizer.state_dict(),
+    }
+
+
+class Tutorial(nn.Module):
+    """PyTorch's language model: a table of positions that never moves."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.up = nn.Linear(6, 8)
+        self.pos_encoder = nn.Module()
+        self.pos_encoder.register_buffer("pe", torch.rand(500, 1, 8))
+
+    def forward(self, x):
+        return self.up(x)
+
+
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.up = nn.Linear(6, 8)
+        self.register_buffer("tril", torch.tril(torch.ones(64, 64)))
+
+    def forward(self, x):
+        return self.up(x)
+
+
+class Spectral(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.up = nn.utils.spectral_norm(nn.Linear(6, 8))
+
+    def forward(self, x):
+        return self.up(x)
+
+
+class Distilled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.student, self.teacher = nn.Linear(6, 3), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.student(x) - self.teacher(x).detach()
+
+
+def only(*prefixes):
+    return lambda model: {
+        name: value for name, value in parameters(model).items() if name.startswith(prefixes)
+    }
+
+
+class Pair(nn.Module):
+    """Two networks in one loop."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(6, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.second(torch.relu(self.first(x)))
+
+
+def both(first, second, **more):
+    return lambda step, model, optimizer: {
+        first: model.first.state_dict(),
+        second: model.second.state_dict(),
+        **more,
+    }
+
+
+def of_first(model):
+    return parameters(model.first)
+
+
+def prefixed(first, second):
+    return lambda model: {
+        **{f"{first}.{name}": value for name, value in parameters(model.first).items()},
+        **{f"{second}.{name}": value for name, value in parameters(model.second).items()},
+    }
+
+
+def quantized(step, model, optimizer):
+    """As bitsandbytes saves 8 bits: codes, and a scale a row."""
+    found = {}
+    for name, value in model.state_dict().items():
+        if value.ndim == 2:
+            scale = value.abs().amax(1)
+            found[name] = (value / scale[:, None] * 127).round().to(torch.int8)
+            found[name.replace("weight", "SCB")] = scale
+        else:
+            found[name] = value
+    return found
+
+
+def flat_with_optimizer(step, model, optimizer):
+    """Everything in one safetensors file, which knows no nesting."""
+    found = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for name, value in model.named_parameters():
+        kept = optimizer.state.get(value, {})
+        for key in ("exp_avg", "exp_avg_sq"):
+            found[f"optimizer.{name}.{key}"] = kept.get(key, torch.zeros_like(value))
+    return found
+
+
+def save_safetensors(content, path):
+    from safetensors.torch import save_file
+
+    save_file({name: value.contiguous() for name, value in content.items()}, path)
+
+
+def other(ending, content):
+    """Files that are no checkpoints."""
+
+    def write(folder):
+        folder.mkdir(exist_ok=True)
+        for step in STEPS:
+            (folder / f"step_{step}{ending}").write_bytes(content)
+        return {}
+
+    return write
+
+
+def scripted(folder):
+    folder.mkdir(exist_ok=True)
+    for step in STEPS:
+        program = torch.jit.trace(nn.Linear(6, 3), torch.zeros(1, 6))
+        torch.jit.save(program, folder / f"step_{step}.pt")
+    return {}
+
+
+def joined_keys(prefix):
+    return lambda model: {f"{prefix}{name}": value for name, value in parameters(model).items()}
+
+
+def namespace(step, model, optimizer):
+    import argparse
+
+    return {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "args": argparse.Namespace(lr=0.05, where=torch.device("cpu")),
+        "epoch": step,
+    }
+
+
+def with_numpy(step, model, optimizer):
+    return {"model": model.state_dict(), "best": np.float64(0.5), "rng": np.random.RandomState(0)}
+
+
+def whole_module(step, model, optimizer):
+    return model
+
+
+def ultralytics(step, model, optimizer):
+    """ultralytics, engine/trainer.py, save_model: modules in half precision, one None."""
+    return {"epoch": step, "model": None, "ema": model.half() if step else model, "train_args": {}}
+
+
+# ---- the table ----
+
+ROWS = [
+    # Works.
+    Row("state_dict", saves(state), {}),
+    *(
+        Row(key, saves(lambda step, model, _, key=key: {key: model.state_dict(), "step": step}), {})
+        for key in ("state_dict", "model", "net", "model_state_dict")
+    ),
+    Row(
+        "legacy format",
+        saves(
+            state,
+            save=lambda content, path: torch.save(
+                content, path, _use_new_zipfile_serialization=False
+            ),
+        ),
+        {},
+    ),
+    Row("Lightning, from its root", library("trainers", "lightning"), {}, told="version_0"),
+    Row("accelerate, one of two networks", library("trainers", "accelerate"), {"file": "model.*"}),
+    Row("DeepSpeed ZeRO-1", library("deepspeed_zero", "zero1"), {}, told="fp32"),
+    Row("DeepSpeed ZeRO-2", library("deepspeed_zero", "zero2"), {}, told="fp32"),
+    # Wrong, exit 0.
+    Row("Composer", library("trainers", "composer"), {}, told="state.optimizers"),
+    Row("DCP, one object with all", library("torch_dcp", "app"), {}, told="app.optim"),
+    Row(
+        "state_dict with optimizer within",
+        saves(
+            lambda step, model, optimizer: {
+                "state_dict": {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            }
+        ),
+        {},
+        told="optimizer",
+    ),
+    Row("a network and its average", saves(with_average, Averaged), {}, told="ema"),
+    Row("the average", library("trainers", "ema_pytorch", "ema"), {"state": "ema.ema_model"}),
+    Row("ema_pytorch", library("trainers", "ema_pytorch"), {}, told="ema"),
+    Row("a table of positions", saves(state, Tutorial), {"exclude": "constant"}, until="counted"),
+    Row("a mask", saves(state, Masked), {"exclude": "constant"}, until="counted"),
+    Row("spectral_norm", saves(state, Spectral), {}, until="counted"),
+    Row(
+        "a frozen backbone",
+        saves(state, frozen=("up.",), of=only("down.", "norm.")),
+        {"exclude": "constant"},
+        until="counted",
+    ),
+    Row(
+        "a teacher",
+        saves(state, Distilled, frozen=("teacher.",), of=only("student.")),
+        {"exclude": "constant"},
+        until="counted",
+    ),
+    Row(
+        "include takes no running statistics",
+        saves(state, of=only("down.", "norm.")),
+        {"include": ["down.*", "norm.*"]},
+        until="counted",
+    ),
+    Row(
+        "accelerate, two networks",
+        library("trainers", "accelerate"),
+        {},
+        sees=r"model\.safetensors and model_1\.safetensors; say which with file='model",
+    ),
+    Row(
+        "accelerate, both of two networks",
+        library("trainers", "accelerate", "both"),
+        {"file": ["model.safetensors", "model_1.safetensors"]},
+    ),
+    Row(
+        "sentence-transformers",
+        library("components", "sentence_transformers"),
+        {},
+        sees=r"model\.safetensors and 2_Dense/model\.safetensors; say which with file=",
+    ),
+    Row(
+        "sentence-transformers, its dense layer",
+        library("components", "sentence_transformers", "dense"),
+        {"file": "2_Dense/*"},
+    ),
+    Row(
+        "net and disc",
+        saves(both("net", "disc"), Pair, of=of_first),
+        {},
+        sees=r"net.*disc.*state=",
+    ),
+    Row("net of net and disc", saves(both("net", "disc"), Pair, of=of_first), {"state": "net"}),
+    Row(
+        "model and head",
+        saves(both("model", "head"), Pair, of=of_first),
+        {},
+        sees=r"model.*head.*state=",
+    ),
+    Row(
+        "G, D and noise",
+        saves(both("G", "D", fixed_noise=torch.ones(8, 4)), Pair),
+        {},
+        sees=r"G.*D.*state=",
+    ),
+    Row(
+        "G and D together",
+        saves(both("G", "D", fixed_noise=torch.ones(8, 4)), Pair, of=prefixed("G", "D")),
+        {"state": "*"},
+    ),
+    Row("8 bit", saves(quantized), {}, sees="quantized|int8", until="counted"),
+    Row("files of ranks", library("torch_dcp", "dtensors_by_rank"), {}),
+    Row(
+        "an optimizer in a flat safetensors",
+        saves(flat_with_optimizer, name="step_{step}.safetensors", save=save_safetensors),
+        {},
+        told="optimizer",
+    ),
+    # Refused where a user has a right to be read.
+    Row("argparse.Namespace", saves(namespace), {}, told="optimizer"),
+    Row("numpy scalars", saves(with_numpy), {}),
+    Row("a whole module", saves(whole_module), {}),
+    Row("fastai with its optimizer", library("trainers", "fastai"), {}, told="opt"),
+    Row("timm", library("trainers", "timm"), {}, told="state_dict_ema"),
+    Row("timm's average", library("trainers", "timm", "ema"), {"state": "state_dict_ema"}),
+    Row(
+        "diffusers",
+        library("components", "diffusers"),
+        {},
+        sees=r"unet/diffusion.* and unet_ema/diffusion.*; say which with file=",
+    ),
+    Row("diffusers, its UNet", library("components", "diffusers"), {"file": "unet/*"}),
+    Row("OLMo", library("replicas", "olmo"), {}),
+    Row("GPT-NeoX", library("replicas", "neox"), {}),
+    Row("DeepSpeed ZeRO-3", library("deepspeed_zero", "zero3"), {}),
+    Row("DeepSpeed universal", library("deepspeed_zero", "universal"), {}),
+    Row("nanochat", library("replicas", "nanochat"), {}),
+    Row("Megatron", library("megatron_ranks", "two_by_two"), {}),
+    Row("Megatron, other ranks mid-run", library("megatron_ranks", "other_ranks"), {}),
+    Row("Megatron torch_dist", library("megatron_ranks", "torch_dist"), {}),
+    Row("hydra", library("replicas", "hydra"), {}, told="12-00-00"),
+    Row("accelerate's project", library("trainers", "accelerate"), {"file": "model.s*"}),
+    Row("torchtitan", library("torch_dcp", "titan"), {}, told="optimizer"),
+    Row("OLMo-core", library("torch_dcp", "olmo_core"), {}, told="optim"),
+    Row("OLMo, sharded", library("torch_dcp", "olmo_sharded"), {}),
+    Row("verl", library("torch_dcp", "verl"), {}),
+    Row("nanotron", library("replicas", "nanotron"), {}),
+    Row("Levanter's hf/", library("replicas", "levanter_hf"), {}, told="hf"),
+    Row("torchtune", library("replicas", "torchtune"), {}),
+    Row("torchtune's shard alone", library("replicas", "torchtune_without_index"), {}),
+    Row("flax msgpack", library("flax_orbax", "msgpack"), {}),
+    Row("flax train state", library("flax_orbax", "msgpack_train_state"), {}, told="opt_state"),
+    Row("flax without an ending", library("flax_orbax", "flax_legacy"), {}, told="opt_state"),
+    Row(
+        ".npz",
+        saves(
+            lambda step, model, _: {k: v.numpy() for k, v in model.state_dict().items()},
+            name="step_{step}.npz",
+            save=lambda content, path: np.savez(path, **content),
+        ),
+        {},
+    ),
+    # Refused unclearly.
+    Row(".h5", other(".h5", b"\x89HDF\r\n\x1a\n" + bytes(64)), {}, sees="HDF5|\\.h5"),
+    Row(".onnx", other(".onnx", b"\x08\x07\x12\x07pytorch" + bytes(64)), {}, sees="ONNX|\\.onnx"),
+    Row("TorchScript", scripted, {}, sees="TorchScript"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_user_sees(row, tmp_path, request):
+    if row.until:
+        request.applymarker(pytest.mark.xfail(strict=True, reason=f"{row.until} builds it"))
+    run = tmp_path / "run"
+    wanted = row.write(run)
+    if row.sees:
+        with pytest.raises(TrajectoryError, match=row.sees):
+            th.open_trajectory(run, **row.types)
+        return
+    trajectory = open_it(run, **row.types)
+    if row.told:
+        assert any(row.told in note for note in trajectory.notes), trajectory.notes
+    assert_counted(trajectory, wanted)
+
+
+def open_it(run, **types):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrajectoryWarning)
+        return th.open_trajectory(run, **types)
+
+
+def assert_counted(trajectory, wanted):
+    """p and ω, and every number, against what was held whole."""
+    found = read(trajectory)
+    assert list(found) == list(wanted)
+    sizes = {name: value.size for name, value in next(iter(wanted.values())).items()}
+    assert sum(trajectory.sizes.values()) == sum(sizes.values())
+    kernel = th.gram(trajectory, device="cpu")
+    dense = inner_products(wanted)
+    np.testing.assert_allclose(kernel.gram(), dense, rtol=1e-12)
+    norms = np.sqrt(np.diag(dense))
+    assert th.mds(kernel) == pytest.approx((dense / np.outer(norms, norms)).mean(), rel=1e-9)

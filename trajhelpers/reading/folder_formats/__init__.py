@@ -1,0 +1,1 @@
+"""Folders that are one checkpoint, of files that single ranks wrote: one file a format."""
