@@ -51,7 +51,7 @@ def named_parameters(model: torch.nn.Module) -> Iterator[Mapping[str, torch.Tens
         return
     offload = all(
         module.sharding_strategy != ShardingStrategy.NO_SHARD
-        and module.compute_device.type != "cpu"
+        and module.compute_device != torch.device("cpu")
         for module in flat
     )
     with (
