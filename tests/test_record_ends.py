@@ -53,7 +53,20 @@ WAYS = {
     "a child of multiprocessing": (
         "multiprocessing.get_context('fork').Process(target=record, args=[way]).start()"
     ),
-    "its child": "kept = record(way); child = os.fork() or sys.exit()",
+    "its child": textwrap.dedent("""
+        kept = record(way)
+        child = os.fork()
+        if child == 0:                   # what it inherits is no recorder of its own
+            kept.flush()
+            kept.close()
+            try:
+                kept(4)
+            except th.TrajectoryError as error:
+                os._exit("belongs to the process" not in str(error))
+            os._exit(1)
+        if os.waitpid(child, 0)[1]:
+            (root / way / "wrong").touch()
+    """),
 }
 FORKS = """
 import warnings

@@ -113,7 +113,7 @@ def with_lightning(net, steps, checkpoint=None, **options):
 
 
 # transformers, Lightning and torch deprecate one another's ways
-@pytest.mark.filterwarnings("ignore:::(?!trajhelpers)")
+@pytest.mark.filterwarnings("ignore", "error::trajhelpers.errors.TrajectoryWarning")
 def test_transformers():
     model = Net()
     first = state_of(model)
@@ -128,7 +128,7 @@ def test_transformers():
     recorded((0, 2, 4, 6), state_of(model))
 
 
-@pytest.mark.filterwarnings("ignore:::(?!trajhelpers)")
+@pytest.mark.filterwarnings("ignore", "error::trajhelpers.errors.TrajectoryWarning")
 def test_lightning():
     module = with_lightning(Net(), 4)
     recorded((0, 2, 4), state_of(module))
