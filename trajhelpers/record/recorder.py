@@ -46,8 +46,9 @@ class Recorder:
         process records into it.
     LayoutError
         Where a run is resumed with other parameters than it holds.
-    ValueError
-        For a model without trainable parameters, or on the meta device, or ``every`` below 1.
+    ValueError, TypeError
+        For a model without trainable parameters, or on the meta device; for ``every`` below 1, and
+        for steps that are no whole numbers.
 
     Notes
     -----
