@@ -303,6 +303,7 @@ def test_a_reader_that_has_read_enough(run):
         ["gram", "--help"],
         ["gram", folder / "run", "-o", folder / "new.npz"],
         ["gram", "--json", folder / "run", "-o", folder / "new.npz"],
+        ["ls", folder / "run"],
         ["audit", folder / "run"],
         ["hallmarks", kernel],
         ["hallmarks", "--json", kernel],
@@ -370,6 +371,7 @@ def test_quiet(run, capfd):
     printed, told = capfd.readouterr()
     assert told == "" and printed.startswith(f"{out}: ")
     for command in (
+        ["ls", folder / "run"],
         ["audit", folder / "run"],
         ["hallmarks", folder / "run", "--exclude", "*.bias"],
         ["plot", out, "-o", folder / "run.png"],
@@ -385,7 +387,7 @@ def test_a_command_that_is_none(run, capfd):
     folder = run[0]
     for given, answer in {
         "hallmark": "did you mean hallmarks?",
-        "frobnicate": "there are gram, audit, hallmarks, plot, train, study",
+        "frobnicate": "there are gram, ls, audit, hallmarks, plot, train, study",
         str(folder / "run"): f"For example: trajhelpers hallmarks {folder / 'run'}",
         "hf://OWNER/NAME": "For example: trajhelpers hallmarks hf://OWNER/NAME",
     }.items():

@@ -66,7 +66,7 @@ def test_files_of_this_machine_need_no_extra(run):
     program = (
         "import trajhelpers as th; kernel = th.gram(th.open_trajectory(sys.argv[1]));"
         " kernel.save(sys.argv[2]); assert (th.load_kernel(sys.argv[2]).gram() =="
-        " kernel.gram()).all(); th.Recorder, th.random_walk(5), th.studies.STUDIES;"
+        " kernel.gram()).all(); th.random_walk(5), th.studies.STUDIES;"
         " print(th.audit(sys.argv[1]))"
     )
     done = without(OPTIONAL, program, folder, folder / "again.npz")
@@ -75,9 +75,11 @@ def test_files_of_this_machine_need_no_extra(run):
 
 MISSING = {
     "hub": ("huggingface_hub", "th.open_trajectory('hf://OWNER/NAME')"),
+    "stores": ("obstore", "th.open_trajectory('s3://bucket/run')"),
     "plots": ("matplotlib", "th.plot_map"),
     "notebook": ("ipywidgets", "th.origin_slider"),
     "torch": ("torch", "th.gram(th.open_trajectory(sys.argv[1]), device='cuda')"),
+    "torch for recording": ("torch", "th.Recorder"),
     "notebook for tables": ("pandas", "th.audit(sys.argv[1]).table()"),
     "lab for torch": ("torch", "th.training.train"),
     "lab for pandas": ("pandas", "th.studies.run_studies"),

@@ -14,6 +14,7 @@ import textwrap
 import threading
 import time
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -434,6 +435,8 @@ class Clock:
 
 @pytest.mark.parametrize("kind", ["file", "resolve"])
 def test_retry_after_is_honoured(hub, tmp_path, kind):
+    if kind == "resolve" and int(huggingface_hub.__version__.split(".")[0]) < 2:
+        pytest.skip("these clients ask again by themselves, and sooner")
     put(hub, tmp_path, [whole_numbers(0), whole_numbers(1)])
     trajectory = opened()
     file, offset, end = trajectory.ranges([(trajectory.names[0], 0, 50)])[0]

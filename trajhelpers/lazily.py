@@ -6,7 +6,7 @@ import lazy_loader
 
 from .errors import missing_extra
 
-_EXTRAS = {"ipywidgets": "notebook", "matplotlib": "plots"}
+_EXTRAS = {"ipywidgets": "notebook", "matplotlib": "plots", "torch": "torch"}
 
 
 def attach(package, file, extra=None):

@@ -55,8 +55,10 @@ def run(options):
                 "runs": kernel.runs,
                 "groups": dict(zip(kernel.names, kernel.sizes)),
                 "precision": kernel.precision,
-                **kernel.source,
-                "notes": trajectory.notes,
+                "dtypes": sorted(set(trajectory.dtypes.values())),
+                # Hashes of whole files are for the kernel's own file.
+                **{key: value for key, value in kernel.source.items() if key != "stamps"},
+                "left_out": trajectory.left_out,
                 "cost": {"seconds": round(time.monotonic() - begun, 3), **asked},
             }
         )

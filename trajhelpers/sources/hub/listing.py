@@ -148,8 +148,12 @@ class _Run:
 
     def _cached(self, revision: Revision, path: str) -> File | Folder:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, HTTPError, OfflineModeIsEnabled
+        from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
 
+        from .client import FAILURES
+
+        failures: tuple[type[Exception], ...]
+        failures = (*FAILURES, EntryNotFoundError, OfflineModeIsEnabled)
         whole = path == _under(revision, "")
         wanted = next(
             (
@@ -165,7 +169,7 @@ class _Run:
                     Path(hf_hub_download(revision.repository, name, revision=revision.commit))
                     for name in wanted
                 ]
-        except (HTTPError, EntryNotFoundError, OfflineModeIsEnabled) as error:
+        except failures as error:
             raise CheckpointError(
                 f"hf://{revision.repository}@{revision.name}: its files could not be fetched"
                 f" ({type(error).__name__}); check the network and `hf auth login`, and try again,"
