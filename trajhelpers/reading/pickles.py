@@ -114,7 +114,19 @@ class _Machine:
         return found
 
     def number(self, layout):
-        (found,) = layout.unpack(self.take(layout.size))
+        try:
+            (found,) = layout.unpack_from(self.content, self.at)
+        except struct.error:
+            raise Ended from None
+        self.at += layout.size
+        return found
+
+    def byte(self):
+        try:
+            found = self.content[self.at]
+        except IndexError:
+            raise Ended from None
+        self.at += 1
         return found
 
     def line(self):
@@ -305,7 +317,7 @@ def _extension(layout) -> Callable[[_Machine], None]:
 _BY_NAME: dict[bytes, Callable[[_Machine], None]] = {
     b"I": _pushing(lambda m: _integer(m.line())),
     b"J": _pushing(lambda m: m.number(_I4)),
-    b"K": _pushing(lambda m: m.number(_U1)),
+    b"K": _pushing(_Machine.byte),
     b"M": _pushing(lambda m: m.number(_U2)),
     b"L": _pushing(lambda m: _integer(m.line())),
     b"\x8a": _pushing(lambda m: _long(m.take(m.number(_U1)))),
@@ -349,10 +361,10 @@ _BY_NAME: dict[bytes, Callable[[_Machine], None]] = {
     b"(": _Machine.mark,
     b"1": _Machine.since_mark,
     b"g": _pushing(lambda m: m.memo[int(m.line())]),
-    b"h": _pushing(lambda m: m.memo[m.number(_U1)]),
+    b"h": _pushing(lambda m: m.memo[m.byte()]),
     b"j": _pushing(lambda m: m.memo[m.number(_U4)]),
     b"p": lambda m: _remember(m, int(m.line())),
-    b"q": lambda m: _remember(m, m.number(_U1)),
+    b"q": lambda m: _remember(m, m.byte()),
     b"r": lambda m: _remember(m, m.number(_U4)),
     b"\x94": lambda m: _remember(m, len(m.memo)),
     b"\x82": _extension(_U1),
