@@ -93,8 +93,8 @@ def open_trajectory(
         Which state is θ, where a checkpoint holds several: the keys under which it lies, joined by
         ".", or the last of them (``"ema"``). With a wildcard (``"*"``), all that match and could be
         θ are taken together, each name with its keys before it. Default: the network that is
-        trained, rather than an optimizer's state or an average of it; an error that lists them where
-        several could be meant.
+        trained, rather than an optimizer's state or an average of it; where several could be
+        meant, an error lists them.
     file : str or list of str, optional
         Shell patterns on the paths of weight files within each checkpoint, where it has several:
         ``"model_1.safetensors"``. Several that match are read together, each name with that of its
