@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, cast
 
 import numpy as np
 
+from ...errors import CheckpointError
 from ...reading.place import read_values
 
 if TYPE_CHECKING:
