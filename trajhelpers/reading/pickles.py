@@ -163,15 +163,17 @@ class _Machine:
         if not isinstance(arguments, tuple):
             raise TypeError(f"arguments of type {type(arguments).__name__}")
         if isinstance(maker, Global) and (known := self.makers.get(maker.name)):
-            self.copied += sum(
-                len(argument)
-                for argument in arguments
-                if isinstance(argument, (str, bytes, bytearray, list, tuple, dict))
-            )
-            if self.copied > _MOST_COPIED + len(self.content):
-                raise ValueError("it makes much of little")
+            self.count_copies(arguments)
             return known(*arguments)
         return Inert(maker, arguments)
+
+    def count_copies(self, values):
+        """Of what may be copied: from references, little asks for much."""
+        self.copied += sum(
+            len(value) for value in values if isinstance(value, (str, bytes, list, tuple, dict))
+        )
+        if self.copied > _MOST_COPIED + len(self.content):
+            raise ValueError("it makes much of little")
 
     def reduce(self):
         arguments = self.stack.pop()
@@ -200,6 +202,7 @@ class _Machine:
         state = self.stack.pop()
         target = self.stack[-1]
         if hasattr(type(target), "build"):
+            self.count_copies(state if isinstance(state, tuple) else ())
             target.build(state)
 
     # ---- containers ----
@@ -255,6 +258,13 @@ def _key(value, deep=_DEEPEST_KEY):
         for part in value:
             _key(part, deep - 1)
     return value
+
+
+def mapping_of(pairs: Any = ()) -> dict:
+    """A dict of pairs, or of another, whose keys are cheap to hash."""
+    if isinstance(pairs, dict):
+        return dict(pairs)
+    return {_key(key): value for key, value in pairs}
 
 
 def _text(content: bytes) -> str | bytes:
