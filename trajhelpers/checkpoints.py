@@ -81,7 +81,7 @@ def open_trajectory(
         On the hub: a shell pattern; or names, steps and patterns, in the order that is meant.
         Default: the branches and tags of one kind of name of which there are most, stage by stage;
         for the Pythia suite, its 154 steps; for some others, what is known of their stages.
-    format : {"safetensors", "bin"}, optional
+    format : {"safetensors", "bin", "npz", "msgpack"}, optional
         On the hub: what to read. Default: the format that all chosen revisions have, else
         safetensors where a revision has it.
     cache : bool
