@@ -569,9 +569,11 @@ def test_files_of_single_ranks_are_refused(tmp_path, pattern):
         for rank in (0, 1):
             paths.append(tmp_path / pattern.format(step=step, rank=rank))
             torch.save({"a.weight": torch.ones(3) * (step + rank)}, paths[-1])
-    for source in (tmp_path, paths[::2], paths[1::2]):
+    for source in (paths[::2], paths[1::2]):
         with pytest.raises(th.CheckpointError, match="rank.*is one rank's file of several.*gather"):
             th.open_trajectory(source)
+    with pytest.raises(th.CheckpointError, match="rank.*gather"):
+        th.open_trajectory(tmp_path)
     for path in paths[1::2]:
         path.unlink()
     assert th.open_trajectory(paths[::2]).p == 3
