@@ -392,6 +392,16 @@ def test_tensors_without_one_range_of_bytes(hub, tmp_path):
     check_exactly(th.gram(th.open_trajectory(SOURCE), device="cpu"), expected)
 
 
+def test_arrays_within_a_pickle(hub):
+    """They came with the header: nothing is left to fetch."""
+    states = [{"a.weight": np.arange(6.0) + step * step} for step in range(3)]
+    for step, found in enumerate(states):
+        hub.add(REPO, f"step{step}", {"pytorch_model.bin": pickle.dumps(found, protocol=2)})
+    kernel = th.gram(th.open_trajectory(SOURCE), device="cpu")
+    flat = np.stack([found["a.weight"] for found in states])
+    np.testing.assert_array_equal(kernel.gram(), flat @ flat.T)
+
+
 # Pickles that want to run code
 
 

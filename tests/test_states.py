@@ -559,6 +559,26 @@ def test_parts_of_sharded_tensors_are_refused(tmp_path):
         read_checkpoint(LocalFile(tmp_path / "step_1.pt"))
 
 
+@pytest.mark.parametrize(
+    "pattern", ["step_{step}_rank{rank}.pt", "model_world_size_2_rank_{rank}_step_{step}.pt"]
+)
+def test_files_of_single_ranks_are_refused(tmp_path, pattern):
+    """Of plain tensors, whose halves nobody can tell from wholes: by name, where others lie."""
+    paths = []
+    for step in (1, 2):
+        for rank in (0, 1):
+            paths.append(tmp_path / pattern.format(step=step, rank=rank))
+            torch.save({"a.weight": torch.ones(3) * (step + rank)}, paths[-1])
+    for source in (paths[::2], paths[1::2]):
+        with pytest.raises(th.CheckpointError, match="rank.*is one rank's file of several.*gather"):
+            th.open_trajectory(source)
+    with pytest.raises(th.CheckpointError, match="rank.*gather"):
+        th.open_trajectory(tmp_path)
+    for path in paths[1::2]:
+        path.unlink()
+    assert th.open_trajectory(paths[::2]).p == 3
+
+
 def test_parts_of_dtensors_are_refused(tmp_path):
     import torch.distributed as dist
     from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh

@@ -53,8 +53,8 @@ STRANGERS = {
     "HDF5 by another name": ("model.pt", b"\x89HDF\r\n\x1a\n" + b"\0" * 500, "HDF5", "numpy.savez"),
     "ONNX": ("model.pt", b"\x08\x0a\x12\x07pytorch\x1a\x062.11.0:\x84\x01", "ONNX", "torch.save"),
     "ONNX by its name": ("model.onnx", b"\x08\x07:\x10", "ONNX", "torch.save"),
-    "msgpack": ("model.pt", b"\x82\xa6params\x81\xa7Dense_0\x82", "msgpack.*flax", "safetensors"),
-    "msgpack of many": ("model.bin", b"\xde\x00\x13\xa6params\x81", "msgpack", "safetensors"),
+    "msgpack": ("model.pt", b"\x82\xa6params\x81\xa7Dense_0\x82", "msgpack.*flax", r"\.msgpack"),
+    "msgpack of many": ("model.bin", b"\xde\x00\x13\xa6params\x81", "msgpack", r"\.msgpack"),
     "GGUF": ("model.bin", b"GGUF\x03\0\0\0" + b"\0" * 99, "GGUF", "checkpoint"),
     "TensorFlow": ("model.ckpt.data-00000-of-00001", b"\0" * 99, "TensorFlow", "load_checkpoint"),
     "torch 0.1": ("model.pt", in_tar(), "tar archive", "torch.load"),
@@ -117,7 +117,6 @@ def test_strangers_are_called_what_they_are(tmp_path, kind):
         (["step_1.onnx", "step_2.onnx"], r"2 \.onnx .*ONNX"),
         (["step_1.keras", "step_2.keras"], r"2 \.keras"),
         (["step_1.zip", "step_2.zip", "notes.txt"], r"2 \.zip"),
-        (["step_1.msgpack"], r"1 \.msgpack"),
         (["step_1.pt2", "step_2.pt2", "x.pkl"], r"2 \.pt2.*1 \.pkl"),
     ],
 )

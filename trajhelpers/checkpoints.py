@@ -46,8 +46,8 @@ def open_trajectory(
     ----------
     source : path, address on the hub, or list of paths, of state dicts or of modules
         - A folder of checkpoint files (``.safetensors``, ``.pt``, ``.pth``, ``.ckpt``, ``.bin``,
-          sharded ones by their index) or of sub-folders with one checkpoint each
-          (``checkpoint-500/``, ``step1000/``).
+          ``.pth.tar``, ``.npz``, sharded ones by their index) or of sub-folders with one checkpoint
+          each (``checkpoint-500/``, ``step1000/``).
         - A list of such files or sub-folders.
         - A list of folders, each a run: they are joined end to end.
         - A list of state dicts (torch tensors or NumPy arrays) or of modules, in order; their steps
@@ -81,7 +81,7 @@ def open_trajectory(
         On the hub: a shell pattern; or names, steps and patterns, in the order that is meant.
         Default: the branches and tags of one kind of name of which there are most, stage by stage;
         for the Pythia suite, its 154 steps; for some others, what is known of their stages.
-    format : {"safetensors", "bin"}, optional
+    format : {"safetensors", "bin", "npz", "msgpack"}, optional
         On the hub: what to read. Default: the format that all chosen revisions have, else
         safetensors where a revision has it.
     cache : bool
@@ -91,7 +91,10 @@ def open_trajectory(
         revisions without weights are left out.
     state : str, optional
         Which state is θ, where a checkpoint holds several: the keys under which it lies, joined by
-        ".", or the last of them (``"ema"``).
+        ".", or the last of them (``"ema"``). With a wildcard (``"*"``), all that match and could be
+        θ are taken together, each name with its keys before it. Default: the network that is
+        trained, rather than an optimizer's state or an average of it; where several could be
+        meant, an error lists them.
     file : str or list of str, optional
         Shell patterns on the paths of weight files within each checkpoint, where it has several:
         ``"model_1.safetensors"``. Several that match are read together, each name with that of its
@@ -117,8 +120,10 @@ def open_trajectory(
     θ holds parameters only: running statistics, counters, integer tensors, causal masks and other
     buffers that names give away are left out unless ``include`` names them in full, and
     ``trajectory.summary()`` says so. Quantized weights are refused. Names lose the prefixes of
-    DataParallel, DDP and torch.compile. A tensor under two names counts once. Files are loaded with
-    ``weights_only=True``, always.
+    DataParallel, DDP and torch.compile. A tensor under two names counts once. Nothing that a file
+    holds is run: of its pickles, tensors and plain containers are read, and any other object stays
+    a name. Optimizers' states, averages (EMA) and what else lies beside the network are left out
+    by the rules of ``state``.
 
     >>> import numpy as np
     >>> trajectory = open_trajectory([{"w": np.zeros((2, 3))}, {"w": np.ones((2, 3))}])

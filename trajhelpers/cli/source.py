@@ -36,7 +36,7 @@ def add_source(command):
     )
     command.add_argument(
         "--format",
-        choices=["safetensors", "bin"],
+        choices=["safetensors", "bin", "npz", "msgpack"],
         help="on the hub: what to read (default: what all have, else safetensors)",
     )
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..errors import CheckpointError, StepError
 from .folder_formats.rank_files import folders_of_ranks
-from .formats import ENDINGS, Several, Where
+from .formats import ENDINGS, Several, Where, refuse_single_rank
 from .names import read_names
 from .place import File, Folder
 from .side_files import is_side_file
@@ -53,6 +53,7 @@ def checkpoints_of_runs(runs: Sequence[tuple[str, Folder]], patterns: Patterns =
         if folder is not given:
             result.notes.append(f"{given}: its checkpoints are those in {folder}")
         candidates, aside = _candidates(folder, patterns)
+        _refuse_single_ranks(candidates)
         order = choose_run(
             [one for one, _ in candidates], str(folder), partial(_remedy, folder=str(folder))
         )
@@ -88,6 +89,7 @@ def listed_checkpoints(
         if weights is None:
             raise CheckpointError(f"{place}: holds no checkpoint ({_expected()})")
         candidates.append((name, weights))
+    _refuse_single_ranks(candidates)
     order = as_listed([name for name, _ in candidates])
     found = [
         _found(*candidates[index], position)
@@ -149,6 +151,12 @@ def _candidates(folder: Folder, patterns: Patterns):
         else:
             found.append((without_ending(file.name), file))
     return sorted(found, key=lambda one: one[0]), left_out
+
+
+def _refuse_single_ranks(candidates: Sequence[tuple[str, Where]]) -> None:
+    for _, where in candidates:
+        if not isinstance(where, (Folder, Several)):
+            refuse_single_rank(where)
 
 
 def _one_a_step(

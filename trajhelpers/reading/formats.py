@@ -4,6 +4,7 @@ A header, or a zip's index, says where a tensor's bytes are, so that ranges of t
 reused buffers and a whole checkpoint is never held.
 """
 
+import re
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
@@ -70,6 +71,7 @@ Where = File | Folder | Several
 
 _FIRST_BYTES = 512
 _TORCH = (".bin", ".pt", ".pth", ".ckpt", ".pth.tar", ".pt.tar")
+_RANK = re.compile(r"(?i)rank[-_]?(?P<rank>\d+)(?![a-z\d])")
 _ZIP = b"PK\x03\x04"
 
 
@@ -138,6 +140,22 @@ def read_checkpoint(where: Where, state: str | None = None) -> Contents:
         file_format = next(format for format in FORMATS if format.recognises(where.name, start))
         opened.seek(0)
         return file_format.read(where, opened, state)
+
+
+def refuse_single_rank(file: File) -> None:
+    """A CheckpointError if a file is one rank's, by its name, and another rank's lies beside it."""
+    found = _RANK.search(file.name)
+    if not found or file.name.startswith("mp_rank"):
+        return
+    digits = found["rank"]
+    other = str(int(digits) + (1 if int(digits) == 0 else -1)).zfill(len(digits))
+    sibling = file.beside(file.name[: found.start("rank")] + other + file.name[found.end("rank") :])
+    if sibling.is_file():
+        raise CheckpointError(
+            f"{file}: is one rank's file of several ({sibling.name} lies beside it); gather before"
+            " saving (FULL_STATE_DICT), or save with torch.distributed.checkpoint. If each rank"
+            " saved the whole network, move the others' files away"
+        )
 
 
 def _read_several(where: Several, state: str | None) -> Contents:

@@ -58,10 +58,10 @@ def _stored(name: str, tensor: Lying | Array, where, find: Find) -> StoredTensor
     spread = sorted((stride, n) for stride, n in zip(tensor.strides, shape) if n > 1)
     strides = None if _rows_first(tensor) else tensor.strides
     if strides and math.prod(n for _, n in spread) != _dense(spread):
-        if count > _MOST_EXPANDED and any(stride == 0 for stride, _ in spread):
+        if count > max(_MOST_EXPANDED, _extent(tensor)):
             raise CheckpointError(
-                f"{where}: tensor {name!r} is expanded to {count:,} elements; save"
-                " tensor.contiguous() if that is meant"
+                f"{where}: tensor {name!r} is expanded to {count:,} elements of"
+                f" {_extent(tensor):,}; save tensor.contiguous() if that is meant"
             )
         place = Strided(place, begin, shape, strides, size)
         return StoredTensor(dtype, shape, place, identity=identity)
@@ -77,9 +77,9 @@ def _checked(name: str, tensor: Lying, where, find: Find) -> tuple[Place, int]:
         )
     place, begin, there = found
     before = tensor.storage.begin * SIZES[tensor.storage.dtype]
-    extent = 1 + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides))
     needed = max(
-        before + (tensor.start + extent) * SIZES[tensor.dtype], before + tensor.storage.nbytes
+        before + (tensor.start + _extent(tensor)) * SIZES[tensor.dtype],
+        before + tensor.storage.nbytes,
     )
     if needed > there:
         raise CheckpointError(
@@ -87,6 +87,11 @@ def _checked(name: str, tensor: Lying, where, find: Find) -> tuple[Place, int]:
             " or save it again"
         )
     return place, begin + before
+
+
+def _extent(tensor: Lying) -> int:
+    """Elements of the storage from its first to behind its last."""
+    return 1 + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides))
 
 
 def _rows_first(tensor: Lying) -> bool:

@@ -114,7 +114,19 @@ class _Machine:
         return found
 
     def number(self, layout):
-        (found,) = layout.unpack(self.take(layout.size))
+        try:
+            (found,) = layout.unpack_from(self.content, self.at)
+        except struct.error:
+            raise Ended from None
+        self.at += layout.size
+        return found
+
+    def byte(self):
+        try:
+            found = self.content[self.at]
+        except IndexError:
+            raise Ended from None
+        self.at += 1
         return found
 
     def line(self):
@@ -151,15 +163,17 @@ class _Machine:
         if not isinstance(arguments, tuple):
             raise TypeError(f"arguments of type {type(arguments).__name__}")
         if isinstance(maker, Global) and (known := self.makers.get(maker.name)):
-            self.copied += sum(
-                len(argument)
-                for argument in arguments
-                if isinstance(argument, (str, bytes, bytearray, list, tuple, dict))
-            )
-            if self.copied > _MOST_COPIED + len(self.content):
-                raise ValueError("it makes much of little")
+            self.count_copies(arguments)
             return known(*arguments)
         return Inert(maker, arguments)
+
+    def count_copies(self, values):
+        """Of what may be copied: from references, little asks for much."""
+        self.copied += sum(
+            len(value) for value in values if isinstance(value, (str, bytes, list, tuple, dict))
+        )
+        if self.copied > _MOST_COPIED + len(self.content):
+            raise ValueError("it makes much of little")
 
     def reduce(self):
         arguments = self.stack.pop()
@@ -188,6 +202,7 @@ class _Machine:
         state = self.stack.pop()
         target = self.stack[-1]
         if hasattr(type(target), "build"):
+            self.count_copies(state if isinstance(state, tuple) else ())
             target.build(state)
 
     # ---- containers ----
@@ -243,6 +258,13 @@ def _key(value, deep=_DEEPEST_KEY):
         for part in value:
             _key(part, deep - 1)
     return value
+
+
+def mapping_of(pairs: Any = ()) -> dict:
+    """A dict of pairs, or of another, whose keys are cheap to hash."""
+    if isinstance(pairs, dict):
+        return dict(pairs)
+    return {_key(key): value for key, value in pairs}
 
 
 def _text(content: bytes) -> str | bytes:
@@ -305,7 +327,7 @@ def _extension(layout) -> Callable[[_Machine], None]:
 _BY_NAME: dict[bytes, Callable[[_Machine], None]] = {
     b"I": _pushing(lambda m: _integer(m.line())),
     b"J": _pushing(lambda m: m.number(_I4)),
-    b"K": _pushing(lambda m: m.number(_U1)),
+    b"K": _pushing(_Machine.byte),
     b"M": _pushing(lambda m: m.number(_U2)),
     b"L": _pushing(lambda m: _integer(m.line())),
     b"\x8a": _pushing(lambda m: _long(m.take(m.number(_U1)))),
@@ -349,10 +371,10 @@ _BY_NAME: dict[bytes, Callable[[_Machine], None]] = {
     b"(": _Machine.mark,
     b"1": _Machine.since_mark,
     b"g": _pushing(lambda m: m.memo[int(m.line())]),
-    b"h": _pushing(lambda m: m.memo[m.number(_U1)]),
+    b"h": _pushing(lambda m: m.memo[m.byte()]),
     b"j": _pushing(lambda m: m.memo[m.number(_U4)]),
     b"p": lambda m: _remember(m, int(m.line())),
-    b"q": lambda m: _remember(m, m.number(_U1)),
+    b"q": lambda m: _remember(m, m.byte()),
     b"r": lambda m: _remember(m, m.number(_U4)),
     b"\x94": lambda m: _remember(m, len(m.memo)),
     b"\x82": _extension(_U1),

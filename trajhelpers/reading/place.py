@@ -68,11 +68,6 @@ class File(Place, Protocol):
     def open(self) -> BinaryIO:
         """For reading headers, with ``read``, ``seek`` and ``tell``."""
 
-    def open_whole(self, why: str) -> BinaryIO:
-        """For reading all of it; a CheckpointError that says ``why`` where only ranges can be
-        read.
-        """
-
     def read_text(self) -> str:
         """All of a small file."""
 

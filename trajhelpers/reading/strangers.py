@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from .msgpack_files import is_msgpack
+
 _SAVE = "save model.state_dict() with torch.save, or as .safetensors"
 
 
@@ -31,6 +33,13 @@ def _is_onnx(name: str, start: bytes) -> bool:
     return name.endswith(".onnx") or (
         start[:1] == b"\x08" and b"\0" < version < b"\x20" and then in (b"\x12", b"\x3a")
     )
+
+
+def _is_renamed_msgpack(name: str, start: bytes) -> bool:
+    """A map of strings, as flax writes it; no pickle begins so."""
+    key = start[3:4] if start[:1] == b"\xde" else b""
+    key = start[1:2] if b"\x81" <= start[:1] <= b"\x8f" else key
+    return not is_msgpack(name, start) and (b"\xa1" <= key <= b"\xbf" or key == b"\xd9")
 
 
 # The first that recognises a file names it.
@@ -66,6 +75,12 @@ STRANGERS = (
         f"{_SAVE}, where it was exported from",
         (".onnx",),
         _is_onnx,
+    ),
+    Stranger(
+        "a msgpack file (flax) by another name",
+        "give its name the ending .msgpack",
+        (),
+        _is_renamed_msgpack,
     ),
     Stranger(
         "a part of a TensorFlow checkpoint",

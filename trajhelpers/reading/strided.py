@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .place import Place, read_values
+from .place import Composed, Place, read_values
 
 
 class Strided:
@@ -23,7 +23,7 @@ class Strided:
     ):
         self._place, self._begin, self._itemsize = place, begin, itemsize
         self._shape, self._strides = tuple(shape), tuple(strides)
-        self.places = (place,)
+        self.places = tuple(place.places) if isinstance(place, Composed) else (place,)
 
     def __str__(self) -> str:
         return str(self._place)
@@ -32,7 +32,8 @@ class Strided:
         """What is read of the other place for bytes ``begin`` to ``end``."""
         size = self._itemsize
         first, last, *_ = self._lying(begin // size, end // size)
-        return [(self._place, self._begin + first * size, self._begin + last * size)]
+        place, begin, end = self._place, self._begin + first * size, self._begin + last * size
+        return place.ranges(begin, end) if isinstance(place, Composed) else [(place, begin, end)]
 
     def read_into(self, offset: int, buffer: np.ndarray) -> None:
         size = self._itemsize

@@ -142,10 +142,11 @@ def _module(value: Any) -> dict[str, Any] | None:
         if not isinstance(parameters, dict) or not isinstance(modules, dict):
             return None
         unsaved = own.get("_non_persistent_buffers_set")
+        unsaved = unsaved if isinstance(unsaved, (set, list)) else ()
         kept = {
             name: Buffer(tensor)
             for name, tensor in (buffers if isinstance(buffers, dict) else {}).items()
-            if is_tensor(tensor) and name not in (unsaved or ())
+            if is_tensor(tensor) and name not in unsaved
         }
         return _by_name(parameters | kept | modules)
     if hasattr(value, "named_parameters") and hasattr(value, "named_buffers"):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .pickles import Global, Inert, unpickle
+from .pickles import Global, Inert, mapping_of, unpickle
 
 # By torch's name, bytes of an element.
 SIZES = {
@@ -219,8 +219,14 @@ def _typed(storage, start, shape, strides, dtype, metadata) -> Any:
             dtype,
         )
     if storage.location == "meta":
-        return Unreadable("on the meta device, without values; save it from another", shape, dtype)
+        return _on_meta(dtype, shape)
     return Lying(storage, dtype, shape, strides, start)
+
+
+def _on_meta(dtype, shape, *_rest) -> Unreadable:
+    (shape,) = _whole_numbers(shape)
+    name = str(dtype).removeprefix("torch.")
+    return Unreadable("on the meta device, without values; save it from another", shape, name)
 
 
 def _inner(maker, arguments: tuple) -> Any:
@@ -281,10 +287,6 @@ def _reconstructed(kind, base, state) -> Any:
     return found
 
 
-def _mapping(pairs=(), **_names) -> dict:
-    return dict(pairs)
-
-
 def _encoded(text, encoding="utf-8", *_rest) -> bytes:
     if encoding not in ("latin1", "latin-1", "utf-8", "ascii"):
         raise ValueError(f"bytes in {encoding}")
@@ -313,19 +315,17 @@ MAKERS: dict[str, Callable] = {
     f"{_UTILS}_rebuild_device_tensor_from_numpy": lambda data, *rest: data,
     f"{_UTILS}_rebuild_xla_tensor": lambda data, *rest: data,
     f"{_UTILS}_rebuild_device_tensor_from_cpu_tensor": lambda data, *rest: data,
-    f"{_UTILS}_rebuild_meta_tensor_no_storage": lambda dtype, shape, *rest: Unreadable(
-        "on the meta device, without values; save it from another", tuple(shape)
-    ),
+    f"{_UTILS}_rebuild_meta_tensor_no_storage": _on_meta,
     f"{_UTILS}_rebuild_sparse_tensor": _refused("sparse"),
     f"{_UTILS}_rebuild_sparse_csr_tensor": _refused("sparse"),
     f"{_UTILS}_rebuild_nested_tensor": _refused("nested"),
     f"{_UTILS}_rebuild_qtensor": _refused("quantized"),
     "torch.Size": lambda numbers=(): tuple(numbers),
-    "collections.OrderedDict": _mapping,
-    "collections.defaultdict": lambda factory=None, pairs=(): dict(pairs),
-    "collections.Counter": _mapping,
+    "collections.OrderedDict": mapping_of,
+    "collections.defaultdict": lambda factory=None, pairs=(): mapping_of(pairs),
+    "collections.Counter": mapping_of,
     "collections.deque": lambda values=(), longest=None: list(values),
-    "builtins.dict": _mapping,
+    "builtins.dict": mapping_of,
     "builtins.list": lambda values=(): list(values),
     "builtins.tuple": lambda values=(): tuple(values),
     "builtins.set": lambda values=(): list(values),

@@ -147,10 +147,6 @@ class ArchivedFile:
         begin = self._at(0, self.size)
         return cast(BinaryIO, _Window(self.archive.file.open(), begin, self.size))
 
-    def open_whole(self, why: str) -> BinaryIO:
-        begin = self._at(0, self.size)
-        return cast(BinaryIO, _Window(self.archive.file.open_whole(why), begin, self.size))
-
     def read_text(self) -> str:
         if self.size > _LONGEST_TEXT:
             raise CheckpointError(

@@ -158,9 +158,6 @@ class LocalFile:
     def open(self) -> BinaryIO:
         return self.files.open(self.path)
 
-    def open_whole(self, why: str) -> BinaryIO:
-        return self.open()
-
     def read_text(self) -> str:
         return self.path.read_text()
 

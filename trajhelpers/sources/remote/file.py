@@ -64,9 +64,6 @@ class RemoteFile:
     def open(self) -> BinaryIO:
         return cast(BinaryIO, _Reader(self))
 
-    def open_whole(self, why: str) -> BinaryIO:
-        raise CheckpointError(f"{self}: {why}; {self.files.whole}")
-
     def is_file(self) -> bool:
         return self.path in self.tree.listed
 
