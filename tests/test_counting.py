@@ -571,6 +571,8 @@ def test_many_tensors_make_few_lines():
     assert gathered({f"{word}.bias": "excluded" for word in words}) == [
         "10 tensors *.bias: excluded"
     ]
+    copies = {f"compiled.h.{layer}.w": f"tied to net.h.{layer}.w" for layer in range(12)}
+    assert gathered(copies) == ["12 tensors compiled.h.*.w: tied to net.h.*.w"]
     assert gathered(dict.fromkeys(words, "excluded")) == [
         "10 tensors alpha, beta, gamma and 7 more: excluded"
     ]

@@ -542,10 +542,11 @@ STEPS = [0, 1, 2, 4, 8, 16, 32, 64, 100, 200, 300, 400, 500, 600]
 def kernel_of(weights):
     """The package's kernel of raw weights, at the steps above."""
     n = len(next(iter(weights.values())))
-    kernel = th.gram(
-        th.open_trajectory([{name: theta[t] for name, theta in weights.items()} for t in range(n)]),
-        device="cpu",
-    )
+    states = [{name: theta[t] for name, theta in weights.items()} for t in range(n)]
+    with warnings.catch_warnings():
+        # as is meant
+        warnings.filterwarnings("ignore", ".* never moves: ", th.TrajectoryWarning)
+        kernel = th.gram(th.open_trajectory(states), device="cpu")
     return th.TrajectoryKernel(kernel.increments, STEPS[:n], kernel.names, kernel.sizes)
 
 

@@ -385,6 +385,7 @@ class Trajectory:
         stamps = None if self.remote is None else self.stamps()
         return {
             "checkpoints": list(self.sources),
+            "dtypes": sorted(set(self.dtypes.values())),
             "counted": counted(
                 self.sizes,
                 self.dtypes,

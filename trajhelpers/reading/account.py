@@ -26,12 +26,14 @@ def gathered(reasons: Mapping[str, str]) -> list[str]:
     """
     by_reason: dict[str, list[str]] = {}
     for name, reason in reasons.items():
-        by_reason.setdefault(reason, []).append(name)
+        by_reason.setdefault(_without_numbers(reason), []).append(name)
     lines = []
     for reason, names in by_reason.items():
         if len(names) <= _ALONE:
-            lines += [f"{name}: {reason}" for name in names]
+            lines += [f"{name}: {reasons[name]}" for name in names]
             continue
+        if len({reasons[name] for name in names}) == 1:
+            reason = reasons[names[0]]
         for shorten in (_without_numbers, _last_part, lambda name: ""):
             alike: dict[str, list[str]] = {}
             for name in names:

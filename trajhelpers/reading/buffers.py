@@ -1,23 +1,17 @@
 """Tensors beside the parameters that nobody trains, as far as names can prove it.
 
-=====================================  ======================================================
-rule                                   what it is
-=====================================  ======================================================
-``running_mean``, ``running_var``,     running statistics of normalizations (torch's, Keras's,
-``num_batches_tracked``,               flax's)
-``moving_mean``, ``moving_variance``,
-``batch_stats.*``
-``X_u``, ``X_v`` beside ``X_orig``;    the vectors of spectral normalization; ``weight_g`` and
-``parametrizations.X.N._u``, ``._v``   ``weight_v`` of weight normalization are parameters
-``X_mask`` beside ``X_orig``           a mask of pruning
-``attn.bias``, ``attention.bias`` of   causal masks, and what stands in for minus infinity
-shape (1, 1, i, j); ``masked_bias``
-``inv_freq``, ``original_inv_freq``,   tables of rotary position embeddings
-``cos_cached``, ``sin_cached``,
-``freqs_cis``
-``activation_post_process.*``,         observers of quantization
-``weight_fake_quant.*``
-=====================================  ======================================================
+- running statistics of normalizations (torch's, Keras's, flax's): ``running_mean``,
+  ``running_var``, ``num_batches_tracked``, ``moving_mean``, ``moving_variance``, ``batch_stats.*``
+- the vectors of spectral normalization: ``X_u`` and ``X_v`` beside ``X_orig``,
+  ``parametrizations.X.N._u`` and ``._v``; ``weight_g`` and ``weight_v`` of weight normalization
+  are parameters
+- masks of pruning: ``X_mask`` beside ``X_orig``
+- causal masks, and what stands in them for minus infinity: ``attn.bias`` and ``attention.bias`` of
+  shape (1, 1, i, j), ``masked_bias``
+- tables of rotary position embeddings: ``inv_freq``, ``original_inv_freq``, ``cos_cached``,
+  ``sin_cached``, ``freqs_cis``
+- observers of quantization: ``activation_post_process.*``, ``weight_fake_quant.*``
+- of a module in memory, all that it calls a buffer
 
 What no name proves is seen by :func:`trajhelpers.gram`, if it never moves: masks and position
 tables of other names, frozen layers, teachers.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from ..errors import LayoutError
-from .account import gathered
+from .account import gathered, listed
 from .buffers import what_buffer
 from .quantized import quantized
 from .tensors import RAW, StoredTensor
@@ -140,16 +140,14 @@ def _settle_ties(stored, reasons):
     """What counts once, by all its names; what is excluded by one of them; and why, into
     ``reasons``.
     """
-    ties, notes = [], []
+    ties, with_others = [], {}
     for names in _tied(stored):
         excluded = [name for name in names if reasons[name] == _EXCLUDED]
         counted = [name for name in names if reasons[name] is None]
         if excluded and counted:
             for name in counted:
                 reasons[name] = f"tied to {excluded[0]}, which is excluded"
-            notes.append(
-                f"{', '.join(counted)}: tied to {excluded[0]}, which is excluded; left out together"
-            )
+                with_others[name] = excluded[0]
         elif counted:
             others = [name for name in names if reasons[name] in (None, _NOT_INCLUDED)]
             others.remove(counted[0])
@@ -157,7 +155,11 @@ def _settle_ties(stored, reasons):
                 reasons[name] = f"tied to {counted[0]}, counted once"
             if others:
                 ties.append((counted[0], *others))
-    return tuple(ties), tuple(notes)
+    note = (
+        f"{listed(list(with_others), 4)}: tied to {listed(list(with_others.values()), 4)}, which"
+        " exclude leaves out; left out together"
+    )
+    return tuple(ties), (note,) if with_others else ()
 
 
 def _tied(stored):
