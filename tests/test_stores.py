@@ -118,9 +118,10 @@ def test_several_prefixes_are_joined_and_files_are_listed(store, tmp_path):
     )
     files = [
         f"checkpoint-{step}/{name}"
-        for step, name in ((2, "pytorch_model.bin"), (1, "model.safetensors"))
+        for step, name in ((1, "model.safetensors"), (2, "pytorch_model.bin"))
     ]
     listed = th.open_trajectory([f"s3://bucket/joined/a/{file}" for file in files])
+    assert listed.steps == (1, 2)
     same(th.gram(listed, device="cpu"), gram([here / file for file in files]))
 
 
