@@ -11,7 +11,7 @@ TRAINING := $(addprefix tests/test_,training.py width.py language.py sam.py) \
 	$(addprefix book/,10-the-lemma.ipynb 12-pythia.ipynb)
 # What is independent of the lab, but for hostile input, which the other tests have.
 LOWEST := $(addprefix tests/test_,accuracy.py checkpoints.py cli.py devices.py extras.py hallmarks.py \
-	hub.py record.py streaming.py)
+	hub.py hub_buckets.py record.py stores.py streaming.py)
 
 .PHONY: help book lint test test-slow test-lowest test-avx2 test-gpu notebooks lab serve data bench clean
 

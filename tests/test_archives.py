@@ -118,6 +118,12 @@ def test_an_archive_far_away(tmp_path, name, memory):
         assert far.source["stamps"] == [[[name, far.source["stamps"][0][0][1]]]] * 3
 
 
+def test_the_audit_wants_it_unpacked(tmp_path):
+    run(tmp_path)
+    with pytest.raises(th.CheckpointError, match="is in an archive; unpack it"):
+        th.audit(packed(tmp_path / "run", tmp_path / "a.tar"))
+
+
 # What is no archive of checkpoints
 
 

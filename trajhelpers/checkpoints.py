@@ -18,6 +18,7 @@ from .reading.contents import Contents
 from .reading.layout import Layout, settle
 from .sources.hub.address import is_hub
 from .sources.protocol import Checkpoint, Fetcher, Range
+from .sources.stores.address import shown
 from .sources.table import source_of
 from .telling import tell
 
@@ -56,6 +57,15 @@ def open_trajectory(
           several in ``main``; ``"hf://OWNER/NAME@REVISION/FOLDER"``, checkpoints within a revision;
           a list of such addresses, a checkpoint each. Nothing is kept on disk: byte ranges are
           read.
+        - ``"s3://BUCKET/PREFIX"`` (and ``gs://``, ``az://``, ``abfs://``; ``AWS_ENDPOINT_URL`` for
+          other stores that speak as S3 does) or ``"hf://buckets/OWNER/NAME/PREFIX"``: what lies
+          below it is a run as a folder is; in a list, several are joined. Credentials are found as
+          each store's own client finds them.
+        - A list of ``"https://HOST/FILE"``, a checkpoint each.
+        - A ``.zip`` or ``.tar`` that was packed without compression, here or in a store, as the
+          folder that it holds; it is not unpacked.
+
+        Files far away are pinned by hash or ETag: a pass stops where one changes.
 
         A folder's checkpoints, and a repository's, are ordered by the stages and steps in their
         names: ``epoch_2`` before ``epoch_10``, ``stage1-step1000`` before ``stage2-step10``;
@@ -153,7 +163,7 @@ def open_trajectory(
             kind = "files" if name == "file" else "sources on the hub (hf://OWNER/NAME)"
             raise ValueError(
                 f"{name}: is for {kind}, not for"
-                f" {source if isinstance(source, (str, os.PathLike)) else 'a list'}"
+                f" {shown(source) if isinstance(source, (str, os.PathLike)) else 'a list'}"
             )
     given.pop("accept", None)
     found = place.list(what, every, skip, **given)

@@ -4,6 +4,8 @@ are read; by the increments, afterwards.
 
 from ..sources.catalogue import choose_format
 from ..sources.hub.address import is_hub
+from ..sources.hub.buckets import HubBuckets
+from ..sources.stores.address import is_in_a_store, shown
 from .increments import irregular_increments
 from .local import local_revisions
 from .report import Finding
@@ -59,7 +61,12 @@ def audit(source, revisions=None, every=1, skip=(), format=None, deep=None):
     else:
         if revisions is not None:
             raise ValueError(
-                f"revisions: is for sources on the hub (hf://OWNER/NAME), not for {source}"
+                f"revisions: is for sources on the hub (hf://OWNER/NAME), not for {shown(source)}"
+            )
+        if is_in_a_store(source) or HubBuckets().accepts(source):
+            raise ValueError(
+                f"{shown(source)}: lies in a store; the audit looks at repositories on the hub and"
+                " at folders of this machine"
             )
         catalogue, problems, left_out, guesses = local_revisions(source, every, skip)
     notes = [Finding("order", None, (), line) for line in guesses]

@@ -30,10 +30,10 @@ def add_computing(command):
         type=_bytes,
         default="2GB",
         metavar="BYTES",
-        help="for what is fetched from the hub (default: 2GB)",
+        help="for what is fetched from the hub or a store (default: 2GB)",
     )
     command.add_argument(
-        "--yes", action="store_true", help="do not ask before more than 10 GB are read from the hub"
+        "--yes", action="store_true", help="do not ask before more than 10 GB are fetched"
     )
 
 
@@ -52,7 +52,7 @@ def kernel_of(options):
 
 
 def arguments_of(trajectory, options, partial=None):
-    """What ``gram`` is given. ``partial``: where a pass over the hub keeps what is done."""
+    """What ``gram`` is given. ``partial``: where a pass over files far away keeps what is done."""
     return {
         "device": options.device,
         "precision": options.precision,
@@ -87,7 +87,7 @@ def _is_wanted(trajectory, yes, arguments):
     if size <= ASK_ABOVE:
         return True
     needed = (
-        f"to be read from the hub: {size / 1e9:,.0f} GB in {requests:,} requests,"
+        f"to be fetched: {size / 1e9:,.0f} GB in {requests:,} requests,"
         f" {size / _BYTES_PER_SECOND / 3600:.1f} hours at 100 MB/s"
     )
     if yes:

@@ -6,6 +6,7 @@ from itertools import groupby
 
 from ..auditing.report import in_bytes
 from ..reading.steps import Position, in_units, span
+from ..sources.stores.address import shown
 from ..sources.table import source_of as table_source_of
 from .source import add_source, chosen, source_of
 
@@ -45,7 +46,7 @@ def run(options):
 def _plain(what, listing, sizes):
     requests, size = _cost(listing, sizes)
     return {
-        "source": what,
+        "source": shown(what) if isinstance(what, str) else [shown(one) for one in what],
         "checkpoints": [
             {
                 "step": one.step,

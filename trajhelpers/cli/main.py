@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import TrajectoryError, TrajectoryWarning
 from ..sources.hub.address import is_hub
+from ..sources.stores.address import is_in_a_store, shown
 from ..telling import silently
 from ..version import __version__
 from . import audit, gram, hallmarks, ls, plot, study, train
@@ -88,8 +89,8 @@ def _parsed(arguments):
 
 
 def _no_such_command(given, names):
-    if is_hub(given) or Path(given).exists():
-        return f"which command? For example: trajhelpers hallmarks {given}"
+    if is_hub(given) or is_in_a_store(given) or Path(given).exists():
+        return f"which command? For example: trajhelpers hallmarks {shown(given)}"
     near = difflib.get_close_matches(given, names, 1)
     meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
     return f"there is no command {given!r}; {meant}"

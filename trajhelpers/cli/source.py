@@ -16,7 +16,8 @@ def add_source(command):
         metavar="SOURCE",
         help=(
             "a folder of checkpoints, several checkpoints, several folders to be joined, or"
-            " hf://OWNER/NAME (with @REVISION/FOLDER, where a revision holds several checkpoints)"
+            " hf://OWNER/NAME (with @REVISION/FOLDER, where a revision holds several checkpoints),"
+            " s3://BUCKET/PREFIX, gs://, az://, hf://buckets/OWNER/NAME/PREFIX, https:// files"
         ),
     )
     command.add_argument(

@@ -1,1 +1,1 @@
-"""Where bytes come from: memory, disk, the hub."""
+"""Where bytes come from: memory, disk, archives, the hub, stores."""

@@ -80,6 +80,17 @@ def address_of(source: Any) -> Address:
     return Address(kind, f"{scheme.lower()}://{bucket}", path.strip("/"))
 
 
+def shown(source: Any) -> str:
+    """A source as messages may call it: an address without what is secret in it.
+
+    >>> shown("https://host/a.pt?signature=secret"), shown("runs/digits")
+    ('https://host/a.pt', 'runs/digits')
+    """
+    if isinstance(source, (list, tuple)):
+        return ", ".join(map(shown, source))
+    return str(address_of(source)) if is_in_a_store(source) else str(source)
+
+
 def _of_a_server(source: str) -> Address:
     try:
         parts = urlsplit(source)
