@@ -105,6 +105,12 @@ def test_a_repository_a_checkpoint(hub):
     kernel = th.gram(trajectory)
     assert kernel.steps.tolist() == [0, 20_000, 100_000, 2_000_000]
     assert th.audit(sources).errors == []
+    hub.add(MULTIBERTS[1], "main", {"config.json": b"{}"})
+    with pytest.raises(th.CheckpointError, match="step_20k holds no weights.*skip=\\[20000\\]"):
+        th.open_trajectory(sources)
+    kept = th.open_trajectory(sources, accept=True)
+    assert kept.steps == (0, 100_000, 2_000_000)
+    assert kept.left_out == (f"{sources[1]}@main: holds no weights",)
     # revisions of one, too
     both = th.open_trajectory([f"{sources[0]}@main", f"{sources[3]}@main"], every=1)
     assert both.steps == (0, 2_000_000)
@@ -206,6 +212,22 @@ def test_a_folder_that_is_one_checkpoint(hub, monkeypatch, name, cache):
     trajectory = th.open_trajectory("hf://a/branches", cache=cache)
     assert trajectory.steps == (5, 6) and trajectory.checkpoints[0].format == "ranks"
     assert th.audit("hf://a/branches").errors == []
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_which_files_of_each_revision(hub, cache):
+    for step in (1, 2):
+        files = {f"{name}.pt": as_bin(state(step + at)) for at, name in enumerate(["ema", "net"])}
+        hub.add("a/b", f"step{step}", files)
+    with pytest.raises(th.CheckpointError, match="holds no weights but ema.pt, net.pt"):
+        th.open_trajectory("hf://a/b")
+    one = th.open_trajectory("hf://a/b", file="ema*", cache=cache)
+    assert one.read([("w", 0, 1)])[:, 0].tolist() == [1, 2]
+    assert one.checkpoints[0].format == "bin" and one.sources[0].endswith("@step1/ema.pt")
+    both = th.open_trajectory("hf://a/b", file=["ema*", "net*"], cache=cache)
+    assert both.read([("ema.w", 0, 1), ("net.w", 0, 1)]).tolist() == [[1, 2], [2, 3]]
+    with pytest.raises(th.CheckpointError, match=r"holds weights in x\*; choose others with"):
+        th.open_trajectory("hf://a/b", file="x*")
 
 
 def test_steps_of_two_stages_are_kept_apart_by_the_audit(hub):

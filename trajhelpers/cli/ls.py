@@ -35,7 +35,8 @@ def run(options):
     if unfit:
         raise ValueError(f"--{unfit[0]}: is for sources on the hub (hf://OWNER/NAME)")
     listing = place.list(what, **given)
-    sizes = list(listing.sizes()) or [None] * len(listing.checkpoints)
+    # A source need not know them.
+    sizes: list[int | None] = [*listing.sizes()] or [None] * len(listing.checkpoints)
     if options.json:
         print(json.dumps(_plain(what, listing, sizes)))
     else:

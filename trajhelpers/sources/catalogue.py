@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, cast
 
-from ..reading.formats import KINDS, folder_format
+from ..reading.folders import weights_in
+from ..reading.formats import KINDS, Several, folder_format
 from ..reading.place import File
 from ..reading.weight_names import weight_files
 from .listed import ListedFolder
@@ -32,7 +33,11 @@ class ListedFile(NamedTuple):
 class _Name(NamedTuple):
     """All that is known of a file in a catalogue and all that is asked to recognise a format."""
 
-    name: str
+    path: str
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class Revision:
     ``shards`` says which files each index (``*.index.json``) names, None where it is no index;
     ``dtypes`` are those that the hub counted, where it did. ``stage`` is "" where a run has one.
     Where a branch holds several checkpoints, ``within`` is the folder, or the file, of this one,
-    and ``folder`` that to which its files' paths are relative."""
+    and ``folder`` that to which its files' paths are relative. ``listed_as`` is its name in a list
+    of repositories."""
 
     step: int
     name: str
@@ -56,11 +62,12 @@ class Revision:
     repository: str = ""
     within: str = ""
     folder: str = ""
+    listed_as: str = ""
 
     @property
     def label(self) -> str:
         """What messages call it, and ``skip`` knows it by."""
-        return f"{self.name}/{self.within}" if self.within else self.name
+        return self.listed_as or (f"{self.name}/{self.within}" if self.within else self.name)
 
     @property
     def key(self) -> int | str:
@@ -81,9 +88,22 @@ class Revision:
         """
         if any(self.weights.values()):
             return ""
-        folder = ListedFolder(self.label, self.files, lambda path: cast(File, _Name(_last(path))))
-        found = folder_format(folder)
+        found = folder_format(self._names)
         return found.kind if found else ""
+
+    @property
+    def _names(self) -> ListedFolder:
+        return ListedFolder(self.label, self.files, lambda path: cast(File, _Name(path)))
+
+    def path_of(self, path: str) -> str:
+        """Within its branch, of a path as in ``files``."""
+        return f"{self.folder}/{path}" if self.folder else path
+
+    def matching(self, patterns: Sequence[str]) -> tuple[tuple[str, str], ...]:
+        """(name, path) of the files of weights that shell patterns ask for."""
+        found = weights_in(self._names, patterns)
+        files = found.files if isinstance(found, Several) else [("", found)] if found else []
+        return tuple((name, cast(_Name, file).path) for name, file in files)
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -104,7 +124,3 @@ def choose_format(revisions: Sequence[Revision], format: str | None = None) -> d
     held = {revision.key: revision.held for revision in revisions if revision.held}
     common = [kind for kind in KINDS if all(kind in kinds for kinds in held.values())]
     return {key: format or (common or kinds)[0] for key, kinds in held.items()}
-
-
-def _last(path: str) -> str:
-    return path.rpartition("/")[2]

@@ -233,12 +233,16 @@ def _of_repositories(
     order = as_listed(names)
     steps = [position.step for position in order.positions]
     taken = every_but(steps, every, skip, [names[index] for index in order.indices])
-    wanted = [(known[order.indices[index]], order.positions[index]) for index in taken]
+    wanted = [
+        (known[at], names[at], order.positions[index])
+        for index in taken
+        for at in [order.indices[index]]
+    ]
     looked_up = pool.map(
         lambda one: _look_up(one[0].repository, commits[one[0].repository][one[0].revision]), wanted
     )
     revisions = []
-    for (address, position), about in zip(wanted, looked_up):
+    for (address, listed_as, position), about in zip(wanted, looked_up):
         at = f"{address.folder}/" if address.folder else ""
         about["files"] = {
             path.removeprefix(at): file
@@ -256,6 +260,7 @@ def _of_repositories(
                 repository=address.repository,
                 within=address.folder,
                 folder=address.folder,
+                listed_as=listed_as,
             )
         )
     return HubRun(
