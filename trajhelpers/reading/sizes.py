@@ -25,13 +25,5 @@ def kind_of(where: Where) -> str:
     if isinstance(where, Folder):
         found = folder_format(where)
         return found.kind if found else ""
-    return kind_of_name(where.name)
-
-
-def kind_of_name(name: str) -> str:
-    """
-    >>> kind_of_name("model.safetensors.index.json"), kind_of_name("step_5.pt")
-    ('safetensors', 'bin')
-    """
-    name = name.removesuffix(".index.json")
+    name = where.name.removesuffix(".index.json")
     return next((kind for kind, endings in KINDS.items() if name.endswith(endings)), "")

@@ -11,11 +11,11 @@ from typing import NamedTuple
 from ...errors import CheckpointError
 from ...reading.config import read_config
 from ...reading.contents import Contents
-from ...reading.formats import KINDS, Several, Where, read_checkpoint
+from ...reading.formats import KINDS, Where, read_checkpoint
 from ...reading.place import Folder
-from ...reading.sizes import kind_of_name
+from ...reading.sizes import kind_of
 from ...telling import bar
-from ..catalogue import Revision, choose_format
+from ..catalogue import Revision, choose_format, paths_in
 from ..disk import LocalFolder
 from ..listed import ListedFolder
 from ..protocol import Checkpoint, Listing
@@ -42,7 +42,7 @@ def list_hub(
 
     With ``file``, patterns, what is read are no weights of usual names, and no audit looks at it.
     """
-    found, left_out, notes, guesses = find_run(source, revisions, every, skip)
+    found, left_out, notes, guesses = find_run(source, revisions, every, skip, file)
     formats = choose_format(found, format)
     held = [one for revision in found if (one := _held(revision, formats, file))]
     run = _Run(held, cache)
@@ -92,26 +92,21 @@ def _no_weights(source: str | Sequence[str], format: str | None, file: Sequence[
 
 
 class _Held(NamedTuple):
-    """What is read of a revision: files, with the name that each gives to its tensors where there
-    are several; or, where none is named, all of its folder together.
+    """What is read of a revision: a file of a usual name, with those that it names if it is an
+    index; or whatever holds weights, or matches the patterns.
     """
 
     revision: Revision
     kind: str
-    files: tuple[tuple[str, str], ...]
+    usual: str
+    paths: list[str]
+    patterns: Sequence[str] | None
 
     @property
     def name(self) -> str:
         """What errors call it."""
-        path = self.revision.path_of(self.files[0][1] if self.files else "")
-        return address_of(self.revision.repository, self.revision.name, path)
-
-    @property
-    def paths(self) -> list[str]:
-        """All files, those that an index names too."""
-        shards = self.revision.shards
-        named = [path for _, file in self.files for path in (file, *(shards.get(file) or ()))]
-        return [path for path in named or self.revision.files if path in self.revision.files]
+        path = self.revision.path_of(self.usual or (self.paths[0] if len(self.paths) == 1 else ""))
+        return address_of(self.revision.repository, self.revision.name, path).rstrip("/")
 
     @property
     def size(self) -> int:
@@ -119,24 +114,30 @@ class _Held(NamedTuple):
 
     def where(self, folder: Folder) -> Where:
         """In a folder that has the revision's files."""
-        if not self.files:
-            return folder
-        if len(self.files) == 1:
-            return folder.file(self.files[0][1])
-        return Several(tuple((name, folder.file(path)) for name, path in self.files))
+        if self.usual:
+            return folder.file(self.usual)
+        found = self.revision.weights_of(folder, self.patterns)
+        if found is None:
+            raise CheckpointError(f"{self.name}: holds no weights")
+        return found
 
 
 def _held(
     revision: Revision, formats: Mapping[int | str, str], patterns: Sequence[str] | None
 ) -> _Held | None:
-    if patterns is not None:
-        files = revision.matching(patterns)
-        return _Held(revision, kind_of_name(files[0][1]), files) if files else None
-    kind = formats.get(revision.key, "")
-    if kind and kind not in KINDS:
-        return _Held(revision, kind, ())
-    weights = revision.weights.get(kind)
-    return _Held(revision, kind, (("", weights[0]),)) if weights else None
+    if patterns is None:
+        kind = formats.get(revision.key, "")
+        weights = revision.weights.get(kind, ())
+        if weights:
+            revision.held_as()  # asks, where there are several networks
+            paths = [path for path in weights if path in revision.files]
+            return _Held(revision, kind, weights[0], paths, None)
+        if not kind or kind in KINDS:
+            return None
+    found = revision.held_as(patterns)
+    if found is None:
+        return None
+    return _Held(revision, kind_of(found), "", paths_in(found), patterns)
 
 
 class _Run:
@@ -196,9 +197,11 @@ def _cached(held: _Held) -> LocalFolder:
     from huggingface_hub.errors import EntryNotFoundError, HTTPError, OfflineModeIsEnabled
 
     revision = held.revision
+    # A folder's files are not all known by their names: .metadata is hidden.
+    whole = not held.usual and held.patterns is None
     try:
         with no_signatures_logged():
-            for path in map(revision.path_of, held.paths):
+            for path in map(revision.path_of, revision.files if whole else held.paths):
                 file = Path(hf_hub_download(revision.repository, path, revision=revision.commit))
     except (HTTPError, EntryNotFoundError, OfflineModeIsEnabled) as error:
         raise CheckpointError(
