@@ -5,11 +5,14 @@ stand-in hub.
 import io
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
 from standin_hub import StandInHub
 from suites import IN_MAIN, MULTIBERTS, RANKS, ROWS
+from test_written import PLAIN
+from written_runs import read, unpack
 
 import trajhelpers as th
 from trajhelpers.__main__ import main
@@ -105,6 +108,12 @@ def test_a_repository_a_checkpoint(hub):
     kernel = th.gram(trajectory)
     assert kernel.steps.tolist() == [0, 20_000, 100_000, 2_000_000]
     assert th.audit(sources).errors == []
+    hub.add(MULTIBERTS[1], "main", {"config.json": b"{}"})
+    with pytest.raises(th.CheckpointError, match="step_20k holds no weights.*skip=\\[20000\\]"):
+        th.open_trajectory(sources)
+    kept = th.open_trajectory(sources, accept=True)
+    assert kept.steps == (0, 100_000, 2_000_000)
+    assert kept.left_out == (f"{sources[1]}@main: holds no weights",)
     # revisions of one, too
     both = th.open_trajectory([f"{sources[0]}@main", f"{sources[3]}@main"], every=1)
     assert both.steps == (0, 2_000_000)
@@ -206,6 +215,74 @@ def test_a_folder_that_is_one_checkpoint(hub, monkeypatch, name, cache):
     trajectory = th.open_trajectory("hf://a/branches", cache=cache)
     assert trajectory.steps == (5, 6) and trajectory.checkpoints[0].format == "ranks"
     assert th.audit("hf://a/branches").errors == []
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_which_files_of_each_revision(hub, cache):
+    for step in (1, 2):
+        files = {f"{name}.pt": as_bin(state(step + at)) for at, name in enumerate(["ema", "net"])}
+        hub.add("a/b", f"step{step}", files)
+    with pytest.raises(th.CheckpointError, match="holds no weights but ema.pt, net.pt"):
+        th.open_trajectory("hf://a/b")
+    one = th.open_trajectory("hf://a/b", file="ema*", cache=cache)
+    assert one.read([("w", 0, 1)])[:, 0].tolist() == [1, 2]
+    assert one.checkpoints[0].format == "bin" and one.sources[0].endswith("@step1/ema.pt")
+    both = th.open_trajectory("hf://a/b", file=["ema*", "net*"], cache=cache)
+    assert both.read([("ema.w", 0, 1), ("net.w", 0, 1)]).tolist() == [[1, 2], [2, 3]]
+    with pytest.raises(th.CheckpointError, match=r"holds weights in x\*; choose others with"):
+        th.open_trajectory("hf://a/b", file="x*")
+
+
+@pytest.mark.parametrize(("writer", "case"), PLAIN)
+def test_folders_of_ranks_are_read_from_the_hub_as_from_a_disk(
+    hub, tmp_path, monkeypatch, writer, case
+):
+    """All in main, and a branch a checkpoint, as real libraries wrote them."""
+    monkeypatch.setattr("standin_hub.LFS", ("",))
+    folder = unpack(writer, case, tmp_path)
+    run = folder / "run"
+    local = th.open_trajectory(run)
+    files = {path.relative_to(run).as_posix(): path for path in run.rglob("*") if path.is_file()}
+    hub.add("a/main", "main", files)
+    sources = ["hf://a/main"]
+    parts = {}
+    for path, file in files.items():
+        name, _, inner = path.partition("/")
+        parts.setdefault(name, {})[inner] = file
+    branches = {name: held for name, held in parts.items() if "" not in held}
+    if len(branches) == local.n:
+        for name, held in branches.items():
+            hub.add("a/branches", name, held)
+        sources.append("hf://a/branches")
+    for source in sources:
+        for cache in (False, True):
+            trajectory = th.open_trajectory(source, cache=cache)
+            assert trajectory.steps == local.steps and trajectory.names == local.names
+            mine, theirs = read(trajectory), read(local)
+            assert all(
+                np.array_equal(value, theirs[step][name])
+                for step, values in mine.items()
+                for name, value in values.items()
+            )
+
+
+def test_several_networks_of_a_revision_are_asked_about(hub):
+    for step in (1, 2):
+        files = files_of("safetensors", step)
+        hub.add("a/b", f"step{step}", files | {"model_1.safetensors": save(state(9))})
+    with pytest.raises(th.CheckpointError, match=r"hf://a/b@step1: holds several networks.*file="):
+        th.open_trajectory("hf://a/b")
+    trajectory = th.open_trajectory("hf://a/b", file="model.safetensors")
+    assert trajectory.read([("w", 0, 1)])[:, 0].tolist() == [1, 2]
+
+
+def test_a_run_deeper_in_a_branch(hub):
+    for cache in (False, True):
+        files = {f"runs/v0/step-{step}.pt": as_bin(state(step)) for step in (5, 10)}
+        hub.add("a/b", "main", files)
+        trajectory = th.open_trajectory("hf://a/b", cache=cache)
+        assert trajectory.steps == (5, 10) and "a/b@main/runs/v0" in trajectory.notes[0]
+        assert trajectory.read([("w", 0, 1)])[:, 0].tolist() == [5, 10]
 
 
 def test_steps_of_two_stages_are_kept_apart_by_the_audit(hub):

@@ -240,7 +240,7 @@ def _warn_of_identical(kernel, trajectory):
             stamps[s] == stamps[t] if stamps else _equal(trajectory[[s, t]])
         )
         (equal if proven else close if stamps else []).append(
-            f"{kernel.steps[s]} and {kernel.steps[t]}"
+            " and ".join(f"{kernel.runs[at]} {kernel.steps[at]}".strip() for at in (s, t))
         )
     for pairs, are in ((equal, "identical"), (close, "equal up to rounding")):
         if pairs:

@@ -36,7 +36,8 @@ def run(options):
     if unfit:
         raise ValueError(f"--{unfit[0]}: is for sources on the hub (hf://OWNER/NAME)")
     listing = place.list(what, **given)
-    sizes = list(listing.sizes())
+    # A source need not know them.
+    sizes: list[int | None] = [*listing.sizes()] or [None] * len(listing.checkpoints)
     if options.json:
         print(json.dumps(_plain(what, listing, sizes)))
     else:
@@ -78,7 +79,9 @@ def _lines(listing, sizes):
         "  ".join(row[column].ljust(widths[column]) for column in shown).rstrip() for row in rows
     ]
     requests, size = _cost(listing, sizes)
-    cost = f"a pass reads {in_bytes(size)} at most"
+    cost = (
+        f"a pass reads {in_bytes(size)} at most" if size else "how much a pass reads is not known"
+    )
     cost += f", in about {requests:,} requests" if requests else ""
     missing = _missing(listing)
     aside = [f"left out {line}" for line in listing.left_out]
@@ -95,7 +98,7 @@ def _lines(listing, sizes):
 
 def _row(name, members):
     found = [one for one, _ in members]
-    sizes = [size for _, size in members]
+    sizes = [size for _, size in members if size is not None]
     steps = span([Position(one.step, "", one.tokens) for one in found])
     tokens = [one.tokens for one in found if one.tokens is not None]
     seen = "" if not tokens else " … ".join(dict.fromkeys(map(in_units, (tokens[0], tokens[-1]))))
@@ -105,7 +108,7 @@ def _row(name, members):
         "" if steps.endswith(" tokens") else steps.partition(" ")[2],
         seen,
         " and ".join(dict.fromkeys(one.format for one in found)),
-        " to ".join(dict.fromkeys(map(in_bytes, (min(sizes), max(sizes))))),
+        " to ".join(dict.fromkeys(map(in_bytes, (min(sizes), max(sizes)) if sizes else ()))),
     )
 
 
@@ -117,7 +120,7 @@ def _cost(listing, sizes):
     """(requests, bytes) at most, by the sizes alone: blocks of half the memory are read from all
     checkpoints at once, and of each file an address and a header before.
     """
-    size = sum(sizes)
+    size = sum(size or 0 for size in sizes)
     if listing.fetcher is None:
         return 0, size
     blocks = math.ceil(size / (_MEMORY // 2))

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, cast
 
-from ..reading.formats import KINDS, folder_format
-from ..reading.place import File
+from ..errors import CheckpointError
+from ..reading.formats import KINDS, Several, Where, folder_format
+from ..reading.place import File, Folder
+from ..reading.sizes import kind_of
 from ..reading.weight_names import weight_files
+from ..reading.weights import weights_in
 from .listed import ListedFolder
 
 
@@ -29,10 +32,21 @@ class ListedFile(NamedTuple):
         return self.sha256
 
 
-class _Name(NamedTuple):
-    """All that is known of a file in a catalogue and all that is asked to recognise a format."""
+class ListedName(NamedTuple):
+    """All that is known of a file in a catalogue, and all that is asked to recognise a format."""
 
-    name: str
+    path: str
+    is_there: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    def is_file(self) -> bool:
+        return self.is_there
+
+    def __str__(self) -> str:
+        return self.path
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,8 @@ class Revision:
     ``shards`` says which files each index (``*.index.json``) names, None where it is no index;
     ``dtypes`` are those that the hub counted, where it did. ``stage`` is "" where a run has one.
     Where a branch holds several checkpoints, ``within`` is the folder, or the file, of this one,
-    and ``folder`` that to which its files' paths are relative."""
+    and ``folder`` that to which its files' paths are relative. ``listed_as`` is its name in a list
+    of repositories."""
 
     step: int
     name: str
@@ -56,11 +71,12 @@ class Revision:
     repository: str = ""
     within: str = ""
     folder: str = ""
+    listed_as: str = ""
 
     @property
     def label(self) -> str:
         """What messages call it, and ``skip`` knows it by."""
-        return f"{self.name}/{self.within}" if self.within else self.name
+        return self.listed_as or (f"{self.name}/{self.within}" if self.within else self.name)
 
     @property
     def key(self) -> int | str:
@@ -72,24 +88,67 @@ class Revision:
         """By format, the paths of the files that hold the weights in it: one file, or an index and
         its shards, named as the index does, whether or not they are there. () where there are none.
         """
+        if folder_format(self._names):
+            return dict.fromkeys(KINDS, ())
         return {kind: weight_files(self.files, self.shards, kind) for kind in KINDS}
 
+    def held_as(self, patterns: Sequence[str] | None = None) -> Where | None:
+        """What holds the weights, by names alone; None where nothing does. A CheckpointError that
+        asks where it holds several networks.
+        """
+        return self.weights_of(self._names, patterns)
+
+    def weights_of(self, folder: Folder, patterns: Sequence[str] | None = None) -> Where | None:
+        """The same in a folder that has these files."""
+        found = weights_in(folder, patterns)
+        if found is None and patterns is None and self.within != self.folder:
+            return folder.file(self.within.rpartition("/")[2])
+        return found
+
     @cached_property
-    def folder_format(self) -> str:
-        """The format that all its files are in together, as those of ranks are; "" where none is
-        known, or where there are weights of a usual name.
+    def other_format(self) -> str:
+        """The format of weights that are no file, or index, of a usual name: "megatron"; "" where
+        there are none.
         """
         if any(self.weights.values()):
             return ""
-        folder = ListedFolder(self.label, self.files, lambda path: cast(File, _Name(_last(path))))
-        found = folder_format(folder)
-        return found.kind if found else ""
+        try:
+            found = self.held_as()
+        except CheckpointError:
+            return ""
+        if found is None:
+            return ""
+        kind = kind_of(found) or "file"
+        return f"{kind} files" if kind in KINDS else kind
 
     @property
     def held(self) -> tuple[str, ...]:
         """All formats that it has weights in."""
         kinds = tuple(kind for kind in KINDS if self.weights[kind])
-        return kinds or tuple(filter(None, [self.folder_format]))
+        return kinds or tuple(filter(None, [self.other_format]))
+
+    def path_of(self, path: str) -> str:
+        """Within its branch, of a path as in ``files``."""
+        return f"{self.folder}/{path}" if self.folder else path
+
+    @property
+    def _names(self) -> ListedFolder:
+        address = f"hf://{self.repository}@{self.name}" if self.repository else self.name
+        return ListedFolder(
+            f"{address}/{self.folder}".rstrip("/"),
+            self.files,
+            lambda path: cast(File, ListedName(path, path in self.files)),
+        )
+
+
+def paths_in(where: Where) -> list[str]:
+    """Of what was found among names alone, all files."""
+    if isinstance(where, Several):
+        return [path for _, place in where.files for path in paths_in(place)]
+    if isinstance(where, Folder):
+        inner = [path for folder in where.folders() for path in paths_in(folder)]
+        return [cast(ListedName, file).path for file in where.files()] + inner
+    return [cast(ListedName, where).path]
 
 
 def choose_format(revisions: Sequence[Revision], format: str | None = None) -> dict[int | str, str]:
@@ -104,7 +163,3 @@ def choose_format(revisions: Sequence[Revision], format: str | None = None) -> d
     held = {revision.key: revision.held for revision in revisions if revision.held}
     common = [kind for kind in KINDS if all(kind in kinds for kinds in held.values())]
     return {key: format or (common or kinds)[0] for key, kinds in held.items()}
-
-
-def _last(path: str) -> str:
-    return path.rpartition("/")[2]

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from ...errors import CheckpointError
 from ...reading.config import read_config
 from ...reading.contents import Contents
-from ...reading.formats import KINDS, read_checkpoint
-from ...reading.place import File, Folder
+from ...reading.formats import KINDS, Where, read_checkpoint
+from ...reading.place import Folder
+from ...reading.sizes import kind_of
 from ...telling import bar
-from ..catalogue import Revision, choose_format
-from ..disk import LocalFile, LocalFolder
+from ..catalogue import Revision, choose_format, paths_in
+from ..disk import LocalFolder
 from ..listed import ListedFolder
 from ..protocol import Checkpoint, Listing
 from ..remote.files import RemoteFiles
@@ -26,7 +27,6 @@ from .ranges import files_on_the_hub
 from .revisions import find_run
 
 _IN_FLIGHT = 8
-Formats = Mapping[int | str, str]
 
 
 def list_hub(
@@ -36,89 +36,125 @@ def list_hub(
     revisions: str | Sequence[str | int] | None = None,
     format: str | None = None,
     cache: bool = False,
+    file: Sequence[str] | None = None,
 ) -> Listing:
-    """The checkpoints of an hf:// source, or of several, that hold weights; others are left out."""
-    found, left_out, notes, guesses = find_run(source, revisions, every, skip)
+    """The checkpoints of an hf:// source, or of several, that hold weights; others are left out.
+
+    With ``file``, patterns, what is read are no weights of usual names, and no audit looks at it.
+    """
+    found, left_out, notes, guesses = find_run(source, revisions, every, skip, file)
     formats = choose_format(found, format)
-    held = [revision for revision in found if _has_weights(revision, formats)]
-    run = _Run(source, held, formats, format, cache)
+    held = [one for revision in found if (one := _held(revision, formats, file))]
+    run = _Run(held, cache)
+    taken = {one.revision.label for one in held}
     return Listing(
         [
             Checkpoint(
-                revision.step,
-                revision.stage,
-                name,
-                revision.commit,
-                formats[revision.key],
-                revision.tokens,
+                one.revision.step,
+                one.revision.stage,
+                one.name,
+                one.revision.commit,
+                one.kind,
+                one.revision.tokens,
             )
-            for revision, name in zip(held, run.names)
+            for one in held
         ],
-        run.read_headers,
+        partial(run.read_headers, _no_weights(source, format, file)),
         run.read_config,
         [
             *left_out,
             *(
-                f"hf://{revision.repository}@{revision.label}: holds no weights"
+                f"{_address(revision)}: holds no weights"
                 for revision in found
-                if revision not in held
+                if revision.label not in taken
             ),
         ],
         notes,
         guesses,
         repository=", ".join(dict.fromkeys(revision.repository for revision in found)),
-        revisions=found,
+        revisions=found if file is None else (),
         formats=formats,
-        sizes=lambda: [_size(revision, formats[revision.key]) for revision in held],
+        sizes=lambda: [one.size for one in held],
         fetcher=run.files,
     )
 
 
-def _size(revision: Revision, kind: str) -> int:
-    paths = revision.weights.get(kind) or revision.files
-    return sum(revision.files[path].size for path in paths if path in revision.files)
+def _address(revision: Revision) -> str:
+    return address_of(revision.repository, revision.name, revision.within).rstrip("/")
 
 
-def _has_weights(revision: Revision, formats: Formats) -> bool:
-    kind = formats.get(revision.key)
-    return kind is not None and (kind not in KINDS or bool(revision.weights[kind]))
+def _no_weights(source: str | Sequence[str], format: str | None, file: Sequence[str] | None) -> str:
+    as_what = f" as {format}" if format else f" in {' or '.join(file)}" if file else ""
+    return (
+        f"{source if isinstance(source, str) else source[0]}: no revision that was asked for holds"
+        f" weights{as_what}; choose others with revisions= or {'file' if file else 'format'}="
+    )
+
+
+class _Held(NamedTuple):
+    """What is read of a revision: a file of a usual name, with those that it names if it is an
+    index; or whatever holds weights, or matches the patterns.
+    """
+
+    revision: Revision
+    kind: str
+    usual: str
+    paths: list[str]
+    patterns: Sequence[str] | None
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        path = self.revision.path_of(self.usual or (self.paths[0] if len(self.paths) == 1 else ""))
+        return address_of(self.revision.repository, self.revision.name, path).rstrip("/")
+
+    @property
+    def size(self) -> int:
+        return sum(self.revision.files[path].size for path in self.paths)
+
+    def where(self, folder: Folder) -> Where:
+        """In a folder that has the revision's files."""
+        if self.usual:
+            return folder.file(self.usual)
+        found = self.revision.weights_of(folder, self.patterns)
+        if found is None:
+            raise CheckpointError(f"{self.name}: holds no weights")
+        return found
+
+
+def _held(
+    revision: Revision, formats: Mapping[int | str, str], patterns: Sequence[str] | None
+) -> _Held | None:
+    if patterns is None:
+        kind = formats.get(revision.key, "")
+        weights = revision.weights.get(kind, ())
+        if weights:
+            revision.held_as()  # asks, where there are several networks
+            paths = [path for path in weights if path in revision.files]
+            return _Held(revision, kind, weights[0], paths, None)
+        if not kind or kind in KINDS:
+            return None
+    found = revision.held_as(patterns)
+    if found is None:
+        return None
+    return _Held(revision, kind_of(found), "", paths_in(found), patterns)
 
 
 class _Run:
     """Revisions that hold weights."""
 
-    def __init__(
-        self,
-        source: str | Sequence[str],
-        held: Sequence[Revision],
-        formats: Formats,
-        format: str | None,
-        cache: bool,
-    ):
-        self.source = source if isinstance(source, str) else source[0]
-        self.held, self._format = held, format
-        # Of each, the file that is read, "" where all in its folder are.
-        self._paths = [
-            _under(revision, revision.weights.get(formats[revision.key], ("",))[0])
-            for revision in held
-        ]
-        self.names = [
-            address_of(revision.repository, revision.name, path)
-            for revision, path in zip(held, self._paths)
-        ]
+    def __init__(self, held: Sequence[_Held], cache: bool):
+        self.held = held
         self.files = None if cache else files_on_the_hub()
 
-    def read_headers(self, state: str | None) -> list[Contents]:
+    def read_headers(self, no_weights: str, state: str | None) -> list[Contents]:
         if not self.held:
-            raise CheckpointError(
-                f"{self.source}: no revision that was asked for holds"
-                f" weights{f' as {self._format}' if self._format else ''}; choose others with"
-                " revisions= or format="
-            )
+            raise CheckpointError(no_weights)
         places = self._in_cache() if self.files is None else self._on_the_hub(self.files)
+        names = [one.name for one in self.held]
         with ThreadPoolExecutor(_IN_FLIGHT, "headers") as pool:
             try:
-                read = pool.map(partial(_read_header, state=state), self.names, places)
+                read = pool.map(partial(_read_header, state=state), names, places)
                 return list(bar(read, desc="headers", total=len(places)))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -127,7 +163,7 @@ class _Run:
                 raise
 
     def read_config(self) -> dict:
-        revision = self.held[0]
+        revision = self.held[0].revision
         if "config.json" not in revision.files:
             return {}
         file = revision.files["config.json"]
@@ -136,71 +172,51 @@ class _Run:
             address_of(revision.repository, revision.name, file.path),
         )
 
-    def _on_the_hub(self, files: RemoteFiles) -> Sequence[File | Folder]:
-        return [
-            _remote(files, revision, path, revision.files and path == _under(revision, ""))
-            for revision, path in zip(self.held, self._paths)
-        ]
+    def _on_the_hub(self, files: RemoteFiles) -> Sequence[Where]:
+        return [one.where(_folder_of(one.revision, files)) for one in self.held]
 
-    def _in_cache(self) -> Sequence[File | Folder]:
-        held = bar(list(zip(self.held, self._paths)), desc="files")
-        return [self._cached(revision, path) for revision, path in held]
-
-    def _cached(self, revision: Revision, path: str) -> File | Folder:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
-
-        from .client import FAILURES
-
-        failures: tuple[type[Exception], ...]
-        failures = (*FAILURES, EntryNotFoundError, OfflineModeIsEnabled)
-        whole = path == _under(revision, "")
-        wanted = next(
-            (
-                [_under(revision, name) for name in names]
-                for names in revision.weights.values()
-                if names and _under(revision, names[0]) == path
-            ),
-            [file.path for file in revision.files.values()],
-        )
-        try:
-            with no_signatures_logged():
-                fetched = [
-                    Path(hf_hub_download(revision.repository, name, revision=revision.commit))
-                    for name in wanted
-                ]
-        except failures as error:
-            raise CheckpointError(
-                f"hf://{revision.repository}@{revision.name}: its files could not be fetched"
-                f" ({type(error).__name__}); check the network and `hf auth login`, and try again,"
-                " which goes on where it was"
-            ) from None
-        if not whole:
-            return LocalFile(fetched[0])
-        # The client lays a revision's files out as the repository has them.
-        top = fetched[0].parents[wanted[0].count("/")]
-        return LocalFolder(top / revision.folder)
+    def _in_cache(self) -> Sequence[Where]:
+        return [one.where(_cached(one)) for one in bar(self.held, desc="files")]
 
 
-def _under(revision: Revision, name: str) -> str:
-    return f"{revision.folder}/{name}".strip("/")
-
-
-def _remote(files: RemoteFiles, revision: Revision, path: str, is_folder: Any) -> File | Folder:
+def _folder_of(revision: Revision, files: RemoteFiles) -> ListedFolder:
     siblings = {file.path: file for file in revision.files.values()}
     file_at = partial(
         remote_file, files, revision.repository, revision.name, revision.commit, siblings=siblings
     )
-    if not is_folder:
-        return file_at(path)
     return ListedFolder(
-        address_of(revision.repository, revision.name, path),
+        address_of(revision.repository, revision.name, revision.path_of("")).rstrip("/"),
         revision.files,
-        lambda inner: file_at(_under(revision, inner)),
+        lambda path: file_at(revision.path_of(path)),
     )
 
 
-def _read_header(name: str, where: File | Folder, state: str | None) -> Contents:
+def _cached(held: _Held) -> LocalFolder:
+    """The folder in the client's cache, which is laid out as the repository is."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
+
+    from .client import FAILURES
+
+    failures: tuple[type[Exception], ...]
+    failures = (*FAILURES, EntryNotFoundError, OfflineModeIsEnabled)
+    revision = held.revision
+    # A folder's files are not all known by their names: .metadata is hidden.
+    whole = not held.usual and held.patterns is None
+    try:
+        with no_signatures_logged():
+            for path in map(revision.path_of, revision.files if whole else held.paths):
+                file = Path(hf_hub_download(revision.repository, path, revision=revision.commit))
+    except failures as error:
+        raise CheckpointError(
+            f"hf://{revision.repository}@{revision.name}: its files could not be fetched"
+            f" ({type(error).__name__}); check the network and `hf auth login`, and try again,"
+            " which goes on where it was"
+        ) from None
+    return LocalFolder(file.parents[path.count("/")] / revision.folder)
+
+
+def _read_header(name: str, where: Where, state: str | None) -> Contents:
     try:
         return read_checkpoint(where, state)
     except CheckpointError as error:

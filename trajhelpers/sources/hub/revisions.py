@@ -9,13 +9,13 @@ from typing import NamedTuple, cast
 from urllib.parse import quote
 
 from ...errors import StepError
-from ...reading.folders import Found, checkpoints_of_runs
+from ...reading.folders import checkpoints_of_runs, run_within
 from ...reading.place import File
 from ...reading.shards import named_in_index
 from ...reading.steps import as_listed, every_but
 from ...reading.weight_names import is_index, is_shard
 from ...telling import bar
-from ..catalogue import ListedFile, Revision
+from ..catalogue import ListedFile, ListedName, Revision, paths_in
 from ..listed import ListedFolder
 from .address import Address, parse
 from .asking import ask, content_of
@@ -40,6 +40,7 @@ def find_run(
     revisions: str | Sequence[str | int] | None = None,
     every: int = 1,
     skip: Iterable[int | str] = (),
+    patterns: Sequence[str] | None = None,
 ) -> HubRun:
     """The checkpoints of a run, in the order of their stages and steps, each at the commit that its
     revision has now.
@@ -58,6 +59,8 @@ def find_run(
         Each so-manieth of them, from the first on: 4 gives the paper's 39 for the Pythia suite.
     skip : iterable of int or str
         Steps, or names of revisions, that are left out afterwards.
+    patterns : list of str, optional
+        On the paths of files of weights, where a revision holds several checkpoints.
 
     Raises
     ------
@@ -81,10 +84,11 @@ def find_run(
                     f"revisions: {source} names what is meant already; give the repository alone,"
                     f" hf://{address.repository}, or no revisions="
                 )
-            return _in_folder(_known(address, commits), commits, every, skip, pool)
+            return _in_folder(_known(address, commits), commits, every, skip, patterns, pool)
         chosen = choose_revisions(address.repository, commits, revisions)
         if chosen is None and "main" in commits:
-            return _in_folder(address._replace(revision="main"), commits, every, skip, pool)
+            main = address._replace(revision="main")
+            return _in_folder(main, commits, every, skip, patterns, pool)
         if chosen is None:
             raise StepError(f"{address}: no checkpoints among its branches, {few(commits)}")
         return _of_branches(address.repository, commits, chosen, every, skip, pool)
@@ -155,6 +159,7 @@ def _in_folder(
     commits: dict[str, str],
     every: int,
     skip: Iterable[int | str],
+    patterns: Sequence[str] | None,
     pool: ThreadPoolExecutor,
 ) -> HubRun:
     """Folders and files of one revision as checkpoints."""
@@ -165,49 +170,45 @@ def _in_folder(
     if not below:
         raise StepError(f"{address}: there is no such folder; it has {few(_tops(held))}")
     folder = ListedFolder(
-        str(address), below, lambda path: cast(File, Listed(f"{prefix}{path}", path))
+        str(address), below, lambda path: cast(File, ListedName(f"{prefix}{path}", path in below))
     )
     try:
-        found, left_out, notes, guesses = checkpoints_of_runs([("", folder)])
+        run = run_within(folder, patterns)
+        found, left_out, notes, guesses = checkpoints_of_runs([("", run)], patterns)
     except StepError as error:
         others = [branch for branch in commits if branch != name]
         raise StepError(
             f"{error}; other revisions: {few(others)}" if others else str(error)
         ) from None
+    if run is not folder:
+        notes.insert(0, f"{address}: its checkpoints are those in {run}")
+        prefix += f"{str(run).removeprefix(str(folder)).strip('/')}/"
+    folders = {inner.name for inner in run.folders()}
     taken = every_but([one.step for one in found], every, skip, [one.name for one in found])
-    revisions = [_placed(found[index], prefix, held, name, commits[name], repo) for index in taken]
+    revisions = []
+    for one in (found[index] for index in taken):
+        # A checkpoint that is a folder has all that is in it, one that is a file that alone.
+        at = f"{prefix}{one.name}/" if one.name in folders else prefix
+        alone = paths_in(one.where) if at == prefix else []
+        files = {
+            path.removeprefix(at): file
+            for path, file in held.items()
+            if path.startswith(at) and (at != prefix or path in alone or is_shard(path))
+        }
+        revisions.append(
+            Revision(
+                one.step,
+                name,
+                commits[name],
+                files,
+                stage=one.run,
+                tokens=one.tokens,
+                repository=repo,
+                within=alone[0] if alone else at.rstrip("/"),
+                folder=at.rstrip("/"),
+            )
+        )
     return HubRun(_with_shards(revisions, pool), left_out, notes, guesses)
-
-
-def _placed(
-    found: Found,
-    prefix: str,
-    held: dict[str, ListedFile],
-    name: str,
-    commit: str,
-    repo: str,
-) -> Revision:
-    """A checkpoint that is a folder has all that is in it, one that is a file that alone."""
-    path = found.where.path if isinstance(found.where, Listed) else f"{prefix}{found.name}/x"
-    inner = path.rpartition("/")[0]
-    is_alone = f"{inner}/" != f"{prefix}{found.name}/"
-    at = f"{inner}/" if inner else ""
-    files = {
-        file.removeprefix(at): listed
-        for file, listed in held.items()
-        if file.startswith(at) and (not is_alone or file == path or is_shard(file))
-    }
-    return Revision(
-        found.step,
-        name,
-        commit,
-        files,
-        stage=found.run,
-        tokens=found.tokens,
-        repository=repo,
-        within=path if is_alone else inner,
-        folder=inner,
-    )
 
 
 def _of_repositories(
@@ -233,12 +234,16 @@ def _of_repositories(
     order = as_listed(names)
     steps = [position.step for position in order.positions]
     taken = every_but(steps, every, skip, [names[index] for index in order.indices])
-    wanted = [(known[order.indices[index]], order.positions[index]) for index in taken]
+    wanted = [
+        (known[at], names[at], order.positions[index])
+        for index in taken
+        for at in [order.indices[index]]
+    ]
     looked_up = pool.map(
         lambda one: _look_up(one[0].repository, commits[one[0].repository][one[0].revision]), wanted
     )
     revisions = []
-    for (address, position), about in zip(wanted, looked_up):
+    for (address, listed_as, position), about in zip(wanted, looked_up):
         at = f"{address.folder}/" if address.folder else ""
         about["files"] = {
             path.removeprefix(at): file
@@ -256,6 +261,7 @@ def _of_repositories(
                 repository=address.repository,
                 within=address.folder,
                 folder=address.folder,
+                listed_as=listed_as,
             )
         )
     return HubRun(
@@ -264,20 +270,6 @@ def _of_repositories(
         [order.told] if order.told else [],
         [order.guess] if order.guess else [],
     )
-
-
-class Listed(NamedTuple):
-    """Of a file, what is known before it is asked for."""
-
-    path: str
-    relative: str
-
-    @property
-    def name(self) -> str:
-        return self.path.rpartition("/")[2]
-
-    def __str__(self) -> str:
-        return self.path
 
 
 def _tops(paths: Iterable[str]) -> set[str]:

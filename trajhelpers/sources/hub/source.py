@@ -12,7 +12,7 @@ from .address import is_hub
 class Hub:
     """``hf://OWNER/NAME``, a revision or folder of it, or a list of such, a checkpoint each."""
 
-    options: tuple[str, ...] = ("revisions", "format", "cache", "accept")
+    options: tuple[str, ...] = ("revisions", "format", "cache", "accept", "file")
 
     def accepts(self, what: Any) -> bool:
         return is_hub(what) or (isinstance(what, list) and bool(what) and all(map(is_hub, what)))
