@@ -16,6 +16,7 @@ from .reading.account import Text, capped, counted, in_words
 from .reading.choice import Counting
 from .reading.contents import Contents
 from .reading.layout import Layout, settle
+from .reading.tensors import Held
 from .sources.hub.address import is_hub
 from .sources.protocol import Checkpoint, Fetcher, Range
 from .sources.table import source_of
@@ -444,12 +445,15 @@ class Trajectory:
         return str(first.place), first.offset
 
     def ranges(self, pieces: Iterable[tuple[str, int, int]]) -> list[Range]:
-        """``(file, begin, end)``, in bytes, of pieces ``(name, start, stop)`` in all files."""
+        """``(file, begin, end)``, in bytes, of pieces ``(name, start, stop)`` in all files. What a
+        reader had to make of several, and holds in memory, lies in none.
+        """
         return [
             found
             for name, start, stop in pieces
             for tensor in self.layout.tensors[name]
             for found in tensor.ranges(start, stop)
+            if not isinstance(found[0], Held)
         ]
 
     def stamps(self) -> list[list[tuple]] | None:
