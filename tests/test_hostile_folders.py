@@ -65,7 +65,7 @@ def test_metadata_that_is_nothing_but_a_call(written, tmp_path):
 @pytest.mark.parametrize(
     ("case", "file"),
     [
-        ("zero3", "global_step5/zero_pp_rank_0_mp_rank_00_optim_states.pt"),
+        ("zero3", "global_step5/zero_pp_rank_0_mp_rank_00_model_states.pt"),
         ("megatron_ranks", "iter_0000005/mp_rank_00_000/model_optim_rng.pt"),
     ],
 )
