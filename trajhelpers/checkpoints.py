@@ -48,7 +48,9 @@ def open_trajectory(
     source : path, address on the hub, or list of paths, of state dicts or of modules
         - A folder of checkpoint files (``.safetensors``, ``.pt``, ``.pth``, ``.ckpt``, ``.bin``,
           sharded ones by their index) or of sub-folders with one checkpoint each
-          (``checkpoint-500/``, ``step1000/``).
+          (``checkpoint-500/``, ``step1000/``), of a file or of those of many ranks: torch's
+          distributed checkpoints, DeepSpeed, Megatron and others. Or one of those above it
+          (Lightning's root, accelerate's project), if it has no other run below it.
         - A list of such files or sub-folders.
         - A list of folders, each a run: they are joined end to end.
         - A list of state dicts (torch tensors or NumPy arrays) or of modules, in order; their steps
