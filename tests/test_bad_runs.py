@@ -132,7 +132,7 @@ def test_nothing_but_buffers(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [torch.ones(3), [torch.ones(3)], {"lr": 0.1}, {}, {"epoch": 3, "optimizer": {"state": {}}}],
+    [torch.ones(3), [0.5, "ones"], {"lr": 0.1}, {}, {"epoch": 3, "optimizer": {"state": {}}}],
 )
 def test_a_file_without_a_state_dict(tmp_path, content):
     for step in (1, 2):
