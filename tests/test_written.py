@@ -1,7 +1,10 @@
 """Folders as training libraries write them, against what one process held whole."""
 
+import importlib.util
+import math
 import re
 import shutil
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -9,7 +12,8 @@ import torch
 from written_runs import cases, expected, inner_products, read, unpack
 
 import trajhelpers as th
-from trajhelpers.errors import CheckpointError
+from trajhelpers.errors import CheckpointError, TrajectoryWarning
+from trajhelpers.reading.folder_formats.orbax import boxes
 from trajhelpers.reading.formats import FOLDER_FORMATS, folder_format
 from trajhelpers.sources.disk import LocalFolder
 
@@ -21,6 +25,9 @@ PLAIN = [
     if writer in ("torch_dcp", "deepspeed_zero", "megatron_ranks", "replicas")
     or case in ("msgpack", "msgpack_train_state", "flax_legacy")
 ]
+# What tensorstore reads, where it is installed.
+STORES = [(writer, case) for writer, case in cases() if case.startswith(("orbax", "levanter"))]
+STORES = [one for one in STORES if one[0] == "flax_orbax"]
 # θ is what the network computed with, in bfloat16, beside masters in float32.
 ROUNDED = {"zero2_bf16"}
 
@@ -53,8 +60,33 @@ def test_every_number_is_read_and_counted_once(unpacked, writer, case):
     if case in ROUNDED:
         return assert_rounded(trajectory, folder, wanted)
     assert_equal(read(trajectory), wanted)
+    warned = pytest.warns(TrajectoryWarning, match="embed.weight")
+    with warned if "frozen" in case else nullcontext():
+        kernel = th.gram(trajectory, device="cpu")
+    np.testing.assert_allclose(kernel.gram(), inner_products(wanted), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("writer", "case"), STORES)
+def test_arrays_of_jax(unpacked, writer, case):
+    folder = unpacked(writer, case)
+    if importlib.util.find_spec("tensorstore") is None:
+        with pytest.raises(ImportError, match=r"tensorstore.*pip install 'trajhelpers\[jax\]'"):
+            th.open_trajectory(folder / "run")
+        return
+    trajectory, wanted = th.open_trajectory(folder / "run"), expected(folder)
+    assert_equal(read(trajectory), wanted)
     kernel = th.gram(trajectory, device="cpu")
     np.testing.assert_allclose(kernel.gram(), inner_products(wanted), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (4, 3), (2, 1, 3), (3, 2, 2, 2)])
+def test_any_range_of_an_array_is_some_boxes_of_it(shape):
+    array = np.arange(math.prod(shape)).reshape(shape)
+    for begin in range(array.size + 1):
+        for end in range(begin, array.size + 1):
+            parts = [np.ravel(array[index]) for index in boxes(shape, begin, end)]
+            found = np.concatenate([*parts, np.empty(0, int)])
+            assert found.tolist() == list(range(begin, end))
 
 
 def assert_rounded(trajectory, folder, wanted):
@@ -70,7 +102,7 @@ def assert_rounded(trajectory, folder, wanted):
 
 def test_every_format_of_folders_is_among_them(unpacked):
     kinds = set()
-    for writer, case in PLAIN:
+    for writer, case in PLAIN + STORES:
         for inner in (unpacked(writer, case) / "run").rglob("*"):
             found = folder_format(LocalFolder(inner)) if inner.is_dir() else None
             kinds |= {found.kind} if found else set()

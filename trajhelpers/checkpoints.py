@@ -16,6 +16,7 @@ from .reading.account import Text, capped, counted, in_words
 from .reading.choice import Counting
 from .reading.contents import Contents
 from .reading.layout import Layout, settle
+from .reading.tensors import Held
 from .sources.hub.address import is_hub
 from .sources.protocol import Checkpoint, Fetcher, Range
 from .sources.stores.address import shown
@@ -48,7 +49,9 @@ def open_trajectory(
     source : path, address on the hub, or list of paths, of state dicts or of modules
         - A folder of checkpoint files (``.safetensors``, ``.pt``, ``.pth``, ``.ckpt``, ``.bin``,
           ``.pth.tar``, ``.npz``, sharded ones by their index) or of sub-folders with one checkpoint
-          each (``checkpoint-500/``, ``step1000/``).
+          each (``checkpoint-500/``, ``step1000/``), of a file or of those of many ranks: torch's
+          distributed checkpoints, DeepSpeed, Megatron and others. Or one of those above it
+          (Lightning's root, accelerate's project), if it has no other run below it.
         - A list of such files or sub-folders.
         - A list of folders, each a run: they are joined end to end.
         - A list of state dicts (torch tensors or NumPy arrays) or of modules, in order; their steps
@@ -460,12 +463,15 @@ class Trajectory:
         return str(first.place), first.offset
 
     def ranges(self, pieces: Iterable[tuple[str, int, int]]) -> list[Range]:
-        """``(file, begin, end)``, in bytes, of pieces ``(name, start, stop)`` in all files."""
+        """``(file, begin, end)``, in bytes, of pieces ``(name, start, stop)`` in all files. What a
+        reader had to make of several, and holds in memory, lies in none.
+        """
         return [
             found
             for name, start, stop in pieces
             for tensor in self.layout.tensors[name]
             for found in tensor.ranges(start, stop)
+            if not isinstance(found[0], Held)
         ]
 
     def stamps(self) -> list[list[tuple]] | None:

@@ -97,7 +97,30 @@ def orbax_zarr(where, step, state):
         checkpointer.save((where / f"step_{step}").absolute(), {"params": state.params})
 
 
+def levanter(where, step, state):
+    """stanford-crfm/levanter at 9263f81, tensorstore_serialization.py: by jax's own serializer, a
+    zarr folder a leaf.
+    """
+    import json
+
+    from jax.experimental.array_serialization import serialization as arrays
+
+    folder = where / f"step-{step}"
+    leaves = {"model": state.params, "opt_state": {"mu": state.opt_state[0].mu}}
+    named_leaves = dict(named(leaves))
+    manager = arrays.GlobalAsyncCheckpointManager()
+    paths = [str(folder.joinpath(*name.split("."))) for name in named_leaves]
+    manager.serialize_with_paths(
+        [jnp.asarray(value) for value in named_leaves.values()],
+        paths,
+        on_commit_callback=lambda: None,
+    )
+    manager.wait_until_finished()
+    (folder / "metadata.json").write_text(json.dumps({"step": step, "is_temporary": False}))
+
+
 CASES = dict(
+    levanter=levanter,
     msgpack=msgpack,
     msgpack_train_state=msgpack_train_state,
     flax_legacy=flax_legacy,

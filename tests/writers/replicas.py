@@ -107,6 +107,30 @@ def neox_other_ranks(out):
     neox(out, (2, 1, 4))
 
 
+# ---- Megatron-DeepSpeed without a pipeline: DeepSpeed's engine saves a file a tensor rank
+# (deepspeed 0.19.8, runtime/engine.py, _save_checkpoint), the module as Megatron names it ----
+
+
+def deepspeed_tensor_ranks(out):
+    oracle = Oracle()
+    shapes = {
+        f"language_model.encoder.layers.0.{name}": shape for name, (shape, _) in _NEOX_LAYER.items()
+    }
+    for count, (step, values) in zip((2, 2, 1), drifting(shapes, STEPS)):
+        folder = out / "run" / f"global_step{step}"
+        folder.mkdir(parents=True)
+        for rank in range(count):
+            module = {}
+            for name, value in values.items():
+                dimension = _NEOX_LAYER[name.removeprefix("language_model.encoder.layers.0.")][1]
+                share = value if dimension is None else value.chunk(count, dimension)[rank]
+                module[name] = share.clone()
+            content = {"module": module, "mp_world_size": count, "global_steps": step}
+            torch.save(content, folder / f"mp_rank_{rank:02d}_model_states.pt")
+        oracle.add(step, values.items())
+    oracle.save(out, ranks=[2, 2, 1])
+
+
 # ---- nanotron: huggingface/nanotron at 2411b02, serialize/weights.py, utils.py, metadata.py ----
 
 _NANOTRON = {
@@ -269,6 +293,7 @@ def hydra(out):
 CASES = dict(
     neox=neox,
     neox_other_ranks=neox_other_ranks,
+    deepspeed_tensor_ranks=deepspeed_tensor_ranks,
     nanotron=nanotron,
     olmo=olmo,
     torchtune=torchtune,

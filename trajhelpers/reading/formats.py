@@ -20,6 +20,7 @@ from .folder_formats.distributed import is_distributed, read_distributed
 from .folder_formats.megatron import is_megatron, read_megatron
 from .folder_formats.nanotron import is_nanotron, read_nanotron
 from .folder_formats.neox import is_layers, read_layers
+from .folder_formats.orbax import is_levanter, is_orbax, read_levanter, read_orbax
 from .folder_formats.rank_files import is_by_rank, read_by_rank
 from .folder_formats.safetensors_ranks import is_by_safetensors_rank, read_safetensors_ranks
 from .msgpack_files import is_msgpack, read_msgpack
@@ -99,6 +100,8 @@ FOLDER_FORMATS = (
     FolderFormat("deepspeed", is_deepspeed, read_deepspeed),
     FolderFormat("megatron", is_megatron, read_megatron),
     FolderFormat("nanotron", is_nanotron, read_nanotron),
+    FolderFormat("orbax", is_orbax, read_orbax),
+    FolderFormat("levanter", is_levanter, read_levanter),
     FolderFormat("safetensors of ranks", is_by_safetensors_rank, read_safetensors_ranks),
     FolderFormat("ranks", is_by_rank, read_by_rank),
 )

@@ -16,6 +16,7 @@ from ..pieces import joined, part
 from ..place import File, Folder
 from ..states import choose_state
 from ..tensors import StoredTensor
+from .tensor_ranks import of_ranks
 from .torch_files import TorchFile, by_rank, refuse_gaps
 
 _MODEL = r"(?:zero_pp_rank_(\d+)_)?mp_rank_(\d+)_model_states\.pt"
@@ -36,12 +37,11 @@ def is_deepspeed(folder: Folder) -> bool:
 def read_deepspeed(folder: Folder, state: str | None) -> Contents:
     """θ of any stage: the whole network where it is there, the masters of all ranks where not."""
     models = by_rank(folder, _MODEL)
-    refuse_gaps(folder, sorted({tensor for _, tensor in models}), None, "tensor rank")
-    if len({tensor for _, tensor in models}) > 1:
-        raise CheckpointError(
-            f"{folder}: was written with tensor parallelism by DeepSpeed alone, which does not say"
-            " how its tensors were split; convert it to a universal checkpoint"
-            " (deepspeed.checkpoint.ds_to_universal) and open that"
+    tensor_ranks = sorted({tensor for _, tensor in models})
+    refuse_gaps(folder, tensor_ranks, None, "tensor rank")
+    if len(tensor_ranks) > 1:
+        return _of_tensor_ranks(
+            folder, [TorchFile(models[0, rank]) for rank in tensor_ranks], state
         )
     first = TorchFile(models[min(models)])
     optimizers = by_rank(folder, _OPTIMIZER)
@@ -64,6 +64,21 @@ def read_deepspeed(folder: Folder, state: str | None) -> Contents:
             f"{folder}: has no state {state!r}; ZeRO's third stage keeps {MASTERS!r} alone"
         )
     return _masters(folder, first, models, optimizers)
+
+
+def _of_tensor_ranks(folder: Folder, ranks: Sequence[TorchFile], state: str | None) -> Contents:
+    """The network of Megatron-DeepSpeed without a pipeline, whose names say how it was split."""
+    if not all(map(_is_whole, ranks)):
+        raise CheckpointError(
+            f"{folder}: was written by ZeRO's third stage over tensor ranks; convert it to a"
+            " universal checkpoint (deepspeed.checkpoint.ds_to_universal) and open that"
+        )
+    chosen = [choose_state(rank.content, rank, state) for rank in ranks]
+    tensors: dict[str, StoredTensor] = {}
+    for name in chosen[0].tensors:
+        shares = [rank.stored(name, one.tensors.get(name)) for rank, one in zip(ranks, chosen)]
+        tensors[name] = of_ranks(name, shares, folder)
+    return Contents(tensors, chosen[0].state, chosen[0].left_out)
 
 
 def _is_whole(model: TorchFile) -> bool:

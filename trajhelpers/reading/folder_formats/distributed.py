@@ -54,7 +54,8 @@ def read_distributed(folder: Folder, state: str | None) -> Contents:
     try:
         listed = _listed(content["state_dict_metadata"])
         places = _places(content["storage_data"])
-        paths = content.get("planner_data") or {}
+        paths = content.get("planner_data")
+        paths = paths if isinstance(paths, Mapping) else {}
         tree = _tree(content["state_dict_metadata"], listed, paths)
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise CheckpointError(
