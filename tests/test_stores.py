@@ -3,8 +3,12 @@ as of the same files here, pinned, checked, resumable, and no secret anywhere.
 """
 
 import logging
+import os
 import random
 import re
+import subprocess
+import sys
+import textwrap
 import traceback
 
 import numpy as np
@@ -210,6 +214,10 @@ def test_profiles_where_the_client_is_there(store, tmp_path, monkeypatch):
     th.open_trajectory(BUCKET)
     assert all("AKIAPROFILE/" in request.authorization for request in store.requests)
 
+    monkeypatch.setenv("AWS_PROFILE", "nobody's")
+    with pytest.raises(th.CheckpointError, match=r"profiles.*ProfileNotFound.*AWS_PROFILE"):
+        th.open_trajectory(BUCKET)
+
 
 def test_anonymous(store, tmp_path, monkeypatch):
     put(store, tmp_path)
@@ -380,6 +388,39 @@ def test_what_a_web_server_cannot_do(web, tmp_path):
     web.faults, web.etag = lambda request: None, None
     with pytest.raises(th.CheckpointError, match="neither ETag nor Last-Modified"):
         th.open_trajectory(there)
+
+
+PEAK = textwrap.dedent("""
+    import sys, trajhelpers as th
+    def peak():
+        lines = open("/proc/self/status")
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+    trajectory = th.open_trajectory(sys.argv[2:])
+    th.gram(trajectory[:2], device="cpu", memory=2**20, groups={"some": [("b", 0, None)]})
+    before = peak()
+    kernel = th.gram(trajectory, device="cpu", memory=int(sys.argv[1]))
+    print(peak() - before, kernel.p)
+""")
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux")
+def test_peak_memory(web, tmp_path):
+    """Checkpoints of 48 MB each, in 12 MB, and what the client holds of twelve answers at once."""
+    memory, p = 12 << 20, 24 << 20
+    addresses = []
+    for step in range(3):
+        tensors = {
+            "a": torch.full((p // 1024, 1024), step, dtype=torch.float16),
+            "b": torch.full((64,), step, dtype=torch.float16),
+        }
+        path = save(tensors, tmp_path / f"step_{step}.{['pt', 'safetensors'][step % 2]}")
+        web.files[path.name] = path.read_bytes()
+        addresses.append(f"{web.endpoint}/{path.name}")
+    command = [sys.executable, "-c", PEAK, str(memory), *addresses]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    grown, size = map(int, done.stdout.split())
+    assert size == p + 64 and grown < memory + (24 << 20), f"{grown / 2**20:.1f} MiB"
 
 
 # Secrets

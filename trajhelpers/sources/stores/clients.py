@@ -46,7 +46,7 @@ def client_of(address: Address, tries: bool = False) -> Any:
         },
     }
     if address.kind == "s3":
-        provider = _from_profiles()
+        provider = _from_profiles(address)
         if provider is not None:
             options["credential_provider"] = provider
         return S3Store(address.host, **options)
@@ -89,7 +89,7 @@ def _is_true(name: str) -> bool:
     return os.environ.get(name, "").lower() in ("1", "true", "yes", "on")
 
 
-def _from_profiles() -> Any:
+def _from_profiles(address: Address) -> Any:
     """What AWS's own client finds in profiles, where the environment has no key and that client is
     installed.
     """
@@ -99,6 +99,7 @@ def _from_profiles() -> Any:
         or find_spec("boto3") is None
     ):
         return None
+    from botocore.exceptions import BotoCoreError
     from obstore.auth.boto3 import Boto3CredentialProvider
 
     try:
@@ -106,3 +107,8 @@ def _from_profiles() -> Any:
     # none found
     except ValueError:
         return None
+    except BotoCoreError as error:
+        problem = type(error).__name__
+    raise CheckpointError(
+        f"{address}: the profiles of ~/.aws give no credentials ({problem}); check AWS_PROFILE"
+    )
