@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from standin_hub import StandInHub
-from suites import IN_MAIN, MULTIBERTS, RANKS, ROWS
+from suites import IN_MAIN, MULTIBERTS, ROWS
 from test_suites import as_bin, fill, save, state
+from written_runs import unpack
 
 import trajhelpers as th
 from trajhelpers.reading.steps import Position, span
@@ -37,8 +38,16 @@ def main():
             for path, value in paths.items()
         }
         in_main(name, repository, files, under)
-    for name, (repository, paths, _) in RANKS.items():
-        in_main(name, repository, {path: as_bin(state(1)) for path in paths}, "")
+    for name, repository, writer, case in (
+        ("neo_7b, Megatron", "m-a-p/neo_7b", "megatron_ranks", "two_by_two"),
+        ("neox-ckpt-pythia", "EleutherAI/neox-ckpt-pythia-14m-v1", "replicas", "neox"),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            run = unpack(writer, case, Path(folder)) / "run"
+            files = [path for path in run.rglob("*") if path.is_file()]
+            in_main(
+                name, repository, {path.relative_to(run).as_posix(): path for path in files}, ""
+            )
 
 
 def in_main(name, repository, files, under):
