@@ -73,7 +73,7 @@ class Stored:
 
     @property
     def differences(self) -> str:
-        """What a pass subtracts from a row: "predecessor", "base" or "nothing"."""
+        """What a pass subtracts from a row, "predecessor", "base" or "nothing"."""
         raise NotImplementedError
 
     @property
