@@ -77,6 +77,10 @@ MISSING = {
     "hub": ("huggingface_hub", "th.open_trajectory('hf://OWNER/NAME')"),
     "stores": ("obstore", "th.open_trajectory('s3://bucket/run')"),
     "plots": ("matplotlib", "th.plot_map"),
+    "plots for scipy": (
+        "scipy",
+        "th.plot_map(th.ModelSetKernel([[1, 0], [0, 1]], ['a', 'b']), order='clustered')",
+    ),
     "notebook": ("ipywidgets", "th.origin_slider"),
     "torch": ("torch", "th.gram(th.open_trajectory(sys.argv[1]), device='cuda')"),
     "torch for recording": ("torch", "th.Recorder"),

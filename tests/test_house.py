@@ -31,7 +31,18 @@ CORE = [
     "kernel_file",
     "kernel",
 ]
-CORE += ["checkpoints", "streaming", "gram", "hallmarks", "nulls", "record", "plots"]
+CORE += [
+    "stored",
+    "adapters",
+    "checkpoints",
+    "models",
+    "streaming",
+    "gram",
+    "hallmarks",
+    "nulls",
+    "record",
+    "plots",
+]
 LAB = ["lab.data", "lab.training", "lab.pythia", "lab.theory", "lab.studies", "lab.claims", "lab"]
 FLOORS = [*CORE, *LAB, "__init__", "cli", "__main__"]
 # Names with an underscore that are public: of Python, and of a NamedTuple.

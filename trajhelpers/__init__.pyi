@@ -20,7 +20,11 @@ from .hallmarks import (
     principal_components as principal_components,
     spectra as spectra,
 )
-from .kernel import TrajectoryKernel as TrajectoryKernel, load_kernel as load_kernel
+from .kernel import (
+    ModelSetKernel as ModelSetKernel,
+    TrajectoryKernel as TrajectoryKernel,
+    load_kernel as load_kernel,
+)
 from .lab import (
     claims as claims,
     pythia as pythia,
@@ -28,6 +32,7 @@ from .lab import (
     theory as theory,
     training as training,
 )
+from .models import ModelSet as ModelSet, open_models as open_models
 from .nulls import (
     ar1 as ar1,
     circular_orbit as circular_orbit,

@@ -5,26 +5,19 @@ piece by piece.
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from .adapters import settle_lora
 from .auditing.rules import refuse_errors
 from .errors import StepError, TrajectoryWarning
-from .reading.account import Text, capped, counted, in_words
-from .reading.choice import Counting
 from .reading.contents import Contents
-from .reading.layout import Layout, settle
-from .reading.tensors import Held
 from .sources.hub.address import is_hub
-from .sources.protocol import Checkpoint, Fetcher, Range
 from .sources.stores.address import shown
 from .sources.table import source_of
+from .stored import Origin, Stored
 from .telling import tell
-
-# Ranges (name, start, stop) of flattened tensors.
-Segment = Sequence[tuple[str, int, int]]
 
 
 def open_trajectory(
@@ -40,6 +33,7 @@ def open_trajectory(
     accept: bool = False,
     state: str | None = None,
     file: str | Sequence[str] | None = None,
+    lora: str = "factors",
 ) -> "Trajectory":
     """Open the checkpoints of a training run. Only headers are read; :func:`trajhelpers.gram` reads
     the rest.
@@ -112,6 +106,10 @@ def open_trajectory(
         Shell patterns on the paths of weight files within each checkpoint, where it has several:
         ``"model_1.safetensors"``. Several that match are read together, each name with that of its
         file before it.
+    lora : {"factors", "product"}
+        What checkpoints of a LoRA adapter count as: A and B as they are stored, or the change of
+        weights that they stand for, as in :func:`trajhelpers.open_models`. O is then the model that
+        is adapted, and increments are differences of products, taken from those of the factors.
 
     Returns
     -------
@@ -181,7 +179,7 @@ def open_trajectory(
             " at least"
         )
     names = [checkpoint.source for checkpoint in found.checkpoints]
-    layout, counting = settle([one.tensors for one in contents], names, include, exclude)
+    layout, counting = settle_lora([one.tensors for one in contents], names, include, exclude, lora)
     notes = [*found.notes, *_notes_on_states(contents), *counting.notes]
     for note in notes:
         tell(note)
@@ -212,10 +210,6 @@ def _notes_on_states(contents: Sequence[Contents]) -> list[str]:
     return [f"θ is {chosen} of each checkpoint; left out {'; '.join(left_out)}"]
 
 
-def _count(number, what):
-    return f"{number:,} {what}{'s'[: number != 1]}" if number else ""
-
-
 def _listed(source):
     """A path or address as it is, anything else as a list."""
     if isinstance(source, (str, os.PathLike)):
@@ -231,24 +225,7 @@ def _listed(source):
     return source
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Of all checkpoints of a trajectory together: files and states that were left out, the
-    ``config.json`` beside them, the repository on the hub, what fetches their files ahead, None
-    where they are at hand, what was chosen by which rule, the keys of the state that is θ, and what
-    there is to be said of its tensors.
-    """
-
-    left_out: tuple[str, ...] = ()
-    config: dict = field(default_factory=dict)
-    repository: str = ""
-    fetcher: Fetcher | None = None
-    notes: tuple[str, ...] = ()
-    state: str = ""
-    counting: Counting = field(default_factory=Counting)
-
-
-class Trajectory:
+class Trajectory(Stored):
     """The checkpoints of a run: what :func:`open_trajectory` returns.
 
     Attributes
@@ -281,21 +258,11 @@ class Trajectory:
         stored tensors and their shapes; what all checkpoints have in common.
     """
 
-    def __init__(
-        self,
-        checkpoints: Sequence[Checkpoint],
-        layout: Layout,
-        origin: Origin,
-        nonfinite: str = "raise",
-    ):
-        self.checkpoints, self.layout, self.origin = tuple(checkpoints), layout, origin
-        self.nonfinite = nonfinite
-
-    n = property(lambda self: len(self.checkpoints), doc="Number of checkpoints.")
-    p = property(lambda self: sum(self.sizes.values()), doc="Number of parameters.")
+    differences = property(lambda self: "predecessor")
+    identity = property(lambda self: {"steps": list(self.steps)})
+    leave_out = "leave such checkpoints out with nonfinite='skip-checkpoint'"
     steps = property(lambda self: tuple(found.step for found in self.checkpoints))
     runs = property(lambda self: tuple(found.run for found in self.checkpoints))
-    sources = property(lambda self: tuple(found.source for found in self.checkpoints))
     tokens = property(
         lambda self: (
             tuple(found.tokens for found in self.checkpoints)
@@ -303,29 +270,9 @@ class Trajectory:
             else None
         )
     )
-    commits = property(lambda self: tuple(found.commit for found in self.checkpoints))
-    names = property(lambda self: self.layout.names)
-    shapes = property(lambda self: self.layout.shapes)
-    dtypes = property(lambda self: self.layout.dtypes)
-    sizes = property(lambda self: self.layout.sizes, doc="Number of parameters, by name.")
-    permuted = property(
-        lambda self: self.layout.permuted,
-        doc=(
-            "Names of tensors that all checkpoints store in another order than row-major"
-            " (channels_last), in which they are read."
-        ),
-    )
-    left_out = property(lambda self: (*self.origin.left_out, *self.origin.counting.left_out))
-    notes = property(lambda self: self.origin.notes)
-    config = property(lambda self: self.origin.config)
-    # What fetches ranges ahead (Fetcher) of a trajectory on the hub; None elsewhere.
-    remote = property(lambda self: self.origin.fetcher)
 
-    def __len__(self) -> int:
-        return self.n
-
-    def __repr__(self) -> str:
-        return self._headline() + self._besides()
+    def called(self, index: int) -> str:
+        return f"step {self.steps[index]}"
 
     def _headline(self):
         dtypes = ", ".join(sorted(set(self.dtypes.values())))
@@ -333,33 +280,6 @@ class Trajectory:
             f"Trajectory({self.n} checkpoints, steps {self.steps[0]} … {self.steps[-1]}, {self.p:,}"
             f" parameters in {len(self.names)} tensor{'s'[: len(self.names) > 1]}, {dtypes})"
         )
-
-    def _besides(self):
-        """In a line, how much :meth:`summary` has to say; nothing where there is nothing."""
-        state, others = self.origin.state, len(self.origin.left_out)
-        tensors, notes = self.origin.counting.tensors_left_out, len(self.notes)
-        out = [_count(tensors, "tensor"), _count(others, "other thing")]
-        said = [
-            f"state {state!r}" if state else "",
-            f"left out: {', '.join(filter(None, out))}" if any(out) else "",
-            _count(notes, "note"),
-        ]
-        return f"\n  {'; '.join(filter(None, said))}: see .summary()" if any(said) else ""
-
-    def summary(self) -> str:
-        """What is counted as θ, and what is not: parameters and their types, the share of
-        embeddings (as their names say), ties, prefixes, the state, what was chosen by which rule,
-        and what was left out and why. A kernel says the same, ``kernel.summary()``.
-
-        >>> import numpy as np
-        >>> state = {"wte.weight": np.ones((2, 3)), "ln.weight": np.ones(2), "n": np.ones(1, int)}
-        >>> open_trajectory([state, {name: 2 * values for name, values in state.items()}]).summary()
-        Trajectory(2 checkpoints, steps 0 … 1, 8 parameters in 2 tensors, float64)
-        θ: 8 numbers in 2 tensors, float64
-        embeddings, by their names: 75 %: wte.weight
-        left out: n: int64, not a parameter
-        """
-        return Text(f"{self._headline()}\n{in_words(self.provenance)}")
 
     def __getitem__(self, index: Any) -> "Trajectory":
         """The trajectory of some of the checkpoints: a slice, or a list of strictly increasing
@@ -396,90 +316,5 @@ class Trajectory:
             else {}
         )
         stamps = None if self.remote is None else self.stamps()
-        return {
-            "checkpoints": list(self.sources),
-            "dtypes": sorted(set(self.dtypes.values())),
-            "counted": counted(
-                self.sizes,
-                self.dtypes,
-                self.origin.counting.ties,
-                self.origin.counting.prefixes,
-            ),
-            "state": self.origin.state,
-            "notes": list(self.notes),
-            "left_out": capped(self.left_out),
-            **hub,
-            **({"stamps": [list(map(list, of_one)) for of_one in stamps]} if stamps else {}),
-        }
-
-    def read(self, segment: Segment) -> np.ndarray:
-        """The values of a segment in all checkpoints.
-
-        Parameters
-        ----------
-        segment : list of (name, start, stop)
-            Ranges of flattened tensors; those of :attr:`permuted` tensors are in the order of the
-            files.
-
-        Returns
-        -------
-        array, shape (n, columns), float64
-        """
-        out = np.empty((self.n, sum(stop - start for _, start, stop in segment)))
-        self.read_into(segment, out)
-        return out
-
-    def read_into(self, segment: Segment, out: np.ndarray, rows: slice = slice(None)) -> None:
-        """:meth:`read` some rows (checkpoints) into ``out``, of float64, float32 or of the
-        segment's own RAW type: exact, or refused.
-        """
-        column = 0
-        for name, start, stop in segment:
-            stored = self.layout.tensors[name]
-            if not 0 <= start <= stop <= stored[0].size:
-                raise IndexError(
-                    f"range {start}:{stop} is outside of {name!r}, which has {stored[0].size}"
-                    " elements"
-                )
-            for tensor, row in zip(
-                stored[rows], out[:, column : column + stop - start], strict=True
-            ):
-                tensor.read_into(start, stop, row)
-            column += stop - start
-
-    # ---- bytes ----
-
-    def bytes_of(self, name: str) -> int:
-        """Bytes of one element of a tensor, in all checkpoints together."""
-        return sum(tensor.itemsize for tensor in self.layout.tensors[name])
-
-    def largest_bytes_of(self, name: str) -> int:
-        """Bytes of one element of a tensor, in the checkpoint that stores it widest."""
-        return max(tensor.itemsize for tensor in self.layout.tensors[name])
-
-    def order(self, name: str) -> tuple[str, int]:
-        """A key by which tensors come in the order of the first checkpoint's files."""
-        first = self.layout.tensors[name][0]
-        return str(first.place), first.offset
-
-    def ranges(self, pieces: Iterable[tuple[str, int, int]]) -> list[Range]:
-        """``(file, begin, end)``, in bytes, of pieces ``(name, start, stop)`` in all files. What a
-        reader had to make of several, and holds in memory, lies in none.
-        """
-        return [
-            found
-            for name, start, stop in pieces
-            for tensor in self.layout.tensors[name]
-            for found in tensor.ranges(start, stop)
-            if not isinstance(found[0], Held)
-        ]
-
-    def stamps(self) -> list[list[tuple]] | None:
-        """For each checkpoint, what tells its files from others: hashes on the hub, sizes and times
-        elsewhere; None where one lies in memory.
-        """
-        stamps = [
-            {place.stamp() for tensor in column for place in tensor.places}
-            for column in zip(*self.layout.tensors.values())
-        ]
-        return None if any(None in of_one for of_one in stamps) else list(map(sorted, stamps))
+        of_files = {"stamps": [list(map(list, of_one)) for of_one in stamps]} if stamps else {}
+        return {"checkpoints": list(self.sources), **self.account, **hub, **of_files}

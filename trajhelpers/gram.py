@@ -1,24 +1,29 @@
-"""From a trajectory to its kernel, in one streaming pass: the front door of the room `streaming`.
+"""From a trajectory, or a set of models, to its kernel, in one streaming pass: the front door of
+the room `streaming`.
 
 Columns (parameters) are cut into blocks of all n checkpoints. A block is read, converted,
-differenced along the checkpoints and multiplied with its own transpose; the products of all blocks
-of a group add up, in float64, to the group's Gram matrix of increments. Memory holds a few blocks,
+differenced, along a path or against a base, and multiplied with its own transpose; the products of
+all blocks of a group add up, in float64, to the group's Gram matrix. Memory holds a few blocks,
 whatever p is."""
 
 import operator
 import warnings
 from contextlib import closing
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
 from .checkpoints import Trajectory
 from .errors import LayoutError, NonFiniteError, TrajectoryWarning
-from .kernel import TrajectoryKernel
+from .kernel import ModelSetKernel, TrajectoryKernel
+from .models import ModelSet
 from .reading.account import capped, of_constant
+from .reading.lora import LowRankLayout
 from .streaming.blocks import Block, cut, in_turn, requests
 from .streaming.cpu import COLUMNS, products_on_cpu
 from .streaming.devices import choose_device
+from .streaming.low_rank import NotFiniteIn, products_of_adapters
 from .streaming.nonfinite import NonFiniteFound, NotFinite, nonfinite_checkpoints
 from .streaming.progress import progress_bar
 from .streaming.resuming import Partial, State, conditions
@@ -30,20 +35,44 @@ from .version import __version__
 _LARGEST_SILENT_SHARE = 0.01
 
 
+@overload
 def gram(
     trajectory: Trajectory,
+    device: str = ...,
+    precision: str = ...,
+    groups: Groups | None = ...,
+    memory: int = ...,
+    partial: str | Path | None = ...,
+) -> TrajectoryKernel: ...
+
+
+@overload
+def gram(
+    trajectory: ModelSet,
+    device: str = ...,
+    precision: str = ...,
+    groups: Groups | None = ...,
+    memory: int = ...,
+    partial: str | Path | None = ...,
+) -> ModelSetKernel: ...
+
+
+def gram(
+    trajectory: Trajectory | ModelSet,
     device: str = "auto",
     precision: str = "float64",
     groups: Groups | None = None,
     memory: int = 2_000_000_000,
     partial: str | Path | None = None,
-) -> TrajectoryKernel:
-    """The kernel of a trajectory: the Gram matrix of its increments, one a parameter tensor.
+) -> TrajectoryKernel | ModelSetKernel:
+    """The kernel of a trajectory: the Gram matrix of its increments, one a parameter tensor. Of a
+    set of models: that of their differences from the base.
 
     Parameters
     ----------
-    trajectory : Trajectory
-        From :func:`trajhelpers.open_trajectory`: n checkpoints of p parameters.
+    trajectory : Trajectory or ModelSet
+        From :func:`trajhelpers.open_trajectory` or :func:`trajhelpers.open_models`: n checkpoints
+        of p parameters.
     device : {"auto", "cpu", "cuda", "cuda:<i>", "mps"}
         ``auto`` is cuda where there is one, else cpu.
     precision : {"float64", "float32"}
@@ -64,7 +93,7 @@ def gram(
 
     Returns
     -------
-    TrajectoryKernel
+    TrajectoryKernel, or ModelSetKernel of a set
 
     Raises
     ------
@@ -91,6 +120,9 @@ def gram(
     matter nor change. Interrupting is safe at any time. Derived in chapter "The kernel and its
     maps".
 
+    LoRA adapters that count as their products are multiplied on the CPU, in float64, one layer
+    after the other, a group each: from r × r products, so that r and n decide and not p.
+
     >>> import numpy as np, trajhelpers as th
     >>> walk = np.cumsum(np.random.default_rng(0).standard_normal((5, 10_000)), axis=0)
     >>> kernel = gram(th.open_trajectory([{"w": theta} for theta in walk]))
@@ -99,6 +131,8 @@ def gram(
     >>> bool(abs(kernel.cosine() - np.corrcoef(walk)).max() < 0.05)
     True
     """
+    if isinstance(trajectory.layout, LowRankLayout):
+        return _gram_of_adapters(trajectory, device, precision, groups, partial)
     device, segments = _checked(trajectory, device, precision, groups, memory)
     whole, state, store = trajectory, None, None
     if partial is not None:
@@ -121,20 +155,8 @@ def gram(
             left = [index for index in range(whole.n) if index not in state.lost]
             lost = sorted([*state.lost, *(left[index] for index in found.bad)])
             state = State(0, lost, _zeros(_without(whole, lost), segments))
-    # Nobody else has them: the kernel need not copy them.
-    increments.setflags(write=False)
-    kernel = TrajectoryKernel(
-        increments,
-        trajectory.steps,
-        list(segments),
-        [columns_of(segment) for segment in segments.values()],
-        trajectory.runs,
-        trajectory.provenance,
-        precision,
-        tokens=_tokens(trajectory),
-    )
-    _warn_of_identical(kernel, trajectory)
-    return _without_constant(kernel, trajectory.origin.counting.without_constant)
+    sizes = {name: columns_of(segment) for name, segment in segments.items()}
+    return _kernel(trajectory, increments, sizes, precision)
 
 
 def _tokens(trajectory: Trajectory) -> np.ndarray | None:
@@ -145,7 +167,7 @@ def _tokens(trajectory: Trajectory) -> np.ndarray | None:
 
 
 def cost(
-    trajectory: Trajectory,
+    trajectory: Trajectory | ModelSet,
     device: str = "auto",
     precision: str = "float64",
     groups: Groups | None = None,
@@ -155,6 +177,9 @@ def cost(
     """What :func:`gram` with the same arguments still has to ask of the hub, as ``(requests,
     bytes)``; nothing for other sources.
     """
+    if isinstance(trajectory.layout, LowRankLayout):
+        far = trajectory.layout.far()
+        return len(far), sum(end - begin for _, begin, end in far)
     device, segments = _checked(trajectory, device, precision, groups, memory)
     state = (
         Partial(
@@ -168,6 +193,56 @@ def cost(
         state.blocks if state else 0 :
     ]
     return sum(count for count, _ in parts), sum(size for _, size in parts)
+
+
+def _gram_of_adapters(trajectory, device, precision, groups, partial):
+    for name, given, only in (
+        ("device", device, ("auto", "cpu")),
+        ("precision", precision, ("float64",)),
+        ("groups", groups, (None,)),
+        ("partial", partial, (None,)),
+    ):
+        if given not in only:
+            raise ValueError(
+                f"{name}: products of LoRA adapters are taken on the CPU, in float64, a group a"
+                f" weight, and in one go; leave {name}= out"
+            )
+    try:
+        products = products_of_adapters(trajectory.layout.layers, trajectory.differences)
+    except NotFiniteIn as found:
+        raise NonFiniteError(
+            f"{trajectory.called(found.row)} ({trajectory.sources[found.row]}): the change of"
+            f" {found.layer!r} is not finite; {trajectory.leave_out}"
+        ) from None
+    return _kernel(trajectory, products, trajectory.sizes, precision)
+
+
+def _kernel(trajectory, products, sizes, precision):
+    # Nobody else has them: the kernel need not copy them.
+    products.setflags(write=False)
+    if isinstance(trajectory, ModelSet):
+        models = ModelSetKernel(
+            products,
+            trajectory.labels,
+            list(sizes),
+            list(sizes.values()),
+            trajectory.provenance,
+            precision,
+        )
+        _warn_of_equal(models)
+        return models.moving() if trajectory.origin.counting.without_constant else models
+    kernel = TrajectoryKernel(
+        products,
+        trajectory.steps,
+        list(sizes),
+        list(sizes.values()),
+        trajectory.runs,
+        trajectory.provenance,
+        precision,
+        tokens=_tokens(trajectory),
+    )
+    _warn_of_identical(kernel, trajectory)
+    return _without_constant(kernel, trajectory.origin.counting.without_constant)
 
 
 def _checked(trajectory, device, precision, groups, memory):
@@ -233,13 +308,14 @@ def _warn_of_identical(kernel, trajectory):
     still = (
         np.diag(kernel.total) == 0 if kernel.precision == "float64" else np.full(kernel.n, False)
     )
+    low_rank = isinstance(trajectory.layout, LowRankLayout)
     stamps = trajectory.stamps() if trajectory.remote else None
     equal, close = [], []
     for s, t in kernel.identical():
         proven = (t == s + 1 and still[t]) or (
-            stamps[s] == stamps[t] if stamps else _equal(trajectory[[s, t]])
+            stamps[s] == stamps[t] if stamps else not low_rank and _equal(trajectory[[s, t]])
         )
-        (equal if proven else close if stamps else []).append(
+        (equal if proven else close if stamps or low_rank else []).append(
             " and ".join(f"{kernel.runs[at]} {kernel.steps[at]}".strip() for at in (s, t))
         )
     for pairs, are in ((equal, "identical"), (close, "equal up to rounding")):
@@ -248,8 +324,19 @@ def _warn_of_identical(kernel, trajectory):
             warnings.warn(
                 f"checkpoints at steps {', '.join(pairs[:10])}{more} are {are}",
                 TrajectoryWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
+
+
+def _warn_of_equal(kernel):
+    if pairs := kernel.identical():
+        more = f" … ({len(pairs)} pairs)" if len(pairs) > 10 else ""
+        warnings.warn(
+            f"models {', '.join(f'{a!r} and {b!r}' for a, b in pairs[:10])}{more} are identical, or"
+            " too close to tell",
+            TrajectoryWarning,
+            stacklevel=4,
+        )
 
 
 def _without_constant(kernel, leave_out):
@@ -285,7 +372,7 @@ def _without_constant(kernel, leave_out):
         warnings.warn(
             f"{of_constant(facts)}; leave it out with exclude='constant', or take kernel.moving()",
             TrajectoryWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     elif share:
         tell(f"{of_constant(facts)}; leave it out with exclude='constant'")

@@ -13,17 +13,27 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
 from .errors import TrajectoryWarning
-from .kernel import TrajectoryKernel
+from .kernel import ModelSetKernel, TrajectoryKernel
 
 
-def mds(kernel: TrajectoryKernel, origin: int | None = None) -> float:
+def of_a_path(what: str, kernel: TrajectoryKernel | ModelSetKernel) -> TrajectoryKernel:
+    """The kernel, where it is of a path; ValueError where ``what`` would need a set's order."""
+    if isinstance(kernel, ModelSetKernel):
+        raise ValueError(
+            f"{what}: needs a path, and a set of models has no order; of a set there are"
+            " kernel.cosine(), kernel.distance(), mds(kernel) and plot_map(kernel)"
+        )
+    return kernel
+
+
+def mds(kernel: TrajectoryKernel | ModelSetKernel, origin: Any = None) -> float:
     """ω, the mean directional similarity: the mean of all entries of C, the diagonal included.
 
     Parameters
     ----------
-    origin : int, optional
+    origin : int or str, optional
         A checkpoint's index: ω_τ, the mean of C_τ (``origin=0`` gives the paper's ω_0). None: ω,
-        seen from O.
+        seen from O. Of a set of models: a label, by default the base.
 
     Returns
     -------
@@ -71,6 +81,7 @@ def angles(kernel: TrajectoryKernel, stride: int = 1) -> dict[str, Float64[np.nd
     >>> angles(walk)["progress_total"].round(1)
     array([54.7, 35.3,  0. ])
     """
+    of_a_path("angles", kernel)
     k, n = stride, kernel.n
     if not isinstance(k, (int, np.integer)) or not 1 <= k < n:
         raise ValueError(
@@ -121,6 +132,7 @@ def norms(kernel: TrajectoryKernel, stride: int = 1) -> dict[str, Float64[np.nda
     >>> norms(walk)["from_initialization"].round(3)      # the square root of time
     array([1.   , 1.414, 1.732])
     """
+    of_a_path("norms", kernel)
     if not isinstance(stride, (int, np.integer)) or not 1 <= stride < kernel.n:
         raise ValueError(
             f"stride: expected a whole number from 1 to {kernel.n - 1} for {kernel.n} checkpoints,"
@@ -150,6 +162,7 @@ def spectra(kernel: TrajectoryKernel, origin: int = 0) -> dict[str, Float64[np.n
 
     Source: section 2 (iv) of the paper; chapter "Lengths and bends".
     """
+    of_a_path("spectra", kernel)
     matrices = {
         "K": kernel.gram(),
         "C": kernel.cosine(),
@@ -184,6 +197,7 @@ def path_ratio(kernel: TrajectoryKernel) -> float:
     >>> round(path_ratio(th.random_walk(26)), 6), path_ratio(th.circular_orbit(26, endpoint=True))
     (5.0, inf)
     """
+    of_a_path("path_ratio", kernel)
     t = np.arange(kernel.n)
     length = float(kernel.distance(t[:-1], t[1:]).sum())
     if kernel.n - 1 not in kernel.kept(0):
@@ -210,6 +224,7 @@ def principal_components(
     Beyond the paper; after Li et al. 2018. A random walk in high dimension draws smooth curves too
     and explains 61 % with its first component (Antognini and Sohl-Dickstein 2018), so look at
     :func:`trajhelpers.random_walk` beside yours."""
+    of_a_path("principal_components", kernel)
     n = kernel.n
     if not 1 <= k < n:
         raise ValueError(f"k: expected 1 to {n - 1} components for {n} checkpoints, got {k}")
@@ -233,6 +248,7 @@ def hallmarks(kernel: TrajectoryKernel, origin: int = 0) -> dict[str, Any]:
         ``n``, ``p``, ``steps``, ``mds``, ``relative_mds`` (seen from ``origin``), ``angles``,
         ``norms``, ``spectra``.
     """
+    of_a_path("hallmarks", kernel)
     return {
         "n": kernel.n,
         "p": kernel.p,

@@ -13,30 +13,41 @@ from .atomic import atomic_path
 from .errors import TrajectoryError
 from .version import __version__
 
-_FORMAT = 1
+# Of each kind of kernel, the format's number: the first version read number 1 alone, and says of a
+# higher one that it is newer, where it finds all arrays that it looks for.
+_FORMATS = {"trajectory": 1, "models": 2}
+# Of each kind, which array holds what the kernel calls otherwise.
+_CALLED: dict[str, dict[str, str]] = {
+    "trajectory": {},
+    "models": {"differences": "increments", "labels": "steps"},
+}
 _ARRAYS = ("increments", "squared_path", "steps", "runs", "names", "sizes", "about")
 
 
-def write_kernel_file(path: str | Path, kernel: dict[str, Any]) -> None:
-    """Write what :class:`~trajhelpers.TrajectoryKernel` takes, by the names of its parameters, in
-    one atomic move.
+def write_kernel_file(path: str | Path, kind: str, kernel: dict[str, Any]) -> None:
+    """Write what the class of a kind of kernel takes, by the names of its parameters, in one atomic
+    move.
     """
-    upper = np.triu_indices(len(kernel["steps"]))
+    kernel = {_CALLED[kind].get(name, name): value for name, value in kernel.items()}
+    n, products = len(kernel["steps"]), kernel["increments"]
+    upper = np.triu_indices(n)
     about = {
-        "format": _FORMAT,
+        "format": _FORMATS[kind],
+        "kind": kind,
         "version": __version__,
         "precision": kernel["precision"],
         "p": sum(kernel["sizes"]),
         "source": kernel["source"],
     }
-    optional = {} if kernel["tokens"] is None else {"tokens": kernel["tokens"]}
+    tokens = kernel.get("tokens")
+    optional = {} if tokens is None else {"tokens": tokens}
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(
             file,
-            increments=kernel["increments"][:, upper[0], upper[1]],
-            squared_path=kernel["squared_path"],
-            steps=kernel["steps"],
-            runs=np.array(kernel["runs"]),
+            increments=products[:, upper[0], upper[1]],
+            squared_path=kernel.get("squared_path", np.einsum("gss->gs", products)),
+            steps=np.array(kernel["steps"]),
+            runs=np.array(kernel.get("runs", [""] * n)),
             names=np.array(kernel["names"]),
             sizes=np.array(kernel["sizes"]),
             about=np.array(json.dumps(about)),
@@ -44,8 +55,8 @@ def write_kernel_file(path: str | Path, kernel: dict[str, Any]) -> None:
         )
 
 
-def read_kernel_file(path: str | Path) -> dict[str, Any]:
-    """What :func:`write_kernel_file` was given. Errors are those of
+def read_kernel_file(path: str | Path) -> tuple[str, dict[str, Any]]:
+    """The kind and what :func:`write_kernel_file` was given. Errors are those of
     :func:`trajhelpers.load_kernel`.
     """
     path = Path(path)
@@ -58,7 +69,8 @@ def read_kernel_file(path: str | Path) -> dict[str, Any]:
             stored = {key: file[key] for key in _ARRAYS}
             tokens = file["tokens"] if "tokens" in file.files else None
         about = json.loads(str(stored["about"]))
-        newer = about["format"] > _FORMAT
+        kind = about.get("kind", "trajectory")
+        newer = about["format"] > _FORMATS.get(kind, 0)
     except (
         OSError,
         EOFError,
@@ -86,14 +98,19 @@ def read_kernel_file(path: str | Path) -> dict[str, Any]:
     increments = whole_from_upper(stored["increments"], n)
     # Nobody else has it: the kernel need not copy it.
     increments.setflags(write=False)
-    return {
-        "increments": increments,
-        "steps": stored["steps"],
+    parts = {
         "names": stored["names"].tolist(),
         "sizes": stored["sizes"],
-        "runs": stored["runs"].tolist(),
         "source": about["source"],
         "precision": about["precision"],
+    }
+    if kind == "models":
+        return kind, {**parts, "differences": increments, "labels": stored["steps"].tolist()}
+    return kind, {
+        **parts,
+        "increments": increments,
+        "steps": stored["steps"],
+        "runs": stored["runs"].tolist(),
         "squared_path": stored["squared_path"],
         "tokens": tokens,
     }

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Float64
 
+from .hallmarks import of_a_path
 from .kernel import TrajectoryKernel
 
 
@@ -175,6 +176,7 @@ def random_walk_like(kernel: TrajectoryKernel) -> TrajectoryKernel:
     >>> th.angles(walk)["consecutive"].round(6)
     array([90., 90., 90., 90., 90., 90.])
     """
+    of_a_path("random_walk_like", kernel)
     return TrajectoryKernel(np.diag(np.diag(kernel.total)), steps=kernel.steps, runs=kernel.runs)
 
 

@@ -1,6 +1,7 @@
 """``trajhelpers hallmarks``: the numbers of a kernel."""
 
 from .. import hallmarks
+from ..hallmarks import of_a_path
 from .computing import add_computing, kernel_of
 from .output import print_json
 
@@ -34,7 +35,7 @@ def run(options):
     kernel = kernel_of(options)
     if kernel is None:
         return 1
-    values = hallmarks(kernel, options.origin)
+    values = hallmarks(of_a_path("hallmarks", kernel), options.origin)
     if options.json:
         return print_json(values)
     print(kernel)

@@ -1,5 +1,6 @@
 """``trajhelpers plot``: one sheet of pictures of a kernel."""
 
+from .. import ModelSetKernel
 from .computing import add_computing, kernel_of
 
 
@@ -8,8 +9,9 @@ def add(commands):
         "plot",
         help="draw a kernel, or that of checkpoints",
         description=(
-            "Draw one sheet of a kernel RUN.npz: map, relative map, angles, norms, spectra; of"
-            " checkpoints, it is computed first and not kept, as gram does."
+            "Draw one sheet of a kernel RUN.npz: map, relative map, angles, norms, spectra. Of a"
+            " set of models, its map; of checkpoints, the kernel is computed first and not kept, as"
+            " gram does."
         ),
     )
     add_computing(command)
@@ -32,5 +34,14 @@ def run(options):
     import matplotlib
 
     matplotlib.use("agg")
-    plot_sheet(kernel).savefig(options.output)
+    if isinstance(kernel, ModelSetKernel):
+        from matplotlib import pyplot as plt
+
+        from ..plots import plot_map
+
+        plot_map(kernel, order="clustered")
+        figure = plt.gcf()
+    else:
+        figure = plot_sheet(kernel)
+    figure.savefig(options.output)
     print(options.output)

@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..hallmarks import angles, norms, principal_components, spectra
+from ..hallmarks import angles, norms, of_a_path, principal_components, spectra
 from ..kernel import TrajectoryKernel
 from .counting import counted
 from .style import NULL_COLOUR, STEP_COLOURS, styled
@@ -39,6 +39,7 @@ _SPECTRUM_LABELS = {"K": "$K$", "C": "$C$", "K0": r"$K_{%s}$", "C0": r"$C_{%s}$"
 
 def _places(kernel, ax, unit):
     """Where checkpoints lie on a horizontal axis, by the rule at the top of this file."""
+    of_a_path("this picture", kernel)
     count = counted(kernel, unit)
     if len(set(kernel.runs)) > 1 and not (unit == "tokens" and np.all(np.diff(count.numbers) > 0)):
         ax.set_xlabel("checkpoint")

@@ -1,10 +1,11 @@
 """Trajectory Maps: matplotlib Axes in, Axes out. What is computed here is computed by the kernel.
 
 Maps give each checkpoint a row of the same height, whatever the spacing, and label rows with their
-steps (joined runs with their names)."""
+steps (joined runs with their names, models of a set with theirs)."""
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,29 +14,32 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import MaxNLocator
 
-from ..kernel import TrajectoryKernel
+from ..errors import missing_extra
+from ..kernel import ModelSetKernel, TrajectoryKernel
 from .counting import counted
 from .style import MAP_COLOURS, styled
 
 
 @styled
 def plot_map(
-    kernel: TrajectoryKernel,
-    origin: int | None = None,
+    kernel: TrajectoryKernel | ModelSetKernel,
+    origin: Any = None,
     ax: Axes | None = None,
     vmin: float | None = None,
     vmax: float = 1.0,
     unit: str = "step",
     colorbar: bool = True,
+    order: str = "given",
 ) -> Axes:
     """The Trajectory Map C, or with an origin the Relative Trajectory Map C_τ: dark where two
     checkpoints point the same way.
 
     Parameters
     ----------
-    kernel : TrajectoryKernel
-    origin : int, optional
-        A checkpoint's index, or None for O.
+    kernel : TrajectoryKernel or ModelSetKernel
+    origin : int or str, optional
+        A checkpoint's index, or None for O. Of a set of models: a label, ``"O"``, or None for the
+        base.
     ax : matplotlib Axes, optional
         A new figure's, where none is given.
     vmin, vmax : float
@@ -45,13 +49,17 @@ def plot_map(
         What the steps are: "step", "epoch"; or "tokens", where the names of checkpoints say how
         many they were trained on.
     colorbar : bool
+    order : {"given", "clustered"}
+        Of the models of a set. Clustered, those that point the same way are neighbours: the leaves
+        of an average-linkage tree on 1 − cosine, turned so that neighbours are as close as the tree
+        allows.
 
     Returns
     -------
     matplotlib Axes
         One row and one column a checkpoint, the first at the top left, labelled with steps; rows
         that the kernel leaves out (the origin's own) are not there. Runs that were joined are set
-        apart by lines and named.
+        apart by lines and named; models of a set stand by their labels.
 
     Source: Fig 2 of the paper; chapter "The kernel and its maps".
 
@@ -60,16 +68,26 @@ def plot_map(
     >>> ax.images[0].get_array().shape
     (19, 19)
     """
-    cosine = kernel.cosine(origin)
+    if order not in ("given", "clustered"):
+        raise ValueError(f"order: expected 'given' or 'clustered', got {order!r}")
+    if isinstance(kernel, TrajectoryKernel) and order != "given":
+        raise ValueError("order: a trajectory has its own; only a set of models can be clustered")
+    cosine, kept = kernel.cosine(origin), kernel.kept(origin)
+    if order == "clustered":
+        leaves = clustered(cosine)
+        cosine, kept = cosine[np.ix_(leaves, leaves)], [kept[leaf] for leaf in leaves]
     if vmin is None:
         vmin = round_down(cosine)
     if ax is None:
-        _, ax = plt.subplots(figsize=(4.6, 3.9))
+        _, ax = plt.subplots(figsize=_size(kernel, len(kept)))
     image = ax.imshow(cosine, cmap=MAP_COLOURS, vmin=vmin, vmax=vmax, interpolation="none")
     ax.grid(False)
-    kept = kernel.kept(origin)
-    label_checkpoints(ax.xaxis, kernel, kept, unit)
-    label_checkpoints(ax.yaxis, kernel, kept, unit)
+    if isinstance(kernel, ModelSetKernel):
+        ax.set_xticks(range(len(kept)), kept, rotation=90)
+        ax.set_yticks(range(len(kept)), kept)
+    else:
+        label_checkpoints(ax.xaxis, kernel, kept, unit)
+        label_checkpoints(ax.yaxis, kernel, kept, unit)
     if colorbar:
         ax.figure.colorbar(image, ax=ax, label="cosine similarity", fraction=0.046, pad=0.04)
     return ax
@@ -131,6 +149,34 @@ def plot_maps(
         aspect=25,
     )
     return axes
+
+
+def clustered(cosine: Float64[np.ndarray, "rows rows"]) -> Int[np.ndarray, " rows"]:
+    """Indices of rows in an order in which those that point the same way are neighbours.
+
+    >>> a, b = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    >>> rows = np.stack([a, b, a, b])
+    >>> (clustered(rows @ rows.T) % 2).tolist()
+    [0, 0, 1, 1]
+    """
+    try:
+        from scipy.cluster.hierarchy import leaves_list, linkage
+        from scipy.spatial.distance import squareform
+    except ModuleNotFoundError as error:
+        raise missing_extra("order='clustered'", "scipy", "plots") from error
+
+    if len(cosine) < 2:
+        return np.arange(len(cosine))
+    distance = np.maximum(1 - cosine, 0)
+    np.fill_diagonal(distance, 0)
+    tree = linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
+    return leaves_list(tree)
+
+
+def _size(kernel, rows):
+    """Inches: models have a label each, which needs a line."""
+    side = max(3.9, 0.17 * rows + 1.6) if isinstance(kernel, ModelSetKernel) else 3.9
+    return side + 0.7, side
 
 
 def round_down(cosine: Float64[np.ndarray, "..."]) -> float:

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from ..hallmarks import mds
+from ..hallmarks import mds, of_a_path
 from ..kernel import TrajectoryKernel
 from .counting import counted
 from .lines import plot_angles, plot_norms, plot_path, plot_spectra
@@ -20,6 +20,7 @@ def plot_sheet(kernel: TrajectoryKernel, origin: int = 0, unit: str = "step") ->
     -------
     matplotlib Figure
     """
+    of_a_path("plot_sheet", kernel)
     figure, ((tm, rtm, path), (angle, length, spectrum)) = plt.subplots(2, 3, figsize=(13, 7.6))
     plot_map(kernel, None, tm, unit=unit)
     tm.set_title(f"Trajectory Map, ω = {mds(kernel):.3f}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import ipywidgets
 import matplotlib.pyplot as plt
 
-from ..hallmarks import mds
+from ..hallmarks import mds, of_a_path
 from ..kernel import TrajectoryKernel
 from .counting import counted
 from .maps import plot_map
@@ -58,6 +58,7 @@ def origin_slider(kernel: TrajectoryKernel, unit: str = "step") -> ipywidgets.VB
     >>> len(stack.children)
     5
     """
+    of_a_path("origin_slider", kernel)
     origins = [None, *range(kernel.n)]
     count = counted(kernel, unit)
     labels = ["O", *map(count.written, count.numbers)]

@@ -170,7 +170,7 @@ def _warn_of_mixed_types(tensors):
             f"parameter {first!r}{_and_more(list(mixed))} changes its dtype between checkpoints"
             f" ({', '.join(dtypes)}); all are converted exactly",
             TrajectoryWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

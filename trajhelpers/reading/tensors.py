@@ -102,6 +102,11 @@ class Held:
         return None
 
 
+def is_far(place: Place) -> bool:
+    """Whether what lies there has to be fetched."""
+    return not isinstance(place, Held) and getattr(place, "remote", True)
+
+
 def in_memory(value) -> StoredTensor:
     """A tensor of torch's or NumPy's, which is not copied where it lies in row-major order."""
     if isinstance(value, (np.ndarray, np.generic)):

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64
 
-from ..checkpoints import Trajectory
+from ..stored import Stored
+from .differences import SUBTRACTED
 from .nonfinite import NotFinite
 from .progress import Progress
 from .segments import LONGEST_FLOAT32_SUM, Segment, blocks_of, columns_of
@@ -21,7 +22,7 @@ _BLOCK_BYTES = 64 << 20
 
 
 def products_on_accelerator(
-    trajectory: Trajectory,
+    trajectory: Stored,
     segments: list[Segment],
     precision: str,
     progress: Progress,
@@ -34,7 +35,7 @@ def products_on_accelerator(
 
 
 def sums_on_device(
-    trajectory: Trajectory,
+    trajectory: Stored,
     segments: list[Segment],
     precision: str,
     progress: Progress,
@@ -50,6 +51,7 @@ def sums_on_device(
         else torch.float32
     )
     sums_on = torch.device(device if has_float64 else "cpu")
+    subtracted = SUBTRACTED[trajectory.differences]
     n, columns = trajectory.n, max(1, _BLOCK_BYTES // (stored.itemsize * trajectory.n))
     sums = torch.zeros((len(segments), n, n), dtype=torch.float64, device=sums_on)
     queue = _queue(torch.device(device), n * columns, stored)
@@ -64,7 +66,7 @@ def sums_on_device(
             _fill(trajectory, block, host, pool)
             theta = queue.upload(host) if exact != torch.float64 or has_float64 else host
             theta = theta.to(exact)
-            delta = torch.cat([theta[:1], theta[1:] - theta[:-1]]).to(working).to(device)
+            delta = torch.cat([theta[:1], theta[1:] - subtracted(theta)]).to(working).to(device)
             for part in delta.split(
                 LONGEST_FLOAT32_SUM if precision == "float32" else width, dim=1
             ):
@@ -76,7 +78,7 @@ def sums_on_device(
     return sums
 
 
-def _stored_as(trajectory: Trajectory, segments: list[Segment]) -> str:
+def _stored_as(trajectory: Stored, segments: list[Segment]) -> str:
     """The narrowest type that holds all of the segments' values."""
     kinds = {trajectory.dtypes[name] for segment in segments for name, _, _ in segment}
     if len(kinds) == 1:
@@ -85,7 +87,7 @@ def _stored_as(trajectory: Trajectory, segments: list[Segment]) -> str:
 
 
 def _fill(
-    trajectory: Trajectory,
+    trajectory: Stored,
     block: Segment,
     host: Float[torch.Tensor, "n columns"],
     pool: Executor,

@@ -8,7 +8,7 @@ import bisect
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..checkpoints import Trajectory
+from ..stored import Stored
 from .segments import Segment, united
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Block(NamedTuple):
     segments: dict[int, Segment]
 
 
-def cut(trajectory: Trajectory, segments: list[Segment], memory: int) -> list[Block]:
+def cut(trajectory: Stored, segments: list[Segment], memory: int) -> list[Block]:
     """All columns of the segments, in the order of the first checkpoint's files, in blocks of half
     the memory at most, of 64 MiB a checkpoint at most.
     """
@@ -64,7 +64,7 @@ def cut(trajectory: Trajectory, segments: list[Segment], memory: int) -> list[Bl
     return blocks
 
 
-def in_turn(trajectory: Trajectory, blocks: list[Block], progress: "Progress") -> Generator[Block]:
+def in_turn(trajectory: Stored, blocks: list[Block], progress: "Progress") -> Generator[Block]:
     """Each block in turn, at hand while it is yielded. Close this generator, so that what is on its
     way is called off.
     """
@@ -92,7 +92,7 @@ def in_turn(trajectory: Trajectory, blocks: list[Block], progress: "Progress") -
             fetch.drain()
 
 
-def requests(trajectory: Trajectory, blocks: list[Block]) -> list[tuple[int, int]]:
+def requests(trajectory: Stored, blocks: list[Block]) -> list[tuple[int, int]]:
     """The byte ranges that are asked for, block by block, as ``(requests, bytes)``."""
     if trajectory.remote is None:
         return [(0, 0)] * len(blocks)

@@ -3,32 +3,30 @@
 A block then stays in the core's cache, NumPy's product of a matrix with its own transpose computes
 half of it, and nothing is shared until the end."""
 
-import os
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 import numpy as np
 from jaxtyping import Float64
 
-from ..checkpoints import Trajectory
+from ..stored import Stored
+from .differences import SUBTRACTED
 from .nonfinite import NotFinite
 from .progress import Progress
 from .segments import LONGEST_FLOAT32_SUM, Segment, blocks_of, columns_of
-from .settings import one_blas_thread
+from .settings import cores, one_blas_thread
 
 # A block and its increments must fit a core's cache.
 COLUMNS = {"float32": LONGEST_FLOAT32_SUM, "float64": 8192}
 
 
 def products_on_cpu(
-    trajectory: Trajectory, segments: list[Segment], precision: str, progress: Progress
+    trajectory: Stored, segments: list[Segment], precision: str, progress: Progress
 ) -> Float64[np.ndarray, "segments n n"]:
     """The increments' Gram matrices. NotFinite names a block whose product is not."""
     total = sum(map(columns_of, segments))
     columns = COLUMNS[precision]
-    # What this process may use, where the system says so (not on macOS).
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    workers = max(1, min(cores or 1, total // columns))
+    workers = max(1, min(cores(), total // columns))
     edges = [total * worker // workers for worker in range(workers + 1)]
     stop = threading.Event()
     with one_blas_thread.held(), ThreadPoolExecutor(workers) as pool:
@@ -54,7 +52,7 @@ def products_on_cpu(
 
 
 def _multiply_blocks(
-    trajectory: Trajectory,
+    trajectory: Stored,
     segments: list[Segment],
     begin: int,
     end: int,
@@ -75,6 +73,7 @@ def _multiply_blocks(
         np.empty((trajectory.n, columns), precision),
     )
     sums: dict[int, np.ndarray] = {}
+    subtracted = SUBTRACTED[trajectory.differences]
     for index, block, width in blocks_of(segments, begin, end, columns):
         if stop.is_set():
             break
@@ -82,7 +81,7 @@ def _multiply_blocks(
         trajectory.read_into(block, theta)
         with np.errstate(over="ignore", invalid="ignore"):
             delta[0] = theta[0]
-            np.subtract(theta[1:], theta[:-1], out=delta[1:], casting="same_kind")
+            np.subtract(theta[1:], subtracted(theta), out=delta[1:], casting="same_kind")
             product = delta @ delta.T
         if not np.isfinite(np.trace(product)):
             raise NotFinite(block)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..checkpoints import Trajectory
+from ..stored import Stored
 from .segments import Segment, blocks_of, columns_of
 
 _COLUMNS = 8192
@@ -23,7 +23,7 @@ class NonFiniteFound(Exception):
 
 
 def nonfinite_checkpoints(
-    trajectory: Trajectory, segment: Segment, precision: str
+    trajectory: Stored, segment: Segment, precision: str
 ) -> tuple[list[int], str]:
     """Indices of the checkpoints with NaN or infinity in a segment, and what to say of them."""
     found: dict[int, str] = {}
@@ -33,7 +33,7 @@ def nonfinite_checkpoints(
                 bad = np.flatnonzero(~np.isfinite(row))
                 if len(bad) and index not in found:
                     found[index] = (
-                        f"step {trajectory.steps[index]} ({trajectory.sources[index]}):"
+                        f"{trajectory.called(index)} ({trajectory.sources[index]}):"
                         f" {row[bad[0]]} in {name!r}, element {start + bad[0]}"
                     )
     if not found:
@@ -49,13 +49,7 @@ def nonfinite_checkpoints(
                 f" overflow {precision}; {remedy}"
             ),
         )
-    more = (
-        f"; also steps {', '.join(str(trajectory.steps[index]) for index in sorted(found)[1:])}"
-        if len(found) > 1
-        else ""
-    )
-    return list(found), found[min(found)] + more + (
-        ""
-        if trajectory.nonfinite == "skip-checkpoint"
-        else "; leave such checkpoints out with nonfinite='skip-checkpoint'"
-    )
+    first, *others = sorted(found)
+    more = f"; also {', '.join(map(trajectory.called, others))}" if others else ""
+    remedy = "" if trajectory.nonfinite == "skip-checkpoint" else f"; {trajectory.leave_out}"
+    return list(found), found[first] + more + remedy

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from tqdm.auto import tqdm
 
-from ..checkpoints import Trajectory
 from ..reading.tensors import RAW
+from ..stored import Stored
 from ..telling import bar
 from .blocks import Block, requests
 from .segments import Segment
@@ -18,7 +18,7 @@ class Progress:
     main thread shows: a notebook's bar must be drawn from there.
     """
 
-    def __init__(self, trajectory: Trajectory, bar: tqdm):
+    def __init__(self, trajectory: Stored, bar: tqdm):
         self._bytes = (
             {}
             if trajectory.remote
@@ -43,7 +43,7 @@ class Progress:
 
 @contextmanager
 def progress_bar(
-    trajectory: Trajectory, segments: list[Segment], blocks: list[Block], done: int
+    trajectory: Stored, segments: list[Segment], blocks: list[Block], done: int
 ) -> Iterator[Progress]:
     sizes = [size for _, size in requests(trajectory, blocks)]
     with bar(unit="B", unit_scale=True, desc="kernel", initial=sum(sizes[:done])) as shown:

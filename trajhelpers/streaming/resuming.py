@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from ..atomic import atomic_path
-from ..checkpoints import Trajectory
 from ..errors import TrajectoryError
 from ..kernel_file import whole_from_upper
+from ..stored import Stored
 from .segments import Segment
 
 
@@ -89,7 +89,7 @@ class Partial:
 
 
 def conditions(
-    trajectory: Trajectory,
+    trajectory: Stored,
     segments: dict[str, Segment],
     precision: str,
     device: str,
@@ -107,7 +107,7 @@ def conditions(
         )
     groups = hashlib.sha256(json.dumps(list(segments.items())).encode()).hexdigest()
     return {
-        "steps": list(trajectory.steps),
+        **trajectory.identity,
         "commits": list(trajectory.commits),
         "files": stamps,
         "groups": groups,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..checkpoints import Trajectory
+from ..stored import Stored
 
 # Ranges (name, start, stop) of flattened tensors.
 Segment = list[tuple[str, int, int]]
@@ -12,7 +12,7 @@ Groups = Mapping[str, Iterable[tuple[str, int | None, int | None]]]
 LONGEST_FLOAT32_SUM = 16384
 
 
-def segments_of(trajectory: Trajectory, groups: Groups | None) -> dict[str, Segment]:
+def segments_of(trajectory: Stored, groups: Groups | None) -> dict[str, Segment]:
     """Each group's ranges, checked, with their ends filled in; by default a group a tensor."""
     if groups is None:
         return {name: [(name, 0, size)] for name, size in trajectory.sizes.items()}

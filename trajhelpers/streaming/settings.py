@@ -1,5 +1,6 @@
 """Settings of the whole process that a pass needs otherwise, and gives back."""
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -80,6 +81,13 @@ class Setting:
             self._found = []
 
 
+def cores() -> int:
+    """What this process may use, where the system says so (not on macOS)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _blas_threads() -> list[Place]:
     return [
         Place(library.get_num_threads, library.set_num_threads)
@@ -91,28 +99,13 @@ def _blas_threads() -> list[Place]:
 def _float32_products() -> list[Place]:
     import torch
 
-    backends: Any = torch.backends
-    if not hasattr(backends.mkldnn, "matmul"):  # before torch 2.9: one setting, of other names
-        return [Place(_old_precision, _set_old_precision)]
+    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]  # type: ignore[attr-defined]
     return [
         Place(
             partial(getattr, backend, "fp32_precision"), partial(setattr, backend, "fp32_precision")
         )
-        for backend in (backends.cuda.matmul, backends.mkldnn.matmul)
+        for backend in backends
     ]
-
-
-def _old_precision() -> str:
-    import torch
-
-    found = torch.get_float32_matmul_precision()
-    return "ieee" if found == "highest" else found
-
-
-def _set_old_precision(value: str) -> None:
-    import torch
-
-    torch.set_float32_matmul_precision("highest" if value == "ieee" else value)
 
 
 one_blas_thread = Setting(_blas_threads, 1)

@@ -1,0 +1,6 @@
+"""What a pass leaves behind, an n × n matrix a parameter group: of a trajectory, of a set."""
+
+from .load import load_kernel as load_kernel
+from .models import ModelSetKernel as ModelSetKernel
+from .points import clipped_cosine as clipped_cosine
+from .trajectory import TrajectoryKernel as TrajectoryKernel
