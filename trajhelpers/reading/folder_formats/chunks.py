@@ -6,7 +6,7 @@ chunk tell its place: one small read a chunk, of a remote file several in flight
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ...errors import CheckpointError
@@ -29,13 +29,18 @@ class Chunk(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """The tensor of a chunk, as its pickle speaks of it, and the byte of the file at which its
-    storage begins, of those up to ``end``.
+    """The tensor of a chunk, as its pickle speaks of it; the byte of the file at which its storage
+    begins, of those up to ``end``, and that at which the record's header does.
     """
 
     tensor: Any
+    header: int
     begin: int
     end: int
+
+    def moved(self, by: int) -> "Opened":
+        """That of a chunk of the same length and shape, elsewhere."""
+        return Opened(self.tensor, self.header + by, self.begin + by, self.end + by)
 
 
 class _TooShort(Exception):
@@ -44,13 +49,7 @@ class _TooShort(Exception):
 
 def open_chunks(file: File, chunks: Sequence[Chunk]) -> list[Opened]:
     """The tensors of chunks, in order; a CheckpointError where one is none."""
-    for chunk in chunks:
-        if chunk.offset < 0 or chunk.length < 1 or chunk.offset + chunk.length > file.size:
-            raise CheckpointError(
-                f"{file}: has {file.size:,} bytes, and .metadata promises a chunk at"
-                f" {chunk.offset:,} that ends at {chunk.offset + chunk.length:,}; fetch or save it"
-                " again"
-            )
+    _refuse_beyond(file, chunks)
     found: dict[Chunk, Opened] = {}
     for most in (_FIRST, _MORE, 1 << 20):
         missing = [chunk for chunk in dict.fromkeys(chunks) if chunk not in found]
@@ -66,6 +65,37 @@ def open_chunks(file: File, chunks: Sequence[Chunk]) -> list[Opened]:
         if chunk not in found:
             raise _damaged(file, chunk)
     return [found[chunk] for chunk in chunks]
+
+
+def open_like(
+    file: File,
+    chunks: Sequence[tuple[Chunk, Hashable]],
+    known: dict[Hashable, tuple[Chunk, Opened]],
+) -> list[Opened]:
+    """As :func:`open_chunks`, of a remote file with few requests: one chunk of a kind is looked at,
+    and the others of that kind, which are as long and have the same shape, lie alike. Their headers
+    are confirmed when they are read.
+    """
+    _refuse_beyond(file, [chunk for chunk, _ in chunks])
+    new = {kind: chunk for chunk, kind in reversed(chunks) if kind not in known}
+    for (kind, chunk), opened in zip(new.items(), open_chunks(file, list(new.values()))):
+        known[kind] = chunk, opened
+    found = []
+    for chunk, kind in chunks:
+        like, opened = known[kind]
+        found.append(opened.moved(chunk.offset - like.offset))
+    file.expect_headers({opened.begin: opened.header for opened in found})
+    return found
+
+
+def _refuse_beyond(file: File, chunks: Iterable[Chunk]) -> None:
+    for chunk in chunks:
+        if chunk.offset < 0 or chunk.length < 1 or chunk.offset + chunk.length > file.size:
+            raise CheckpointError(
+                f"{file}: has {file.size:,} bytes, and .metadata promises a chunk at"
+                f" {chunk.offset:,} that ends at {chunk.offset + chunk.length:,}; fetch or save it"
+                " again"
+            )
 
 
 def _open(file: File, chunk: Chunk, start: bytes) -> Opened:
@@ -84,7 +114,8 @@ def _open(file: File, chunk: Chunk, start: bytes) -> Opened:
         if name[0].endswith(b"/data") or name[0] == b"data":
             if tensor is None:
                 raise _damaged(file, chunk)
-            return Opened(tensor, chunk.offset + begin, chunk.offset + chunk.length)
+            end = chunk.offset + chunk.length
+            return Opened(tensor, chunk.offset + at, chunk.offset + begin, end)
         if name[2] == b"data.pkl":
             tensor, end = _read_pickle(file, start, begin)
         else:

@@ -6,7 +6,7 @@ read there, whatever the number of ranks was. It is a pickle, and read as data.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from ..place import File, Folder
 from ..states import choose_state
 from ..tensors import StoredTensor
 from ..unpickling import Lying, read_pickle
-from .chunks import Chunk, Opened, open_chunks
+from .chunks import Chunk, Opened, open_chunks, open_like
 
 _STACK = re.compile(r"(^|\.)layers\.(?!\d)")
 
@@ -178,25 +178,32 @@ def _located(
     folder: Folder, chosen: Mapping[str, _Listed], places: Mapping
 ) -> dict[str, StoredTensor]:
     """Each tensor where its chunks lie; of each file all chunks are looked at together."""
-    wanted: dict[str, list[Chunk]] = {}
+    wanted: dict[str, list[tuple[Chunk, Hashable]]] = {}
     for tensor in chosen.values():
-        for offsets, _ in _filled(tensor):
+        for offsets, sizes in _filled(tensor):
             lies = places.get((tensor.key, tensor.layer + offsets))
             if lies is None:
                 raise CheckpointError(
                     f"{folder}: .metadata does not say where the chunk of {tensor.key!r} at"
                     f" {offsets} lies; save it again"
                 )
-            wanted.setdefault(lies.path, []).append(lies.chunk)
+            kind = re.sub(r"\d+", "#", tensor.key), tensor.dtype, sizes, lies.chunk.length
+            wanted.setdefault(lies.path, []).append((lies.chunk, kind))
     opened: dict[tuple[str, Chunk], tuple[File, Opened]] = {}
+    known: dict[Hashable, tuple[Chunk, Opened]] = {}
     for path, chunks in sorted(wanted.items()):
         file = folder.file(path)
         if not file.is_file():
             raise CheckpointError(
                 f"{file}: is missing, and .metadata promises {len(chunks)} chunks in it; fetch it"
             )
-        for chunk, found in zip(chunks, open_chunks(file, chunks)):
-            opened[path, chunk] = file, found
+        found = (
+            open_like(file, chunks, known)
+            if file.remote
+            else open_chunks(file, [chunk for chunk, _ in chunks])
+        )
+        for (chunk, _), one in zip(chunks, found):
+            opened[path, chunk] = file, one
     return {
         name: joined(
             tensor.shape,
