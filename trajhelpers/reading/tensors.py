@@ -91,14 +91,6 @@ class Held:
     def __str__(self) -> str:
         return "memory"
 
-    @property
-    def places(self) -> tuple["Held", ...]:
-        return (self,)
-
-    def ranges(self, begin: int, end: int) -> list[tuple[Place, int, int]]:
-        """Nothing has to be fetched."""
-        return []
-
     def read_into(self, offset: int, buffer: np.ndarray) -> None:
         target = buffer.view(np.uint8)
         target[:] = self._bytes[offset : offset + len(target)]
