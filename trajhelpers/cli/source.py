@@ -15,9 +15,10 @@ def add_source(command):
         nargs="+",
         metavar="SOURCE",
         help=(
-            "a folder of checkpoints, several checkpoints, several folders to be joined, or"
-            " hf://OWNER/NAME (with @REVISION/FOLDER, where a revision holds several checkpoints),"
-            " s3://BUCKET/PREFIX, gs://, az://, hf://buckets/OWNER/NAME/PREFIX, https:// files"
+            "a folder of checkpoints, or a .zip or .tar of it without compression; several"
+            " checkpoints; several folders to be joined; hf://OWNER/NAME (with @REVISION/FOLDER,"
+            " where a revision holds several checkpoints), s3://BUCKET/PREFIX, gs://, az://,"
+            " hf://buckets/OWNER/NAME/PREFIX, https:// files"
         ),
     )
     command.add_argument(
@@ -80,10 +81,12 @@ def add_reading(command):
     command.add_argument(
         "--cache",
         action="store_true",
-        help="download whole files from the hub into its client's cache, and read them there",
+        help="on the hub: download whole files into its client's cache, and read them there",
     )
     command.add_argument(
-        "--accept", action="store_true", help="go on in spite of errors that the audit finds"
+        "--accept",
+        action="store_true",
+        help="on the hub: go on in spite of errors that the audit finds",
     )
 
 
@@ -100,10 +103,14 @@ def opened(options):
         accept=options.accept,
         **chosen(options),
     )
-    for line in trajectory.left_out[:_SHOWN]:
+    # States beside θ are in the line about the state, which was told.
+    left_out = [
+        line for line in trajectory.left_out if not any(line in note for note in trajectory.notes)
+    ]
+    for line in left_out[:_SHOWN]:
         tell(f"left out {line}")
-    if len(trajectory.left_out) > _SHOWN:
-        tell(f"left out {len(trajectory.left_out) - _SHOWN} more")
+    if len(left_out) > _SHOWN:
+        tell(f"left out {len(left_out) - _SHOWN} more")
     return trajectory
 
 
