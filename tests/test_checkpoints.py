@@ -460,3 +460,51 @@ def test_sparse_tensors_in_a_file_are_refused_by_name(tmp_path):
         )
     with pytest.raises(th.CheckpointError, match="(?s)step_1.*'embedding'.*sparse"):
         th.open_trajectory(tmp_path)
+
+
+def test_one_step_to_skip_needs_no_list(tmp_path):
+    for step in range(3):
+        np.savez(tmp_path / f"step_{step}.npz", w=np.full(2, float(step)))
+    assert th.open_trajectory(tmp_path, skip=1).steps == (0, 2)
+    assert th.open_trajectory(tmp_path, skip="step_1").steps == (0, 2)
+    with pytest.raises(TypeError, match="every: expected a whole number, got 1.5"):
+        th.open_trajectory(tmp_path, every=1.5)
+    with pytest.raises(th.StepError, match="every=9 leaves no more"):
+        th.open_trajectory(tmp_path, every=9)
+
+
+def test_a_slip_in_exclude_is_told():
+    states = [{"w": np.full(2, float(step)), "b": np.ones(1)} for step in range(2)]
+    trajectory = th.open_trajectory(states, exclude=["b", "w.*"])
+    assert trajectory.notes == ("exclude: 'w.*' matches no tensor",)
+
+
+def test_names_without_steps_are_answered_with_what_to_do(tmp_path):
+    for name in ("best", "last"):
+        np.savez(tmp_path / f"{name}.npz", w=np.ones(2))
+    with pytest.raises(th.StepError, match=r"list them in their order, or, .* open_models"):
+        th.open_trajectory(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "given, meant",
+    [("someone/model-7b", "hf://someone/model-7b"), ("s3:/bucket/run", "addresses begin with")],
+)
+def test_an_address_that_is_written_as_a_path(given, meant):
+    with pytest.raises(FileNotFoundError, match=f"no such file or folder; .*{meant}"):
+        th.open_trajectory(given)
+
+
+def test_stages_are_named_where_steps_begin_anew(tmp_path):
+    for name in ("stage1-step1", "stage1-step9", "stage2-step2"):
+        np.savez(tmp_path / f"{name}.npz", w=np.random.rand(3))
+    trajectory = th.open_trajectory(tmp_path)
+    assert "steps stage1 1 … stage2 2," in repr(trajectory)
+    assert "steps stage1 1 … stage2 2," in repr(th.gram(trajectory))
+
+
+def test_the_kernel_of_a_path_is_refused_by_name():
+    with pytest.raises(TypeError, match="expected what open_trajectory or open_models returns"):
+        th.gram("runs/mine")
+    with pytest.raises(TypeError, match="expected what gram returns, got str"):
+        th.plot_map("runs/mine")

@@ -398,3 +398,39 @@ def test_a_command_that_is_none(run, capfd):
 def test_the_version(capsys):
     assert call("--version") == 0
     assert capsys.readouterr().out == f"{th.__version__}\n"
+
+
+def test_no_hours_for_a_file_that_cannot_be_written(run, capfd, monkeypatch):
+    folder = run[0]
+    monkeypatch.setattr("trajhelpers.cli.computing.gram", lambda *_, **__: pytest.fail("computed"))
+    for command, name, why in (
+        ("gram", "run.txt", "its ending has to be .npz"),
+        ("gram", "none/run.npz", "there is no folder"),
+        ("plot", "run.foo", "its ending has to be "),
+        ("plot", "none/run.png", "there is no folder"),
+    ):
+        capfd.readouterr()
+        assert call(command, folder / "run", "-o", folder / name) == 2
+        assert why in capfd.readouterr().err
+        assert not (folder / name).exists()
+
+
+def test_nothing_is_told_twice(tmp_path, capfd):
+    states = write_run(tmp_path / "run", range(3))
+    states[2] = states[0]
+    for step, state in enumerate(states):
+        average = {name: 2 * tensor for name, tensor in state.items()}
+        torch.save({"model": state, "ema": average}, tmp_path / "run" / f"epoch_{step}.pt")
+    assert call("plot", tmp_path / "run", "-o", tmp_path / "run.png") == 0
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == len(set(lines))
+    assert sum("ema: an average" in line for line in lines) == 1
+    assert any("equal the origin" in line for line in lines)
+
+
+def test_the_audit_of_a_folder_proposes_what_works_there(run, capsys):
+    folder = run[0] / "run"
+    (folder / "epoch_3.pt").write_bytes((folder / "epoch_3.pt").read_bytes()[:100])
+    capsys.readouterr()
+    assert call("audit", folder) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "to go on: leave steps out (skip=, --skip)"

@@ -13,6 +13,7 @@ from .adapters import settle_lora
 from .auditing.rules import refuse_errors
 from .errors import StepError, TrajectoryWarning
 from .reading.contents import Contents
+from .reading.steps import first_and_last
 from .sources.hub.address import is_hub
 from .sources.stores.address import shown
 from .sources.table import source_of
@@ -27,7 +28,7 @@ def open_trajectory(
     nonfinite: str = "raise",
     revisions: str | Sequence[str | int] | None = None,
     every: int = 1,
-    skip: Iterable[int | str] = (),
+    skip: int | str | Iterable[int | str] = (),
     format: str | None = None,
     cache: bool = False,
     accept: bool = False,
@@ -81,8 +82,8 @@ def open_trajectory(
     nonfinite : {"raise", "skip-checkpoint"}
         What to do about a checkpoint with NaN or infinity, which shows when it is read.
     every : int
-        Take every so-manieth checkpoint, from the first on.
-    skip : iterable of int or str
+        Take every k-th checkpoint, from the first on.
+    skip : int, str or iterable of them
         Steps to leave out, of those; or names, which tell equal steps of two stages apart.
     revisions : str, or list of str and int, optional
         On the hub: a shell pattern; or names, steps and patterns, in the order that is meant.
@@ -176,7 +177,7 @@ def open_trajectory(
     if len(contents) < 2:
         raise StepError(
             f"{'no checkpoints' if not contents else 'one checkpoint only'}: a trajectory needs two"
-            " at least"
+            f" at least{f'; every={every} leaves no more' * (every > 1)}"
         )
     names = [checkpoint.source for checkpoint in found.checkpoints]
     layout, counting = settle_lora([one.tensors for one in contents], names, include, exclude, lora)
@@ -277,7 +278,7 @@ class Trajectory(Stored):
     def _headline(self):
         dtypes = ", ".join(sorted(set(self.dtypes.values())))
         return (
-            f"Trajectory({self.n} checkpoints, steps {self.steps[0]} … {self.steps[-1]}, {self.p:,}"
+            f"Trajectory({self.n} checkpoints, {first_and_last(self.steps, self.runs)}, {self.p:,}"
             f" parameters in {len(self.names)} tensor{'s'[: len(self.names) > 1]}, {dtypes})"
         )
 

@@ -131,6 +131,11 @@ def gram(
     >>> bool(abs(kernel.cosine() - np.corrcoef(walk)).max() < 0.05)
     True
     """
+    if not isinstance(trajectory, (Trajectory, ModelSet)):
+        raise TypeError(
+            "trajectory: expected what open_trajectory or open_models returns, got"
+            f" {type(trajectory).__name__}"
+        )
     if isinstance(trajectory.layout, LowRankLayout):
         return _gram_of_adapters(trajectory, device, precision, groups, partial)
     device, segments = _checked(trajectory, device, precision, groups, memory)

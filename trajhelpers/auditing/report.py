@@ -142,10 +142,13 @@ class Audit:
             + f", {_count(self.notes, 'note')}"
         )
         if self.errors_in(self.formats):
-            lines.append(
-                "to go on: leave steps out (skip=, --skip), read the other format (format=,"
-                " --format), or accept the errors (accept=True, --accept)"
+            elsewhere = (
+                ", read the other format (format=, --format), or accept the errors (accept=True,"
+                " --accept)"
             )
+            # A folder has no choice of formats, and opens whatever the audit says.
+            on_the_hub = any(revision.commit for revision in self.revisions)
+            lines.append(f"to go on: leave steps out (skip=, --skip){elsewhere * on_the_hub}")
         return "\n".join(lines)
 
 

@@ -260,8 +260,8 @@ def _sizes(revisions, name, held):
                 "size",
                 name,
                 tuple(odd),
-                f"{in_bytes(min(odd.values()))} to {in_bytes(max(odd.values()))}, where most have"
-                f" {in_bytes(usual)}",
+                " to ".join(dict.fromkeys(map(in_bytes, (min(odd.values()), max(odd.values())))))
+                + f", where most have {in_bytes(usual)}",
             )
         ]
         if odd

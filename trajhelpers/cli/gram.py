@@ -1,10 +1,9 @@
 """``trajhelpers gram``: the kernel of a trajectory."""
 
 import time
-from pathlib import Path
 
 from .computing import add_computing, arguments_of, computed
-from .output import print_json
+from .output import print_json, writable
 from .source import opened
 
 
@@ -27,13 +26,8 @@ def add(commands):
 
 
 def run(options):
-    output = Path(options.output)
-    if output.is_dir() or not output.absolute().parent.is_dir():
-        raise OSError(
-            f"{output}:"
-            f" {'is a folder' if output.is_dir() else f'there is no folder {output.parent}'}; give"
-            " the name of a file, RUN.npz"
-        )
+    # By its ending, other commands tell a kernel from checkpoints.
+    output = writable(options.output, "RUN.npz", (".npz",))
     begun = time.monotonic()
     trajectory = opened(options)
     partial = output.with_name(output.name + ".partial")

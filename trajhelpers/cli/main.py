@@ -39,7 +39,7 @@ def _run(arguments):
     try:
         with silently() if options.quiet else nullcontext(), warnings.catch_warnings():
             warnings.simplefilter("always", TrajectoryWarning)
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _showing_each_once()
             return options.run(options) or 0
     except BrokenPipeError:
         raise
@@ -53,8 +53,16 @@ def _run(arguments):
         return 130
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None):
-    print(f"warning: {message}", file=sys.stderr)
+def _showing_each_once():
+    """A sheet of pictures asks the kernel for one map several times."""
+    shown_before = set()
+
+    def show(message, category, filename, lineno, file=None, line=None):
+        if str(message) not in shown_before:
+            shown_before.add(str(message))
+            print(f"warning: {message}", file=sys.stderr)
+
+    return show
 
 
 def parser():

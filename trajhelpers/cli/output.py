@@ -1,6 +1,22 @@
-"""What commands print for scripts."""
+"""Where commands write, and what they print for scripts."""
 
 import json
+from pathlib import Path
+
+
+def writable(given, example, endings):
+    """The path of a file to be written, refused before hours of work where that cannot be."""
+    output = Path(given)
+    folder = output.absolute().parent
+    if output.is_dir():
+        wrong = "is a folder"
+    elif not folder.is_dir():
+        wrong = f"there is no folder {output.parent}"
+    elif output.suffix.lower() not in endings:
+        wrong = f"its ending has to be {', '.join(endings)}"
+    else:
+        return output
+    raise OSError(f"{output}: {wrong}; give the name of a file, {example}")
 
 
 def print_json(value):

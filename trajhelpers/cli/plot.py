@@ -2,6 +2,7 @@
 
 from .. import ModelSetKernel
 from .computing import add_computing, kernel_of
+from .output import writable
 
 
 def add(commands):
@@ -28,6 +29,7 @@ def add(commands):
 def run(options):
     from ..plots import plot_sheet  # first: says what to install, where matplotlib is missing
 
+    writable(options.output, "RUN.png", _endings())
     kernel = kernel_of(options)
     if kernel is None:
         return 1
@@ -45,3 +47,9 @@ def run(options):
         figure = plot_sheet(kernel)
     figure.savefig(options.output)
     print(options.output)
+
+
+def _endings():
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    return tuple(f".{kind}" for kind in sorted(FigureCanvasBase.get_supported_filetypes()))

@@ -15,9 +15,10 @@ def add_source(command):
         nargs="+",
         metavar="SOURCE",
         help=(
-            "a folder of checkpoints, several checkpoints, several folders to be joined, or"
-            " hf://OWNER/NAME (with @REVISION/FOLDER, where a revision holds several checkpoints),"
-            " s3://BUCKET/PREFIX, gs://, az://, hf://buckets/OWNER/NAME/PREFIX, https:// files"
+            "a folder of checkpoints, or a .zip or .tar of it without compression; several"
+            " checkpoints; several folders to be joined; hf://OWNER/NAME (with @REVISION/FOLDER,"
+            " where a revision holds several checkpoints), s3://BUCKET/PREFIX, gs://, az://,"
+            " hf://buckets/OWNER/NAME/PREFIX, https:// files"
         ),
     )
     command.add_argument(
@@ -86,10 +87,12 @@ def add_reading(command):
     command.add_argument(
         "--cache",
         action="store_true",
-        help="download whole files from the hub into its client's cache, and read them there",
+        help="on the hub: download whole files into its client's cache, and read them there",
     )
     command.add_argument(
-        "--accept", action="store_true", help="go on in spite of errors that the audit finds"
+        "--accept",
+        action="store_true",
+        help="on the hub: go on in spite of errors that the audit finds",
     )
 
 

@@ -104,9 +104,9 @@ class ModelSetKernel(PointsKernel):
 
     def __repr__(self) -> str:
         models = self.n - self.based
+        base = f" seen from {'their' if models > 1 else 'its'} base" if self.based else ""
         return (
-            f"ModelSetKernel({models} model{'s'[: models > 1]}"
-            f"{' seen from their base' if self.based else ''}, {self.p:,} parameters in"
+            f"ModelSetKernel({models} model{'s'[: models > 1]}{base}, {self.p:,} parameters in"
             f" {len(self.names)} group{'s'[: len(self.names) > 1]})"
         )
 

@@ -14,6 +14,7 @@ from jaxtyping import Float64, Int
 from numpy.typing import ArrayLike
 
 from ..kernel_file import write_kernel_file
+from ..reading.steps import first_and_last
 from .points import NO_DISPLACEMENT, PointsKernel, symmetric
 
 
@@ -110,7 +111,7 @@ class TrajectoryKernel(PointsKernel):
 
     def __repr__(self) -> str:
         return (
-            f"TrajectoryKernel({self.n} checkpoints, steps {self.steps[0]} … {self.steps[-1]},"
+            f"TrajectoryKernel({self.n} checkpoints, {first_and_last(self.steps, self.runs)},"
             f" {self.p:,} parameters in {len(self.names)} group{'s'[: len(self.names) > 1]})"
         )
 

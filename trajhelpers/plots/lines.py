@@ -203,9 +203,12 @@ def plot_path(
     ax.set_aspect("equal", adjustable="datalim")
     if colorbar:
         count = counted(kernel, unit)
-        bar = ax.figure.colorbar(points, ax=ax, label=count.unit, fraction=0.046, pad=0.04)
         places = np.linspace(0, kernel.n - 1, 5).round().astype(int)
         labels = [count.written(count.numbers[place]) for place in places]
+        label = count.unit
+        if np.any(np.diff(count.numbers) <= 0):  # anew in each run, as in the other pictures
+            label, labels = "checkpoint", [str(place) for place in places]
+        bar = ax.figure.colorbar(points, ax=ax, label=label, fraction=0.046, pad=0.04)
         bar.set_ticks(places.tolist(), labels=labels)
     return ax
 

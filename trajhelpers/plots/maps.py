@@ -70,6 +70,8 @@ def plot_map(
     """
     if order not in ("given", "clustered"):
         raise ValueError(f"order: expected 'given' or 'clustered', got {order!r}")
+    if not isinstance(kernel, (TrajectoryKernel, ModelSetKernel)):
+        raise TypeError(f"kernel: expected what gram returns, got {type(kernel).__name__}")
     if isinstance(kernel, TrajectoryKernel) and order != "given":
         raise ValueError("order: a trajectory has its own; only a set of models can be clustered")
     cosine, kept = kernel.cosine(origin), kernel.kept(origin)

@@ -27,7 +27,8 @@ def plot_sheet(kernel: TrajectoryKernel, origin: int = 0, unit: str = "step") ->
     plot_map(kernel, origin, rtm, unit=unit)
     count = counted(kernel, unit)
     origin_is = count.written(count.numbers[origin])
-    rtm.set_title(f"seen from {count.unit} {origin_is}, ω = {mds(kernel, origin):.3f}")
+    run = f"{kernel.runs[origin]}, " if len(set(kernel.runs)) > 1 else ""
+    rtm.set_title(f"seen from {run}{count.unit} {origin_is}, ω = {mds(kernel, origin):.3f}")
     if kernel.n > 2:
         plot_path(kernel, path, unit=unit)
     plot_angles(kernel, ax=angle, unit=unit)

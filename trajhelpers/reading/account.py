@@ -121,7 +121,8 @@ def in_words(source: Mapping[str, Any]) -> str:
             dtype if len(by_dtype) == 1 else f"{dtype} ({percent(size / numbers)})"
             for dtype, size in by_dtype.items()
         )
-        lines.append(f"θ: {numbers:,} numbers in {facts['tensors']:,} tensors, {dtypes}")
+        tensors = f"tensor{'s'[: facts['tensors'] != 1]}"
+        lines.append(f"θ: {numbers:,} numbers in {facts['tensors']:,} {tensors}, {dtypes}")
         embeddings = facts["embeddings"]
         if embeddings["names"]:
             share = percent(embeddings["numbers"] / numbers)

@@ -52,6 +52,7 @@ class Choice:
         self._refuse_quantized(first, reasons)
         _refuse_unread(first, reasons)
         ties, notes = _settle_ties(stored, reasons)
+        notes += self._in_vain(first)
         names = [name for name, reason in reasons.items() if reason is None and first[name].size]
         if not names:
             asked = {"include": self._include, "exclude": self._exclude}
@@ -76,6 +77,14 @@ class Choice:
         if before is not None and before.dtype == tensor.dtype and before.size:
             return False
         return bool(tensor.size) and self._reason(name, tensors) is None
+
+    def _in_vain(self, first):
+        """Notes on patterns of ``exclude`` that match nothing: a slip changes what is counted."""
+        return tuple(
+            f"exclude: {pattern!r} matches no tensor"
+            for pattern in self._exclude
+            if not any(fnmatchcase(name, pattern) for name in first)
+        )
 
     def _reason(self, name, tensors):
         """Why a tensor is left out, or None."""

@@ -64,6 +64,8 @@ def checkpoints_of_runs(runs: Sequence[tuple[str, Folder]], patterns: Patterns =
                 f"{folder}: no checkpoints ({_expected()}, with the step in their names)"
                 + _strangers(folder)
                 + _listing(aside)
+                + "; list them in their order, or, if they are no path, give open_models a name for"
+                " each" * (len(candidates) > 1)
             )
         if len(placed) == 1 and len(runs) == 1:
             raise StepError(
@@ -111,7 +113,8 @@ def run_within(folder: Folder, patterns: Patterns = None) -> Folder:
         if len(runs) > 1:
             raise StepError(
                 f"{folder}: holds several runs, {', '.join(map(str, runs[:4]))}"
-                f"{' …' if len(runs) > 4 else ''}; open one of them, or list them in their order"
+                f"{' …' if len(runs) > 4 else ''}; open one of them, or, if each goes on where the"
+                " one before ended, list them in their order"
             )
         if runs:
             return runs[0]

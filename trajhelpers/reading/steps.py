@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, SupportsIndex
 
 from ..errors import StepError
 from .names import Kind, Name, families, pattern_of, read_names
@@ -258,6 +258,17 @@ def span(positions: Sequence[Position]) -> str:
     return f"step{'s'[: len(numbers) > 1]} {' … '.join(numbers)}"
 
 
+def first_and_last(steps: Sequence[int], runs: Sequence[str]) -> str:
+    """Of checkpoints in order, where steps begin anew in each stage or run.
+
+    >>> first_and_last([0, 500], ["", ""]), first_and_last([0, 500, 20], ["a", "a", "b"])
+    ('steps 0 … 500', 'steps a 0 … b 20')
+    """
+    named = len(set(runs)) > 1
+    ends = [f"{runs[end]} {steps[end]}" if named else f"{steps[end]}" for end in (0, -1)]
+    return f"steps {' … '.join(ends)}"
+
+
 def in_units(count: int) -> str:
     """
     >>> in_units(16_780_000_000), in_units(3 * 10**12), in_units(1000)
@@ -270,17 +281,24 @@ def in_units(count: int) -> str:
 
 
 def every_but(
-    steps: Sequence[int], every: int, skip: Iterable[int | str], names: Sequence[str] = ()
+    steps: Sequence[int],
+    every: int,
+    skip: int | str | Iterable[int | str],
+    names: Sequence[str] = (),
 ) -> list[int]:
     """Indices of every K-th of the steps, but for those that are skipped, by their step or name.
 
     >>> every_but([0, 10, 20, 30], 2, [20])
     [0]
     """
+    if not isinstance(every, SupportsIndex):
+        raise TypeError(f"every: expected a whole number, got {every!r}")
     every = operator.index(every)
     if every < 1:
         raise ValueError(f"every: expected a whole number from 1 on, got {every}")
     skipped: set[int] = set()
+    if isinstance(skip, (str, int)):
+        skip = [skip]
     for item in skip:
         if isinstance(item, str):
             if item not in names:

@@ -1,6 +1,7 @@
 """Files on this machine: folders of checkpoints, and lists of them."""
 
 import os
+import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ def find_checkpoints(
     opened = OpenFiles()
     for path in paths:
         if not path.exists():
-            raise FileNotFoundError(f"{path}: no such file or folder")
+            raise FileNotFoundError(f"{path}: no such file or folder{_meant(path)}")
     places: list[File | Folder] = []
     aside: list[str] = []
     for path in paths:
@@ -70,6 +71,15 @@ def find_checkpoints(
     names = short_names([os.path.abspath(path) for path in paths])
     found = find_in_places(list(zip(names, places)), patterns, alone)
     return found._replace(left_out=[*aside, *found.left_out])
+
+
+def _meant(path: Path) -> str:
+    """What somebody may have meant by a path that is not there."""
+    if re.match(r"\w{2,}:/", path.as_posix()):
+        return "; addresses begin with hf://, s3://, gs://, az:// or https://"
+    if re.fullmatch(r"\w[\w.-]*/[\w.-]+", path.as_posix()) and not path.parent.exists():
+        return f"; of a model on the hub the address is hf://{path.as_posix()}"
+    return ""
 
 
 class OpenFiles:
