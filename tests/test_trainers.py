@@ -490,3 +490,36 @@ def assert_counted(trajectory, wanted, row):
             assert sorted(found[step]) == sorted(values)
             for name, value in values.items():
                 np.testing.assert_array_equal(found[step][name], value)
+
+
+# ---- weights beside weights ----
+
+
+def test_what_lies_beside_the_weights_is_said(tmp_path, capsys):
+    for step in (100, 200):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        save_file({"w": torch.ones(2) * step}, folder / "model.safetensors")
+        torch.save({"w": torch.ones(2) * step}, folder / "pytorch_model.bin")
+        save_file({"v": torch.ones(2) * step}, folder / "value_head.safetensors")
+        torch.save({"lr": 0.1}, folder / "training_args.bin")
+    trajectory = th.open_trajectory(tmp_path)
+    assert trajectory.p == 2
+    (note,) = trajectory.notes
+    assert note in capsys.readouterr().err
+    assert "value_head.safetensors lies beside model.safetensors in 2" in note
+    both = th.open_trajectory(tmp_path, file=["model.safetensors", "value_head.safetensors"])
+    assert both.p == 4 and not both.notes
+    models = th.open_models({str(step): tmp_path / f"checkpoint-{step}" for step in (100, 200)})
+    assert "value_head.safetensors" in models.left_out[0]
+
+
+def test_no_format_is_preferred_between_two_networks(tmp_path):
+    for step in (100, 200):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        save_file({"w": torch.ones(2) * step}, folder / "discriminator.safetensors")
+        torch.save({"w": torch.ones(2) * step}, folder / "generator.pt")
+    with pytest.raises(th.StepError, match=r"discriminator\.safetensors, generator\.pt\); say"):
+        th.open_trajectory(tmp_path)
+    assert th.open_trajectory(tmp_path, file="generator.pt").p == 2

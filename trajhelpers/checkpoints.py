@@ -5,6 +5,7 @@ piece by piece.
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -180,6 +181,8 @@ def open_trajectory(
         )
     names = [checkpoint.source for checkpoint in found.checkpoints]
     layout, counting = settle_lora([one.tensors for one in contents], names, include, exclude, lora)
+    if changed := _change_of_state(contents, names):
+        warnings.warn(changed, TrajectoryWarning, stacklevel=2)
     notes = [*found.notes, *_notes_on_states(contents), *counting.notes]
     for note in notes:
         tell(note)
@@ -208,6 +211,22 @@ def _notes_on_states(contents: Sequence[Contents]) -> list[str]:
     # An optimizer has nothing to keep before its first step: the fullest says what there is.
     left_out = max((one.left_out for one in contents), key=len)
     return [f"θ is {chosen} of each checkpoint; left out {'; '.join(left_out)}"]
+
+
+def _change_of_state(contents: Sequence[Contents], names: Sequence[str]) -> str:
+    """What is warned of where θ is one thing here and another there: a network, then its average;
+    a generator, then its discriminator.
+    """
+    for (one, before), (other, after) in pairwise(zip(contents, names)):
+        if one.state != other.state:
+            was, becomes = (
+                repr(found.state) if found.state else "on top" for found in (one, other)
+            )
+            return (
+                f"θ is {was} in {before}, and {becomes} in {after}: if these are not of one"
+                " network, say which is meant with state= (--state)"
+            )
+    return ""
 
 
 def _listed(source):

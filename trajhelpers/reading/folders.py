@@ -14,7 +14,7 @@ from .side_files import is_side_file
 from .steps import Order, Position, as_listed, choose_run
 from .strangers import seen_instead
 from .weight_names import without_ending
-from .weights import Patterns, is_weights, weights_in, why_no_weights
+from .weights import Patterns, beside, is_weights, weights_in, why_no_weights
 
 # How far below what was given its checkpoints may lie: lightning_logs/version_0/checkpoints.
 _DEEPEST = 4
@@ -75,6 +75,9 @@ def checkpoints_of_runs(runs: Sequence[tuple[str, Folder]], patterns: Patterns =
         )
         result.left_out.extend(aside)
         result.notes.extend([f"{folder}: {order.told}"] if order.told else [])
+        chosen = {one.name: one.where for one in placed}
+        inner = [(entry, chosen.get(entry.name)) for entry in folder.folders()]
+        result.notes.extend(_notes_on_others(inner, patterns))
         result.guesses.extend([f"{folder}: {order.guess}"] if order.guess else [])
     return result
 
@@ -95,7 +98,28 @@ def listed_checkpoints(
         _found(*candidates[index], position)
         for index, position in zip(order.indices, order.positions)
     ]
-    return FoundRuns(found, [], list(filter(None, [order.told])), list(filter(None, [order.guess])))
+    inner = [
+        (place, where) for (_, place), (_, where) in zip(listed, candidates) if place is not where
+    ]
+    others = _notes_on_others(inner, patterns)
+    told = list(filter(None, [order.told, *others]))
+    return FoundRuns(found, others, told, list(filter(None, [order.guess])))
+
+
+def _notes_on_others(
+    inner: Sequence[tuple[File | Folder, Where | None]], patterns: Patterns
+) -> list[str]:
+    """What is told of weights that lie beside those that are read, and have not been asked for."""
+    found: dict[str, list[str]] = {}
+    for folder, where in inner:
+        if patterns is None and where is not None and isinstance(folder, Folder):
+            for name in beside(folder, where):
+                found.setdefault(name, []).append(_name_of(where))
+    return [
+        f"{name} lies beside {kept[0]} in {len(kept)} of the checkpoints, and is not read; to read"
+        f" both, give file={[kept[0], name]!r}"
+        for name, kept in list(found.items())[:8]
+    ]
 
 
 def run_within(folder: Folder, patterns: Patterns = None) -> Folder:
@@ -112,6 +136,7 @@ def run_within(folder: Folder, patterns: Patterns = None) -> Folder:
             raise StepError(
                 f"{folder}: holds several runs, {', '.join(map(str, runs[:4]))}"
                 f"{' …' if len(runs) > 4 else ''}; open one of them, or list them in their order"
+                + _listing(_candidates(folder, patterns)[1], 2)
             )
         if runs:
             return runs[0]

@@ -18,7 +18,8 @@ _NUMBER = re.compile(
 # A day, and perhaps a time of it.
 DATE = re.compile(
     r"(?<!\d)(?P<day>(?:19|20)\d\d(?P<gap>[-_.]?)(?:0[1-9]|1[0-2])(?P=gap)(?:0[1-9]|[12]\d|3[01]))"
-    r"(?:[-_T. ]+(?P<time>(?:[01]\d|2[0-3])(?P<colon>[-_:.h]?)[0-5]\d(?:(?P=colon)[0-5]\d)?))?(?!\d)"
+    r"(?:[-_T. ]+(?P<time>(?:[01]\d|2[0-3])(?P<colon>[-_:.h]?)[0-5]\d(?:(?P=colon)[0-5]\d)?))?"
+    r"(?!\d)"
 )
 NUL = "\0"
 _UNITS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
