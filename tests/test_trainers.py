@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from written_runs import expected, inner_products, read, unpack
 
@@ -523,3 +524,18 @@ def test_no_format_is_preferred_between_two_networks(tmp_path):
     with pytest.raises(th.StepError, match=r"discriminator\.safetensors, generator\.pt\); say"):
         th.open_trajectory(tmp_path)
     assert th.open_trajectory(tmp_path, file="generator.pt").p == 2
+
+
+def test_a_checkpoint_that_lost_its_weights_is_said_to_be_left_out(tmp_path):
+    for step in (100, 200, 300):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        if step != 200:
+            save_file({"w": torch.ones(2) * step}, folder / "model.safetensors")
+    (tmp_path / "runs_1").mkdir()
+    (tmp_path / "logs").mkdir()
+    trajectory = th.open_trajectory(tmp_path)
+    assert trajectory.steps == (100, 300)
+    (note,) = trajectory.notes
+    assert "checkpoint-200: is named as the checkpoints are, and holds no weights" in note

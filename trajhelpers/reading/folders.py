@@ -78,6 +78,19 @@ def checkpoints_of_runs(runs: Sequence[tuple[str, Folder]], patterns: Patterns =
         chosen = {one.name: one.where for one in placed}
         inner = [(entry, chosen.get(entry.name)) for entry in folder.folders()]
         result.notes.extend(_notes_on_others(inner, patterns))
+        known = {name for name, _ in candidates}
+        without = [one for one in folder.folders() if one.name not in known]
+        empty = _named_alike(without, [one.name for one in placed])
+        result.notes.extend(
+            f"{one}: is named as the checkpoints are, and holds no weights that can be read;"
+            " left out"
+            for one in empty[:8]
+        )
+        result.left_out.extend(
+            f"{one}: holds no weights that can be read"
+            for one in empty
+            if not any(is_weights(file.name) for file in one.files())
+        )
         result.guesses.extend([f"{folder}: {order.guess}"] if order.guess else [])
     return result
 
@@ -104,6 +117,13 @@ def listed_checkpoints(
     others = _notes_on_others(inner, patterns)
     told = list(filter(None, [order.told, *others]))
     return FoundRuns(found, others, told, list(filter(None, [order.guess])))
+
+
+def _named_alike(folders: Sequence[Folder], names: Sequence[str]) -> list[Folder]:
+    """Those that are named as checkpoints are: of a download or a save that was not finished."""
+    read = read_names([*names, *(folder.name for folder in folders)])
+    kinds = {one.kind for one in read[: len(names)]} - {None}
+    return [folder for folder, one in zip(folders, read[len(names) :]) if one.kind in kinds]
 
 
 def _notes_on_others(
