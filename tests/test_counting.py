@@ -599,3 +599,10 @@ def test_what_never_moves_within_a_group_is_said_to_stay(capsys):
     apart = {"w": [("w", 0, None)], "still": [("still", 0, None)]}
     assert th.gram(trajectory, groups=apart).names == ("w",)
     assert "is counted" not in capsys.readouterr().err
+
+
+def test_a_pattern_that_matches_nothing_is_said():
+    states = [{"module.fc.weight": np.full(2, step), "module.b": np.ones(1)} for step in (1.0, 2.0)]
+    trajectory = th.open_trajectory(states, exclude=["module.fc.*", "b"])
+    assert trajectory.names == ("fc.weight",)
+    assert trajectory.notes == ("exclude='module.fc.*' matches no name; there are fc.weight, b",)

@@ -60,6 +60,7 @@ class Choice:
                 f"no parameters left{f' ({chosen})' if chosen else ''}; the first checkpoint holds"
                 f" {', '.join(list(first)[:8]) or 'nothing'}"
             )
+        notes = (*notes, *self._idle(first))
         out = {name: reason for name, reason in reasons.items() if reason}
         return names, Counting(
             tuple(gathered(out)), len(out), ties, prefixes, notes, self._without_constant
@@ -89,6 +90,14 @@ class Choice:
         if not named and (what := what_buffer(name, tensor, tensors)):
             return what
         return None if tensor.dtype in RAW else f"{tensor.dtype}{_NO_PARAMETER}"
+
+    def _idle(self, tensors):
+        """What is told of patterns that match nothing, of which somebody may think otherwise."""
+        for what, patterns in (("include", self._include or ()), ("exclude", self._exclude)):
+            for pattern in patterns:
+                if not any(fnmatchcase(name, pattern) for name in tensors):
+                    there = listed(list(tensors), 4)
+                    yield f"{what}={pattern!r} matches no name; there are {there}"
 
     def _refuse_quantized(self, tensors, reasons):
         found = quantized(tensors)

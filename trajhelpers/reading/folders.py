@@ -156,11 +156,20 @@ def run_within(folder: Folder, patterns: Patterns = None) -> Folder:
             raise StepError(
                 f"{folder}: holds several runs, {', '.join(map(str, runs[:4]))}"
                 f"{' …' if len(runs) > 4 else ''}; open one of them, or list them in their order"
-                + _listing(_candidates(folder, patterns)[1], 2)
+                + (
+                    ""
+                    if any(map(_has_steps, runs))
+                    else _listing(_candidates(folder, patterns)[1], 2)
+                )
             )
         if runs:
             return runs[0]
     return folder
+
+
+def _has_steps(folder: Folder) -> bool:
+    read = read_names([name for name, _ in _candidates(folder, None)[0]])
+    return any(one.step is not None for one in read)
 
 
 def is_run(folder: Folder, patterns: Patterns = None) -> bool:
