@@ -322,9 +322,9 @@ def test_more_than_ten_gigabytes_are_asked_for(hub, tmp_path, capsys, monkeypatc
     "arguments, words",
     [
         (["--memory", "plenty"], "--memory"),
-        (["--skip", "a"], "--skip"),
-        (["--revisions", "step0,step*"], "--revisions"),
-        (["--revisions", "step0,step99"], "99"),
+        (["--skip", "a"], "skip: no checkpoint is named 'a'"),
+        (["--revisions", "step0,step*"], "step0 is asked for twice"),
+        (["--revisions", "step99"], "99"),
         (["--format", "bin", "--skip", "1,2"], "bin|two"),
         (["-o", "no/such/folder/x.npz"], "no folder"),
         (["--every", "0"], "every"),

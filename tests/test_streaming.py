@@ -175,7 +175,9 @@ def test_revisions_every_skip_and_format(hub, tmp_path):
     assert opened().sources[0] == f"{SOURCE}@step0/model.safetensors"
     assert opened(format="bin").sources[0] == f"{SOURCE}@step0/pytorch_model.bin.index.json"
     assert opened(every=2, skip=[2]).steps == (0, 4)
-    assert opened(revisions=["step3", 1]).steps == (1, 3)
+    assert opened(revisions=[1, "step3"]).steps == (1, 3)
+    with pytest.warns(th.TrajectoryWarning, match="the list is taken in its own order"):
+        assert opened(revisions=["step3", 1]).steps == (0, 1)
     check_exactly(th.gram(opened(format="bin", every=2), device="cpu"), states[::2])
 
 

@@ -5,6 +5,7 @@ A row's ``write`` puts a run into a folder and returns what is expected of it, b
 runs of libraries that are not installed here come from ``tests/written/``. ``sees`` is None where
 it just opens, else what a question or an error says."""
 
+import copy
 import re
 import warnings
 from collections.abc import Callable
@@ -277,8 +278,29 @@ def whole_module(step, model, optimizer):
 
 
 def ultralytics(step, model, optimizer):
-    """ultralytics, engine/trainer.py, save_model: modules in half precision, one None."""
-    return {"epoch": step, "model": None, "ema": model.half() if step else model, "train_args": {}}
+    """ultralytics, engine/trainer.py, save_model: the average as a module in half precision."""
+    return {"epoch": step, "model": None, "ema": copy.deepcopy(model).half(), "train_args": {}}
+
+
+def halves(model):
+    return {name: value.astype(np.float16) for name, value in parameters(model).items()}
+
+
+def wrapped(*prefixes):
+    """As torch.compile and DDP name parameters, and both, switched on in mid-run."""
+    return lambda step, model, _: {
+        f"{prefixes[step // 5]}{name}": value for name, value in model.state_dict().items()
+    }
+
+
+def fairseq(folder):
+    """checkpoint2.pt is of the end of an epoch, checkpoint_1_100.pt of an update within one."""
+    folder.mkdir()
+    names = ("checkpoint1", "checkpoint2", "checkpoint_1_100", "checkpoint_2_200")
+    networks = [Net(seed) for seed in range(len(names))]
+    for name, network in zip(names, networks):
+        torch.save({"model": network.state_dict(), "args": None}, folder / f"{name}.pt")
+    return {100: parameters(networks[2]), 200: parameters(networks[3])}
 
 
 # ---- the table ----
@@ -298,6 +320,13 @@ ROWS = [
                 content, path, _use_new_zipfile_serialization=False
             ),
         ),
+        {},
+    ),
+    Row("torch.compile, mid-run", saves(wrapped("", "_orig_mod.", "_orig_mod.")), {}),
+    Row("DDP and compile", saves(wrapped("module.", "module._orig_mod.", "_orig_mod.")), {}),
+    Row(
+        "half precision",
+        saves(lambda step, model, _: copy.deepcopy(model).half().state_dict(), of=halves),
         {},
     ),
     Row("Lightning, from its root", library("trainers", "lightning"), {}, told="version_0"),
@@ -392,6 +421,7 @@ ROWS = [
         {"state": "*"},
     ),
     Row("8 bit", saves(quantized), {}, sees="quantized|int8"),
+    Row("fairseq", fairseq, {}, told="left out: checkpoint*[0-9] (2)"),
     Row("files of ranks", library("torch_dcp", "dtensors_by_rank"), {}),
     Row(
         "an optimizer in a flat safetensors",
@@ -403,6 +433,7 @@ ROWS = [
     Row("argparse.Namespace", saves(namespace), {}, told="optimizer"),
     Row("numpy scalars", saves(with_numpy), {}),
     Row("a whole module", saves(whole_module), {}),
+    Row("ultralytics", saves(ultralytics, of=halves), {}),
     Row("fastai with its optimizer", library("trainers", "fastai"), {}, told="opt"),
     Row("timm", library("trainers", "timm"), {}, told="state_dict_ema"),
     Row("timm's average", library("trainers", "timm", "ema"), {"state": "state_dict_ema"}),

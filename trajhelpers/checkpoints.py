@@ -183,11 +183,13 @@ def open_trajectory(
     layout, counting = settle_lora([one.tensors for one in contents], names, include, exclude, lora)
     if changed := _change_of_state(contents, names):
         warnings.warn(changed, TrajectoryWarning, stacklevel=2)
-    notes = [*found.notes, *_notes_on_states(contents), *counting.notes]
+    # An optimizer has nothing to keep before its first step: the fullest says what there is.
+    aside = max((one.left_out for one in contents), key=len)
+    notes = [*found.notes, *_notes_on_states(contents, aside), *counting.notes]
     for note in notes:
         tell(note)
     origin = Origin(
-        (*found.left_out, *contents[0].left_out),
+        (*found.left_out, *aside),
         found.read_config(),
         found.repository,
         found.fetcher,
@@ -202,15 +204,13 @@ def _patterns(given):
     return [given] if isinstance(given, str) else given
 
 
-def _notes_on_states(contents: Sequence[Contents]) -> list[str]:
+def _notes_on_states(contents: Sequence[Contents], aside: Sequence[str]) -> list[str]:
     """Which state of each checkpoint is θ, where there was a choice."""
-    states = list(dict.fromkeys(one.state for one in contents))
-    if not any(one.left_out for one in contents):
+    if not aside:
         return []
+    states = dict.fromkeys(one.state for one in contents)
     chosen = " and ".join(repr(state) if state else "what lies on top" for state in states)
-    # An optimizer has nothing to keep before its first step: the fullest says what there is.
-    left_out = max((one.left_out for one in contents), key=len)
-    return [f"θ is {chosen} of each checkpoint; left out {'; '.join(left_out)}"]
+    return [f"θ is {chosen} of each checkpoint; left out {'; '.join(aside)}"]
 
 
 def _change_of_state(contents: Sequence[Contents], names: Sequence[str]) -> str:

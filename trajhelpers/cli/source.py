@@ -72,6 +72,12 @@ def add_reading(command):
         help="which files of each checkpoint are read, where it has several; may be repeated",
     )
     command.add_argument(
+        "--lora",
+        default="factors",
+        choices=["factors", "product"],
+        help="what an adapter counts as: A and B as stored, or its change of weights, BA",
+    )
+    command.add_argument(
         "--nonfinite",
         default="raise",
         choices=["raise", "skip-checkpoint"],
@@ -96,14 +102,19 @@ def opened(options):
         nonfinite=options.nonfinite,
         state=options.state,
         file=options.file,
+        lora=options.lora,
         cache=options.cache,
         accept=options.accept,
         **chosen(options),
     )
-    for line in trajectory.left_out[:_SHOWN]:
+    # Of the states, the notes have said it.
+    unsaid = [
+        line for line in trajectory.left_out if not any(line in note for note in trajectory.notes)
+    ]
+    for line in unsaid[:_SHOWN]:
         tell(f"left out {line}")
-    if len(trajectory.left_out) > _SHOWN:
-        tell(f"left out {len(trajectory.left_out) - _SHOWN} more")
+    if len(unsaid) > _SHOWN:
+        tell(f"left out {len(unsaid) - _SHOWN} more")
     return trajectory
 
 

@@ -176,7 +176,7 @@ def seen_instead(names: Iterable[str]) -> str:
     """What lies in a folder without checkpoints, for an error: "" where nothing is known.
 
     >>> seen_instead(["a.onnx", "b.onnx", "notes.txt"])
-    'it has 2 .onnx (an ONNX graph, not a checkpoint of torch\\'s)'
+    "it has 2 .onnx (an ONNX graph, not a checkpoint of torch's)"
     """
     known = {ending: other.what for other in STRANGERS for ending in other.endings} | dict(_PLAIN)
     counts = Counter(ending for name in names for ending in known if name.endswith(ending))

@@ -16,6 +16,7 @@ from ..unpickling import read_pickle
 
 # Up to the numbers, torch 2 needs some 700 bytes; a second read is for whoever needs more.
 _FIRST, _MORE = 1024, 16 << 10
+_MOST_HEADS = 64
 _HEADER = struct.Struct("<4s2xH10x2I2H")
 _HAS_DESCRIPTOR = 8
 _BEHIND = (16, 24)
@@ -51,16 +52,24 @@ def open_chunks(file: File, chunks: Sequence[Chunk]) -> list[Opened]:
     """The tensors of chunks, in order; a CheckpointError where one is none."""
     _refuse_beyond(file, chunks)
     found: dict[Chunk, Opened] = {}
+    # Up to the numbers, chunks of one shape are the same bytes: each is read as a pickle once.
+    heads: list[tuple[bytes, Chunk, Opened]] = []
     for most in (_FIRST, _MORE, 1 << 20):
         missing = [chunk for chunk in dict.fromkeys(chunks) if chunk not in found]
         for length in sorted({min(chunk.length, most) for chunk in missing}):
             of_length = [chunk for chunk in missing if min(chunk.length, most) == length]
             starts = file.read_headers([chunk.offset for chunk in of_length], length)
             for chunk, start in zip(of_length, starts):
+                alike = next((one for one in heads if start.startswith(one[0])), None)
+                if alike and alike[1].length == chunk.length:
+                    found[chunk] = alike[2].moved(chunk.offset - alike[1].offset)
+                    continue
                 try:
-                    found[chunk] = _open(file, chunk, start)
+                    found[chunk] = opened = _open(file, chunk, start)
                 except _TooShort:
                     continue
+                if len(heads) < _MOST_HEADS:
+                    heads.append((start[: opened.begin - chunk.offset], chunk, opened))
     for chunk in chunks:
         if chunk not in found:
             raise _damaged(file, chunk)
