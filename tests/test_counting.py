@@ -587,3 +587,22 @@ def test_a_kernel_of_very_many_tensors_says_it_in_few_lines(tmp_path):
     trajectory = th.open_trajectory([first, {name: 2 * value for name, value in first.items()}])
     assert "left out: 10,000 tensors" in repr(trajectory)
     assert len(json.dumps(trajectory.provenance)) < 10_000
+
+
+def test_what_never_moves_within_a_group_is_said_to_stay(capsys):
+    still = np.ones(3)
+    states = [{"w": np.full(2, float(step)), "still": still.copy()} for step in (1, 2)]
+    trajectory = th.open_trajectory(states, exclude="constant")
+    groups = {"both": [("w", 0, None), ("still", 0, None)]}
+    assert th.gram(trajectory, groups=groups).sizes == (5,)
+    assert "what never moves in both is counted" in capsys.readouterr().err
+    apart = {"w": [("w", 0, None)], "still": [("still", 0, None)]}
+    assert th.gram(trajectory, groups=apart).names == ("w",)
+    assert "is counted" not in capsys.readouterr().err
+
+
+def test_a_pattern_that_matches_nothing_is_said():
+    states = [{"module.fc.weight": np.full(2, step), "module.b": np.ones(1)} for step in (1.0, 2.0)]
+    trajectory = th.open_trajectory(states, exclude=["module.fc.*", "b"])
+    assert trajectory.names == ("fc.weight",)
+    assert trajectory.notes == ("exclude='module.fc.*' matches no name; there are fc.weight, b",)

@@ -57,7 +57,7 @@ ORDER = [
     (["global_step100.pt", "global_step200.pt"], [100, 200]),
     (["step1000.safetensors", "step143000.safetensors"], [1000, 143000]),
     (["iter_9-step_100.pt", "iter_8-step_200.pt"], [100, 200]),
-    (["epoch_3-iteration_40.pt", "epoch_2-iteration_80.pt"], [40, 80]),
+    (["epoch_2-iteration_40.pt", "epoch_10-iteration_80.pt"], [40, 80]),
     # a decimal is never a step
     (["3-val_loss=0.25.ckpt", "4-val_loss=0.20.ckpt"], [3, 4]),
     (["net_12_0.913.pth", "net_13_0.92.pth", "net_100_0.5.pth"], [12, 13, 100]),

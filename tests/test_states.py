@@ -612,3 +612,56 @@ def test_a_copy_of_the_same_shapes_is_not_dropped_where_both_are_called_models()
     with pytest.raises(th.CheckpointError, match="several states"):
         choose_state(content, "x.pt")
     assert choose_state(copy.deepcopy(content), "x.pt", "net").state == "net"
+
+
+# ---- copies in flat names ----
+
+
+@pytest.mark.parametrize(
+    "original, copied",
+    [
+        ("student", "teacher"),
+        ("q_net", "q_net_target"),
+        ("backbone", "backbone_momentum"),
+        ("encoder_q", "encoder_k"),
+        ("online_network", "target_network"),
+        ("model.student", "model.teacher"),
+    ],
+)
+def test_a_copy_in_flat_names_is_left_out_and_said(original, copied):
+    tensors = {f"{original}.{name}": tensor for name, tensor in state(0).items()}
+    tensors |= {f"{copied}.{name}": tensor for name, tensor in state(1).items()}
+    found = choose_state(tensors, "here")
+    assert len(found.tensors) == len(state()) and "a copy of" in found.left_out[0]
+    assert choose_state(tensors, "here", state=copied).tensors.keys() == state().keys()
+
+
+def test_a_layer_may_be_called_as_a_copy_is():
+    names = ["proj.weight", "target_proj.weight", "target.0.weight", "momentum.0.weight"]
+    tensors = {name: torch.ones(2, 2) for name in names}
+    assert choose_state(tensors, "here").tensors.keys() == set(names)
+
+
+def test_a_networks_average_in_its_place():
+    # Lightning's WeightAveraging
+    saved = {
+        "state_dict": state(0),
+        "current_model_state": state(1),
+        "averaging_state": {"n_averaged": torch.tensor(3)},
+    }
+    found = choose_state(saved, "here")
+    assert found.state == "current_model_state" and "an average" in found.left_out[0]
+
+
+def test_a_change_of_state_within_a_run_is_warned_of(tmp_path):
+    torch.save({"model": state(0)}, tmp_path / "step1.pt")
+    torch.save({"ema": state(1)}, tmp_path / "step2.pt")
+    with pytest.warns(th.TrajectoryWarning, match="θ is 'model' in .*, and 'ema' in "):
+        th.open_trajectory(tmp_path)
+
+
+def test_queues_and_what_codebooks_are_averaged_from_are_buffers():
+    saved = {**state(), "queue": torch.ones(3, 4), "queue_ptr": torch.ones(1, dtype=torch.int64)}
+    saved |= {"vq.cluster_size": torch.ones(3), "vq.embed_avg": torch.ones(3, 2)}
+    trajectory = th.open_trajectory([saved, {name: 2 * x for name, x in saved.items()}])
+    assert not {"queue", "vq.cluster_size", "vq.embed_avg"} & set(trajectory.names)

@@ -326,3 +326,50 @@ def test_a_pattern_fits_its_names_and_no_others(numbers, form):
     assert sorted(
         fnmatch.filter(mine + others, pattern_of(mine + others, range(len(mine))))
     ) == sorted(mine)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["2024-05-01_12-30", "2024-05-01_14-10", "2024-05-02_09-15"],
+        ["m_20240501-235900", "m_20240502-000100", "m_20240502-120000"],
+        ["ckpt_2024-05-01", "ckpt_2024-05-09", "ckpt_2024-06-02"],
+    ],
+)
+def test_days_and_their_times_are_one_number(names):
+    order = choose_run(names, "", lambda patterns, joined: "")
+    assert [names[index] for index in order.indices] == names
+    assert not order.guess
+    listed = as_listed(names)
+    assert listed.indices == (0, 1, 2)
+
+
+def test_a_time_is_no_part_of_a_step_behind_one_day():
+    names = ["run_20240501_1000", "run_20240501_2000", "run_20240501_300"]
+    order = choose_run(names, "", lambda patterns, joined: "")
+    assert [position.step for position in order.positions] == [300, 1000, 2000]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["epoch_0_step_900", "epoch_1_step_450"],  # Steps begin anew.
+        ["model_1_45", "model_2_67", "model_3_66"],  # The last is a score.
+        ["bs32_step100", "bs32_step200", "bs64_step150", "bs64_step250"],  # Two runs.
+    ],
+)
+def test_an_order_says_so_where_another_number_goes_back(names):
+    assert "goes back" in choose_run(names, "", lambda patterns, joined: "").guess
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["epoch_0_step_450", "epoch_1_step_900"],
+        ["step100_45", "step200_44"],
+        ["resnet50_1", "resnet50_2"],
+        ["iter_100-val_loss=3", "iter_200-val_loss=2"],
+    ],
+)
+def test_an_order_is_no_guess_where_none_goes_back(names):
+    assert not choose_run(names, "", lambda patterns, joined: "").guess

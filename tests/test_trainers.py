@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from written_runs import expected, inner_products, read, unpack
 
@@ -521,3 +522,51 @@ def assert_counted(trajectory, wanted, row):
             assert sorted(found[step]) == sorted(values)
             for name, value in values.items():
                 np.testing.assert_array_equal(found[step][name], value)
+
+
+# ---- weights beside weights ----
+
+
+def test_what_lies_beside_the_weights_is_said(tmp_path, capsys):
+    for step in (100, 200):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        save_file({"w": torch.ones(2) * step}, folder / "model.safetensors")
+        torch.save({"w": torch.ones(2) * step}, folder / "pytorch_model.bin")
+        save_file({"v": torch.ones(2) * step}, folder / "value_head.safetensors")
+        torch.save({"lr": 0.1}, folder / "training_args.bin")
+    trajectory = th.open_trajectory(tmp_path)
+    assert trajectory.p == 2
+    (note,) = trajectory.notes
+    assert note in capsys.readouterr().err
+    assert "value_head.safetensors lies beside model.safetensors in 2" in note
+    both = th.open_trajectory(tmp_path, file=["model.safetensors", "value_head.safetensors"])
+    assert both.p == 4 and not both.notes
+    models = th.open_models({str(step): tmp_path / f"checkpoint-{step}" for step in (100, 200)})
+    assert "value_head.safetensors" in models.left_out[0]
+
+
+def test_no_format_is_preferred_between_two_networks(tmp_path):
+    for step in (100, 200):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        save_file({"w": torch.ones(2) * step}, folder / "discriminator.safetensors")
+        torch.save({"w": torch.ones(2) * step}, folder / "generator.pt")
+    with pytest.raises(th.StepError, match=r"discriminator\.safetensors, generator\.pt\); say"):
+        th.open_trajectory(tmp_path)
+    assert th.open_trajectory(tmp_path, file="generator.pt").p == 2
+
+
+def test_a_checkpoint_that_lost_its_weights_is_said_to_be_left_out(tmp_path):
+    for step in (100, 200, 300):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        if step != 200:
+            save_file({"w": torch.ones(2) * step}, folder / "model.safetensors")
+    (tmp_path / "runs_1").mkdir()
+    (tmp_path / "logs").mkdir()
+    trajectory = th.open_trajectory(tmp_path)
+    assert trajectory.steps == (100, 300)
+    (note,) = trajectory.notes
+    assert "checkpoint-200: is named as the checkpoints are, and holds no weights" in note

@@ -5,6 +5,7 @@ piece by piece.
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -181,6 +182,8 @@ def open_trajectory(
         )
     names = [checkpoint.source for checkpoint in found.checkpoints]
     layout, counting = settle_lora([one.tensors for one in contents], names, include, exclude, lora)
+    if changed := _change_of_state(contents, names):
+        warnings.warn(changed, TrajectoryWarning, stacklevel=2)
     # An optimizer has nothing to keep before its first step: the fullest says what there is.
     aside = max((one.left_out for one in contents), key=len)
     notes = [*found.notes, *_notes_on_states(contents, aside), *counting.notes]
@@ -209,6 +212,22 @@ def _notes_on_states(contents: Sequence[Contents], aside: Sequence[str]) -> list
     states = dict.fromkeys(one.state for one in contents)
     chosen = " and ".join(repr(state) if state else "what lies on top" for state in states)
     return [f"θ is {chosen} of each checkpoint; left out {'; '.join(aside)}"]
+
+
+def _change_of_state(contents: Sequence[Contents], names: Sequence[str]) -> str:
+    """What is warned of where θ is one thing here and another there: a network, then its average;
+    a generator, then its discriminator.
+    """
+    for (one, before), (other, after) in pairwise(zip(contents, names)):
+        if one.state != other.state:
+            was, becomes = (
+                repr(found.state) if found.state else "on top" for found in (one, other)
+            )
+            return (
+                f"θ is {was} in {before}, and {becomes} in {after}: if these are not of one"
+                " network, say which is meant with state= (--state)"
+            )
+    return ""
 
 
 def _listed(source):

@@ -18,7 +18,7 @@ from .checkpoints import Trajectory
 from .errors import LayoutError, NonFiniteError, TrajectoryWarning
 from .kernel import ModelSetKernel, TrajectoryKernel
 from .models import ModelSet
-from .reading.account import capped, of_constant
+from .reading.account import capped, listed, of_constant
 from .reading.lora import LowRankLayout
 from .streaming.blocks import Block, cut, in_turn, requests
 from .streaming.cpu import COLUMNS, products_on_cpu
@@ -161,7 +161,14 @@ def gram(
             lost = sorted([*state.lost, *(left[index] for index in found.bad)])
             state = State(0, lost, _zeros(_without(whole, lost), segments))
     sizes = {name: columns_of(segment) for name, segment in segments.items()}
-    return _kernel(trajectory, increments, sizes, precision)
+    kernel = _kernel(trajectory, increments, sizes, precision)
+    mixed = [name for name in kernel.names if len({part[0] for part in segments[name]}) > 1]
+    if trajectory.origin.counting.without_constant and mixed:
+        tell(
+            "exclude='constant' leaves out groups, and no tensors within a group: what never moves"
+            f" in {listed(mixed, 4)} is counted"
+        )
+    return kernel
 
 
 def _tokens(trajectory: Trajectory) -> np.ndarray | None:

@@ -111,7 +111,7 @@ class TrajectoryKernel(PointsKernel):
 
     def __repr__(self) -> str:
         return (
-            f"TrajectoryKernel({self.n} checkpoints, {first_and_last(self.steps, self.runs)},"
+            f"TrajectoryKernel({self.n} checkpoints, {first_and_last(self.steps.tolist(), self.runs)},"
             f" {self.p:,} parameters in {len(self.names)} group{'s'[: len(self.names) > 1]})"
         )
 

@@ -10,6 +10,8 @@
   shape (1, 1, i, j), ``masked_bias``
 - tables of rotary position embeddings: ``inv_freq``, ``original_inv_freq``, ``cos_cached``,
   ``sin_cached``, ``freqs_cis``
+- what codebooks are averaged from: ``cluster_size`` beside ``embed_avg``; MoCo's ``queue`` beside
+  ``queue_ptr``
 - observers of quantization: ``activation_post_process.*``, ``weight_fake_quant.*``
 - of a module in memory, all that it calls a buffer
 
@@ -36,6 +38,7 @@ _BY_NAME = {
     ),
 }
 _CAUSAL_MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")
+_OF_CODEBOOKS = ("cluster_size", "embed_avg")
 _BESIDE_ORIGINAL = {
     "_u": "a vector of spectral normalization",
     "_v": "a vector of spectral normalization",
@@ -61,4 +64,9 @@ def what_buffer(name: str, tensor: StoredTensor, names: Container[str]) -> str |
     for ending, what in _BESIDE_ORIGINAL.items():
         if name.endswith(ending) and f"{name.removesuffix(ending)}_orig" in names:
             return what
+    layer, dot, own = name.rpartition(".")
+    if own == "queue" and f"{name}_ptr" in names:
+        return "a queue"
+    if own in _OF_CODEBOOKS and all(f"{layer}{dot}{other}" in names for other in _OF_CODEBOOKS):
+        return _STATISTIC
     return None

@@ -52,7 +52,6 @@ class Choice:
         self._refuse_quantized(first, reasons)
         _refuse_unread(first, reasons)
         ties, notes = _settle_ties(stored, reasons)
-        notes += self._in_vain(first)
         names = [name for name, reason in reasons.items() if reason is None and first[name].size]
         if not names:
             asked = {"include": self._include, "exclude": self._exclude}
@@ -61,6 +60,7 @@ class Choice:
                 f"no parameters left{f' ({chosen})' if chosen else ''}; the first checkpoint holds"
                 f" {', '.join(list(first)[:8]) or 'nothing'}"
             )
+        notes = (*notes, *self._idle(first))
         out = {name: reason for name, reason in reasons.items() if reason}
         return names, Counting(
             tuple(gathered(out)), len(out), ties, prefixes, notes, self._without_constant
@@ -78,14 +78,6 @@ class Choice:
             return False
         return bool(tensor.size) and self._reason(name, tensors) is None
 
-    def _in_vain(self, first):
-        """Notes on patterns of ``exclude`` that match nothing: a slip changes what is counted."""
-        return tuple(
-            f"exclude: {pattern!r} matches no tensor"
-            for pattern in self._exclude
-            if not any(fnmatchcase(name, pattern) for name in first)
-        )
-
     def _reason(self, name, tensors):
         """Why a tensor is left out, or None."""
         tensor = tensors[name]
@@ -98,6 +90,14 @@ class Choice:
         if not named and (what := what_buffer(name, tensor, tensors)):
             return what
         return None if tensor.dtype in RAW else f"{tensor.dtype}{_NO_PARAMETER}"
+
+    def _idle(self, tensors):
+        """What is told of patterns that match nothing, of which somebody may think otherwise."""
+        for what, patterns in (("include", self._include or ()), ("exclude", self._exclude)):
+            for pattern in patterns:
+                if not any(fnmatchcase(name, pattern) for name in tensors):
+                    there = listed(list(tensors), 4)
+                    yield f"{what}={pattern!r} matches no name; there are {there}"
 
     def _refuse_quantized(self, tensors, reasons):
         found = quantized(tensors)

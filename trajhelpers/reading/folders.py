@@ -14,7 +14,7 @@ from .side_files import is_side_file
 from .steps import Order, Position, as_listed, choose_run
 from .strangers import seen_instead
 from .weight_names import without_ending
-from .weights import Patterns, is_weights, weights_in, why_no_weights
+from .weights import Patterns, beside, is_weights, weights_in, why_no_weights
 
 # How far below what was given its checkpoints may lie: lightning_logs/version_0/checkpoints.
 _DEEPEST = 4
@@ -77,6 +77,22 @@ def checkpoints_of_runs(runs: Sequence[tuple[str, Folder]], patterns: Patterns =
         )
         result.left_out.extend(aside)
         result.notes.extend([f"{folder}: {order.told}"] if order.told else [])
+        chosen = {one.name: one.where for one in placed}
+        inner = [(entry, chosen.get(entry.name)) for entry in folder.folders()]
+        result.notes.extend(_notes_on_others(inner, patterns))
+        known = {name for name, _ in candidates}
+        without = [one for one in folder.folders() if one.name not in known]
+        empty = _named_alike(without, [one.name for one in placed])
+        result.notes.extend(
+            f"{one}: is named as the checkpoints are, and holds no weights that can be read;"
+            " left out"
+            for one in empty[:8]
+        )
+        result.left_out.extend(
+            f"{one}: holds no weights that can be read"
+            for one in empty
+            if not any(is_weights(file.name) for file in one.files())
+        )
         result.guesses.extend([f"{folder}: {order.guess}"] if order.guess else [])
     return result
 
@@ -97,7 +113,35 @@ def listed_checkpoints(
         _found(*candidates[index], position)
         for index, position in zip(order.indices, order.positions)
     ]
-    return FoundRuns(found, [], list(filter(None, [order.told])), list(filter(None, [order.guess])))
+    inner = [
+        (place, where) for (_, place), (_, where) in zip(listed, candidates) if place is not where
+    ]
+    others = _notes_on_others(inner, patterns)
+    told = list(filter(None, [order.told, *others]))
+    return FoundRuns(found, others, told, list(filter(None, [order.guess])))
+
+
+def _named_alike(folders: Sequence[Folder], names: Sequence[str]) -> list[Folder]:
+    """Those that are named as checkpoints are: of a download or a save that was not finished."""
+    read = read_names([*names, *(folder.name for folder in folders)])
+    kinds = {one.kind for one in read[: len(names)]} - {None}
+    return [folder for folder, one in zip(folders, read[len(names) :]) if one.kind in kinds]
+
+
+def _notes_on_others(
+    inner: Sequence[tuple[File | Folder, Where | None]], patterns: Patterns
+) -> list[str]:
+    """What is told of weights that lie beside those that are read, and have not been asked for."""
+    found: dict[str, list[str]] = {}
+    for folder, where in inner:
+        if patterns is None and where is not None and isinstance(folder, Folder):
+            for name in beside(folder, where):
+                found.setdefault(name, []).append(_name_of(where))
+    return [
+        f"{name} lies beside {kept[0]} in {len(kept)} of the checkpoints, and is not read; to read"
+        f" both, give file={[kept[0], name]!r}"
+        for name, kept in list(found.items())[:8]
+    ]
 
 
 def run_within(folder: Folder, patterns: Patterns = None) -> Folder:
@@ -115,10 +159,20 @@ def run_within(folder: Folder, patterns: Patterns = None) -> Folder:
                 f"{folder}: holds several runs, {', '.join(map(str, runs[:4]))}"
                 f"{' …' if len(runs) > 4 else ''}; open one of them, or, if each goes on where the"
                 " one before ended, list them in their order"
+                + (
+                    ""
+                    if any(map(_has_steps, runs))
+                    else _listing(_candidates(folder, patterns)[1], 2)
+                )
             )
         if runs:
             return runs[0]
     return folder
+
+
+def _has_steps(folder: Folder) -> bool:
+    read = read_names([name for name, _ in _candidates(folder, None)[0]])
+    return any(one.step is not None for one in read)
 
 
 def is_run(folder: Folder, patterns: Patterns = None) -> bool:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from .numbers import (
     COUNTS,
+    DATE,
     EPOCH,
     ITERATION,
     NUL,
@@ -65,6 +66,9 @@ class Name(NamedTuple):
     kind: Kind | None = None
     # Where the numbers are that change along a run.
     spans: tuple[tuple[int, int], ...] = ()
+    # What else changes, and might have been counted: of a step with a label, an epoch and bare
+    # numbers before it.
+    others: tuple[int, ...] = ()
     is_initial: bool = False
 
 
@@ -81,7 +85,8 @@ def read_names(names: Sequence[str]) -> list[Name]:
     >>> [one.step for one in read_names(["resnet50_1", "resnet50_2", "resnet50_last"])]
     [1, 2, None]
     """
-    apart = [take_apart(name) for name in names]
+    dated = _are_dated(names)
+    apart = [take_apart(name, dated) for name in names]
     numbers = [list(parts.numbers) for parts in apart]
     if sum(bool(found) for name, found in zip(names, numbers) if not _CHOSEN.search(name)) > 1:
         numbers = [[] if _CHOSEN.search(name) else found for name, found in zip(names, numbers)]
@@ -162,7 +167,25 @@ def _read(name: str, parts: Parts, found: list[Number], counts_on: bool) -> Name
         "-".join(filter(None, [words, *stages, parts.side])),
         kind,
         tuple((number.begin, number.end) for number in found),
+        tuple(
+            one.value
+            for one in found
+            if one is not step
+            and one.kind in (EPOCH, PLAIN)
+            and (step.kind == PLAIN or one.kind != PLAIN or one.begin < step.begin)
+        ),
     )
+
+
+def _are_dated(names: Sequence[str]) -> bool:
+    """Whether names tell their order by days, of which 12-30 in 2024-05-01_12-30 is the time: where
+    several days are there, all with a time or all without.
+    """
+    dates = [match for name in names if (match := DATE.search(name))]
+    if any(not match["gap"] and not match["time"] for match in dates):
+        return False  # 20240501 counts days as any number does.
+    days, timed = {match["day"] for match in dates}, {bool(match["time"]) for match in dates}
+    return len(days) > 1 and len(timed) == 1
 
 
 def _differing(numbers: list[list[Number]], texts: list[str]) -> list[list[Number]]:

@@ -15,6 +15,12 @@ _NUMBER = re.compile(
     r"(?:(?P<exponent>e[+-]?\d+)(?![a-z0-9])|(?P<unit>[kmbt])(?P<tokens>t)?(?![a-z0-9]))?",
     re.IGNORECASE,
 )
+# A day, and perhaps a time of it.
+DATE = re.compile(
+    r"(?<!\d)(?P<day>(?:19|20)\d\d(?P<gap>[-_.]?)(?:0[1-9]|1[0-2])(?P=gap)(?:0[1-9]|[12]\d|3[01]))"
+    r"(?:[-_T. ]+(?P<time>(?:[01]\d|2[0-3])(?P<colon>[-_:.h]?)[0-5]\d(?:(?P=colon)[0-5]\d)?))?"
+    r"(?!\d)"
+)
 NUL = "\0"
 _UNITS = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 _LABELS = {
@@ -61,8 +67,10 @@ class Parts(NamedTuple):
     text: str
 
 
-def take_apart(name: str) -> Parts:
+def take_apart(name: str, dated: bool = False) -> Parts:
     """
+    ``dated``: a day and its time are one number.
+
     >>> parts = take_apart("stage2-ingredient1-step1000-tokens4B")
     >>> [(number.kind, number.value) for number in parts.numbers], parts.stage, parts.side
     ([('step', 1000), ('tokens', 4000000000)], (2,), 'ingredient1')
@@ -76,10 +84,10 @@ def take_apart(name: str) -> Parts:
     rest = name
     for found in (*stages, *([side] if side else [])):
         rest = blank(rest, *found.span())
-    numbers, text = _numbers(rest)
+    numbers, text = _numbers(rest, dated)
     if not numbers and (side or stages):
         # Nothing else counts: seed_1, seed_2; stage1, stage2.
-        side, stages, (numbers, text) = None, [], _numbers(name)
+        side, stages, (numbers, text) = None, [], _numbers(name, dated)
     return Parts(
         tuple(numbers),
         tuple(int(found[1]) for found in stages),
@@ -88,10 +96,21 @@ def take_apart(name: str) -> Parts:
     )
 
 
-def _numbers(name: str) -> tuple[list[Number], str]:
+def _numbers(name: str, dated: bool) -> tuple[list[Number], str]:
     """The numbers of a name that may count something, and its text without any number."""
     found, sizes, spans, masked = [], [], [], name
-    for match in _NUMBER.finditer(name):
+    if dated:
+        for match in DATE.finditer(name):
+            begin, end = match.span()
+            # Of as many digits with a time as without.
+            digits = re.sub(r"\D", "", match[0]).ljust(14, "0")
+            found.append(Number(int(digits), PLAIN, begin, begin, end))
+            spans.append((begin, end))
+            masked = blank(masked, begin, end, "0")
+    dates = {begin for begin, _ in spans}
+    for match in _NUMBER.finditer(masked):
+        if match.start() in dates:
+            continue
         begin, before = match.start(), masked[: match.start()]
         value, end = _value(match)
         kind, label = next(
@@ -111,6 +130,7 @@ def _numbers(name: str) -> tuple[list[Number], str]:
             found.append(Number(value, kind, label.start() if label else begin, begin, end))
             if match["unit"] and kind in (PLAIN, QUANTITY):
                 sizes.append((found[-1], spans[-1]))
+    found, spans = sorted(found, key=lambda number: number.begin), sorted(spans)
     if any(number.kind in (STEP, ITERATION) for number in found):
         # Beside a step, "4k-to-32k" says what the run is, and not how far.
         found = [number for number in found if all(number is not size for size, _ in sizes)]

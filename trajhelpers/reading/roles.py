@@ -111,6 +111,25 @@ def is_copy(key: str) -> bool:
     return not _COPIES.isdisjoint(words_of(key))
 
 
+def originals(key: str) -> list[str]:
+    """What the network may be called that a copy is of which the name is known.
+
+    >>> originals("q_net_target"), originals("teacher"), originals("encoder_k"), originals("head")
+    (['q_net'], ['student'], ['encoder_q'], [])
+    """
+    pairs = {"teacher": "student", "target": "online", "encoder_k": "encoder_q"}
+    for copy, original in pairs.items():
+        if key == copy or (key.startswith(f"{copy}_") and copy != "encoder_k"):
+            found = original + key[len(copy) :]
+            return [found, key.removeprefix(f"{copy}_")] if key != copy else [found]
+    for word in ("target", "teacher", "momentum"):
+        if key.endswith(f"_{word}"):
+            return [key.removesuffix(f"_{word}")]
+        if key.startswith(f"{word}_"):
+            return [key.removeprefix(f"{word}_")]
+    return []
+
+
 def is_one_of_several(key: str) -> bool:
     """Whether a network of this name stands beside others."""
     return key.lower() in _NETWORKS or any(

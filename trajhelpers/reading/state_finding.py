@@ -8,7 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .roles import SLOTS, aside, is_average, is_model, is_one_of_several, is_optimizer
+from .roles import (
+    SLOTS,
+    aside,
+    is_average,
+    is_model,
+    is_one_of_several,
+    is_optimizer,
+    originals,
+)
 from .tensors import dtype_of
 from .tree import Node
 
@@ -100,6 +108,14 @@ def _of_network(node: Node, path: tuple[str, ...], is_only: bool) -> Iterator[St
         for key, part in node.parts.items()
         for state in states_in(part, (*path, key), only and not node.tensors)
     ]
+    if "averaging_state" in node.keys and "current_model_state" in node.parts:
+        # Lightning's WeightAveraging puts the average where the network was.
+        inner = [
+            State(state.path, state.tensors, "average", _AVERAGES)
+            if state.path[len(path)] == "state_dict" and state.role == "network"
+            else state
+            for state in inner
+        ]
     if node.tensors:
         named = {name for state in inner for name in state.tensors if state.role == "average"}
         is_network = any(
@@ -176,7 +192,12 @@ def _split(path: tuple[str, ...], tensors: dict[str, Any]) -> Iterator[State]:
         yield State(path, tensors, "optimizer" if parts or slots else "network", _OPTIMIZERS)
         return
     averages = _averages_in(rest)
-    kept = {name: tensor for name, tensor in rest.items() if name not in averages}
+    copies = _copies_in({name: tensor for name, tensor in rest.items() if name not in averages})
+    kept = {
+        name: tensor
+        for name, tensor in rest.items()
+        if name not in averages and not _is_within(name, copies)
+    }
     is_split = bool(parts or slots or averages)
     prefix = _common_model(kept) if is_split else ""
     own = (*path, *_SEPARATOR.split(prefix)) if prefix else path
@@ -189,6 +210,14 @@ def _split(path: tuple[str, ...], tensors: dict[str, Any]) -> Iterator[State]:
         yield State((*path, *keys), found, "optimizer", _OPTIMIZERS + some)
     if slots:
         yield State((*path, _some(slots)), slots, "optimizer", _OPTIMIZERS)
+    for copy, original in copies.items():
+        within = {
+            name[len(copy) + 1 :]: tensor
+            for name, tensor in rest.items()
+            if name.startswith(f"{copy}.")
+        }
+        why = f"a copy of {original}, or its teacher"
+        yield State((*path, *copy.split(".")), within, "aside", why)
     for average in dict.fromkeys(averages.values()):
         within = {
             name[len(average) + 1 :]: rest[name]
@@ -198,7 +227,9 @@ def _split(path: tuple[str, ...], tensors: dict[str, Any]) -> Iterator[State]:
         yield State((*path, *_SEPARATOR.split(average)), within, "average", _AVERAGES)
 
 
-_SUSPICIOUS = re.compile(rf"(?i)opt|ema|swa|polyak|avg|averag|shadow|{'|'.join(SLOTS)}")
+_SUSPICIOUS = re.compile(
+    rf"(?i)opt|ema|swa|polyak|avg|averag|shadow|teacher|target|momentum|encoder_k|{'|'.join(SLOTS)}"
+)
 _ENDS_IN_SLOT = re.compile(rf"_({'|'.join(sorted(SLOTS - {'prev_grad'}))})$")
 
 
@@ -236,6 +267,32 @@ def _averages_in(tensors: dict[str, Any]) -> dict[str, str]:
         ):
             found |= dict.fromkeys(names, prefix)
     return found
+
+
+def _copies_in(tensors: Mapping[str, Any]) -> dict[str, str]:
+    """By prefix, that of the network of which it names a copy, q_net of q_net_target and student of
+    teacher: of the same names and shapes.
+    """
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, tensor in tensors.items():
+        pieces = name.split(".")
+        for at in range(1, min(3, len(pieces))):
+            inside = shapes.setdefault(".".join(pieces[:at]), {})
+            inside[".".join(pieces[at:])] = tuple(tensor.shape)
+    found: dict[str, str] = {}
+    for prefix, inside in shapes.items():
+        if not any("." in name for name in inside):
+            continue  # A layer, which may be called anything.
+        above, dot, key = prefix.rpartition(".")
+        for original in originals(key):
+            if shapes.get(f"{above}{dot}{original}") == inside and not _is_within(prefix, found):
+                found[prefix] = f"{above}{dot}{original}"
+                break
+    return found
+
+
+def _is_within(name: str, prefixes: Mapping[str, str]) -> bool:
+    return any(name.startswith(f"{prefix}.") for prefix in prefixes)
 
 
 def _shortened(names: Sequence[str], prefix: str) -> list[str]:

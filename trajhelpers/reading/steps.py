@@ -92,7 +92,10 @@ def choose_run(names: Sequence[str], where: str, remedy: Remedy) -> Order:
     stages = {position.stage for position in order.positions}
     is_plain = len(stages) < 2 and all(one.why == _WITHOUT for one in aside)
     return replace(
-        order, left_out=aside, told="" if is_plain else describe(order, aside), guess=guess
+        order,
+        left_out=aside,
+        told="" if is_plain else describe(order, aside),
+        guess=guess or order.guess,
     )
 
 
@@ -157,7 +160,8 @@ def order_all(names: Sequence[str], where: str, remedy: Remedy) -> Order:
         ]
     )
     several = len({position.stage for position in order.positions}) > 1
-    return replace(order, told=describe(order) if several else "", guess=guess)
+    back = next((one.guess for one in orders if one.guess), "")
+    return replace(order, told=describe(order) if several else "", guess=guess or back)
 
 
 def as_listed(names: Sequence[str]) -> Order:
@@ -373,7 +377,7 @@ def _by_stage(
         groups = [group for stage in sorted(stages) for group in stages[stage].values()]
         joined = [next(iter(stages[stage].values())) for stage in sorted(stages)]
         _ask(where, names, groups, remedy, "are several runs side by side", joined)
-    found = []
+    found, guess = [], ""
     for stage in sorted(stages):
         (members,) = stages[stage].values()
         label = read[members[0]].label if len(stages) > 1 else ""
@@ -381,11 +385,28 @@ def _by_stage(
         found += [
             (index, Position(step, label, read[index].tokens)) for step, _, index in sorted(at)
         ]
+        guess = guess or _back(names, read, [index for _, _, index in sorted(at)])
     first = Position(
         _before(min((position.step for _, position in found), default=None)),
         found[0][1].stage if found else "",
     )
-    return _order([(index, first) for index in chosen if read[index].step is None] + found)
+    order = _order([(index, first) for index in chosen if read[index].step is None] + found)
+    return replace(order, guess=guess)
+
+
+def _back(names: Sequence[str], read: Sequence[Name], ordered: Sequence[int]) -> str:
+    """What is said where another number of the names goes back along their order: of epochs whose
+    steps begin anew, a score behind the step, a setting of a sweep.
+    """
+    for earlier, later in pairwise(ordered):
+        one, other = read[earlier].others, read[later].others
+        if len(one) == len(other) and any(b < a for a, b in zip(one, other)):
+            return (
+                f"{names[later]} is taken to come after {names[earlier]}, by the last number that"
+                " counts in their names, though another goes back; if that is not their order, or"
+                " they are of several runs, list the files in the order that is meant"
+            )
+    return ""
 
 
 def _before(lowest: int | None) -> int:

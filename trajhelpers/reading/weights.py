@@ -20,6 +20,8 @@ _IN_COMPONENTS = (*USUAL, *(name.replace("model", "diffusion_pytorch_model", 1) 
 _ANOTHER_NETWORK = re.compile(r"(pytorch_)?model_\d+\.(safetensors|bin)")
 _ANOTHER_MODULE = re.compile(r"\d+_[A-Z]\w*")
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<ending>\.\w+)")
+# What may be anything is called .bin.
+_NO_BIN = tuple(ending for ending in ENDINGS if ending != ".bin")
 # Folders with a number within a checkpoint: of accelerate's FSDP, of DeepSpeed in a Trainer.
 _NUMBERED_INSIDE = re.compile(r"pytorch_model_fsdp_\d+|global_step\d+")
 
@@ -40,7 +42,9 @@ def weights_in(folder: Folder, patterns: Patterns = None) -> Where | None:
     names = [name for name in files if not is_side_file(name) and not is_shard(name)]
     for endings in ((".safetensors",), ENDINGS):
         fitting = [name for name in names if name.endswith(endings)]
-        if len(fitting) == 1:
+        others = [name for name in names if name.endswith(_NO_BIN) and name not in fitting]
+        # A generator may lie beside a discriminator of another format.
+        if len(fitting) == 1 and {*map(_stem, others)} <= {_stem(fitting[0])}:
             return files[fitting[0]]
     return _shards_without_index(folder, files) or _component(folder)
 
@@ -52,6 +56,24 @@ def is_weights(name: str) -> bool:
     (True, False)
     """
     return (name.endswith(ENDINGS) and not is_shard(name)) or is_index(name) or is_legacy_name(name)
+
+
+def beside(folder: Folder, where: Where) -> list[str]:
+    """Names of weight files in a checkpoint's folder that are not read, and are no other format of
+    what is: a value head, an average, a projector.
+    """
+    names = [file.name for file in folder.files()]
+    if isinstance(where, (Folder, Several)) or where.name not in names:
+        return []
+    own = _stem(where.name)
+    return sorted(
+        name for name in names if is_weights(name) and not is_side_file(name) and _stem(name) != own
+    )
+
+
+def _stem(name: str) -> str:
+    """What the formats of one state have in common."""
+    return without_ending(name).removeprefix("pytorch_")
 
 
 def why_no_weights(folder: Folder, patterns: Patterns) -> str:
