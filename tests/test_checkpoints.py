@@ -476,7 +476,7 @@ def test_one_step_to_skip_needs_no_list(tmp_path):
 def test_a_slip_in_exclude_is_told():
     states = [{"w": np.full(2, float(step)), "b": np.ones(1)} for step in range(2)]
     trajectory = th.open_trajectory(states, exclude=["b", "w.*"])
-    assert trajectory.notes == ("exclude='w.*' matches no name; there are 'w'",)
+    assert trajectory.notes == ("exclude='w.*' matches no name; there are w, b",)
 
 
 def test_names_without_steps_are_answered_with_what_to_do(tmp_path):
