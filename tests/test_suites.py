@@ -357,3 +357,17 @@ def test_ls_of_folders(tmp_path, capfd):
     assert "10 … 20" in out and "best.pt: no step in its name" in out
     assert main(["ls", str(tmp_path), "--revisions", "step*"]) == 2
     assert "--revisions: is for sources on the hub" in capfd.readouterr().err
+
+
+def test_ls_says_what_would_be_counted(tmp_path, capfd):
+    for step in (10, 20):
+        torch.save({"model": state(step), "ema": state(step)}, tmp_path / f"step_{step}.pt")
+    out = ls(capfd, tmp_path)
+    assert "state of each checkpoint: model" in out and "ema: an average of the network" in out
+    assert "θ: " in out and "a pass reads" in out
+    for step in (10, 20):
+        torch.save({"G": state(step), "D": state(step)}, tmp_path / f"step_{step}.pt")
+    out = ls(capfd, tmp_path)
+    assert "does not open as it is" in out and "state='G'" in out
+    found = json.loads(ls(capfd, tmp_path, "--json"))
+    assert found["counted"][0].startswith("does not open as it is")

@@ -2,12 +2,16 @@
 
 import json
 import math
+import warnings
 from itertools import groupby
 
+from .. import open_trajectory
 from ..auditing.report import in_bytes
+from ..errors import TrajectoryError, TrajectoryWarning
 from ..reading.steps import Position, in_units, span
 from ..sources.stores.address import shown
 from ..sources.table import source_of as table_source_of
+from ..telling import silently
 from .source import add_source, chosen, source_of
 
 _MEMORY, _LONGEST_READ = 2_000_000_000, 64 << 20
@@ -19,8 +23,8 @@ def add(commands):
         "ls",
         help="list the checkpoints of a run, and what a pass over them would cost",
         description=(
-            "List runs, stages, steps, formats and sizes, and what a pass would read. No weights"
-            " are read."
+            "List runs, stages, steps, formats and sizes, and what a pass would read; of files on"
+            " this machine, by their headers, what would be counted, too. No weights are read."
         ),
     )
     add_source(command)
@@ -39,9 +43,28 @@ def run(options):
     # A source need not know them.
     sizes: list[int | None] = [*listing.sizes()] or [None] * len(listing.checkpoints)
     if options.json:
-        print(json.dumps(_plain(what, listing, sizes)))
+        found = _plain(what, listing, sizes) | {"counted": _counted(what, given, listing)}
+        print(json.dumps(found))
     else:
-        print("\n".join(_lines(listing, sizes)))
+        print("\n".join([*_lines(listing, sizes), *_counted(what, given, listing)]))
+
+
+def _counted(what, given, listing):
+    """What opening would count, or why it would refuse; nothing of files far away, whose headers
+    are requests.
+    """
+    if listing.fetcher is not None:
+        return []
+    try:
+        with silently(), warnings.catch_warnings():
+            # A guess about the order has been said.
+            warnings.simplefilter("ignore", TrajectoryWarning)
+            account = open_trajectory(what, **given).summary()
+    except TrajectoryError as error:
+        return [f"does not open as it is: {error}"]
+    said = {*listing.notes, *(f"left out: {line}" for line in listing.left_out)}
+    lines = str(account).splitlines()[1:]
+    return [line for line in lines if line.removeprefix("chosen: ") not in said]
 
 
 def _plain(what, listing, sizes):

@@ -112,7 +112,8 @@ class TrajectoryKernel(PointsKernel):
     def __repr__(self) -> str:
         return (
             f"TrajectoryKernel({self.n} checkpoints,"
-            f" {first_and_last(self.steps.tolist(), self.runs)}, {self.p:,} parameters in {len(self.names)} group{'s'[: len(self.names) > 1]})"
+            f" {first_and_last(self.steps.tolist(), self.runs)}, {self.p:,} parameters in"
+            f" {len(self.names)} group{'s'[: len(self.names) > 1]})"
         )
 
     # ---- maps ----
