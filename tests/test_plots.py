@@ -184,3 +184,14 @@ def test_tokens_go_through_a_kernel_file(tmp_path):
         assert (found is None) == (tokens is None)
         if tokens:
             np.testing.assert_array_equal(found, tokens)
+
+
+def test_tokens_go_on_through_the_stages_of_a_map():
+    walk = th.random_walk(6)
+    steps, runs = [1, 2, 3, 1, 2, 3], ["stage1"] * 3 + ["stage2"] * 3
+    tokens = np.arange(1, 7) * 10**9
+    staged = th.TrajectoryKernel(walk.increments, steps, runs=runs, tokens=tokens)
+    ax = th.plot_map(staged, unit="tokens")
+    assert ax.get_xlabel() == "tokens" and len(ax.lines) == 2
+    assert "1B" in [label.get_text() for label in ax.get_xticklabels()]
+    assert th.plot_map(staged).get_xlabel() == "run"

@@ -58,8 +58,9 @@ def plot_map(
     -------
     matplotlib Axes
         One row and one column a checkpoint, the first at the top left, labelled with steps; rows
-        that the kernel leaves out (the origin's own) are not there. Runs that were joined are set
-        apart by lines and named; models of a set stand by their labels.
+        that the kernel leaves out (the origin's own) are not there. Runs that were joined, and the
+        stages of one, are set apart by lines and named, or labelled with tokens that are asked for
+        and go on through them; models of a set stand by their labels.
 
     Source: Fig 2 of the paper; chapter "The kernel and its maps".
 
@@ -203,11 +204,13 @@ def label_checkpoints(
     count = count._replace(numbers=count.numbers[kept])
     borders = np.flatnonzero(runs[1:] != runs[:-1]) + 1
     if len(borders):
-        starts, ends = np.concatenate([[0], borders]), np.concatenate([borders, [len(kept)]])
-        axis.set_ticks((starts + ends - 1) / 2, [runs[start] for start in starts])
         line = axis.axes.axvline if axis is axis.axes.xaxis else axis.axes.axhline
         for border in borders:
             line(border - 0.5, color="white", linewidth=1.2)
+    # Tokens go on through the stages of a run, where steps begin anew.
+    if len(borders) and not (count.unit == "tokens" and np.all(np.diff(count.numbers) > 0)):
+        starts, ends = np.concatenate([[0], borders]), np.concatenate([borders, [len(kept)]])
+        axis.set_ticks((starts + ends - 1) / 2, [runs[start] for start in starts])
         axis.set_label_text("run")
         return
     most = 5 if axis.axes.bbox.width > 2.2 * axis.axes.figure.dpi else 3
