@@ -277,6 +277,36 @@ def test_an_index_whose_shard_lacks_the_tensor(tmp_path):
     refused(tmp_path, th.TrajectoryError, "missing.weight")
 
 
+def shards(folder, weight_map, *contents):
+    """Shards of these contents, of which an index names those that are in `weight_map`."""
+    names = [f"model-{i:05d}-of-{len(contents):05d}.safetensors" for i in range(1, 9)]
+    for name, tensors in zip(names, contents):
+        write(folder / name, tensors)
+    index = {"weight_map": {tensor: names[i] for tensor, i in weight_map.items()}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def test_an_index_that_names_part_of_the_shards(tmp_path):
+    for step in (1, 2):
+        tensor = torch.ones(4) * step
+        shards(
+            tmp_path / f"step{step}", {"a": 0, "c": 2}, {"a": tensor}, {"b": tensor}, {"c": tensor}
+        )
+    refused(tmp_path, th.CheckpointError, "index.json.*model-00002-of-00003")
+
+
+def test_a_tensor_is_that_of_the_shard_that_the_index_names(tmp_path):
+    """The other shard, of another save, has one of that name, and one that the index lacks."""
+    for step in (1, 2):
+        mine, another = torch.ones(4) * step, torch.full((4,), 9.0 + step)
+        second = {"a": another, "b": mine, "c": another.clone()}
+        shards(tmp_path / f"step{step}", {"a": 0, "b": 1}, {"a": mine}, second)
+    trajectory = th.open_trajectory(tmp_path)
+    assert trajectory.p == 8
+    np.testing.assert_array_equal(th.gram(trajectory, device="cpu").gram(), [[8, 16], [16, 32]])
+    assert [line.partition(":")[0] for line in trajectory.left_out] == ["a", "c"]
+
+
 # Forged zip files
 
 

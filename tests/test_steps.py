@@ -373,3 +373,22 @@ def test_an_order_says_so_where_another_number_goes_back(names):
 )
 def test_an_order_is_no_guess_where_none_goes_back(names):
     assert not choose_run(names, "", lambda patterns, joined: "").guess
+
+
+@pytest.mark.parametrize(
+    ("names", "label"),
+    [
+        (["lr1e-3_ep10", "lr1e-4_ep20", "lr1e-3_ep30"], "lr"),
+        (["ep10_bs32", "ep20_bs64", "ep30_bs32", "ep40_bs64"], "bs"),
+        (["wd=0.1-step=10", "wd=0.01-step=20", "wd=0.1-step=30", "init"], "wd"),
+        # A schedule, one setting for all, metrics.
+        (["lr1e-3_ep10", "lr1e-3_ep20", "lr1e-4_ep30"], ""),
+        (["lr1e-3_ep10", "lr0.001_ep20", "lr1e-3_ep30"], ""),
+        (["ep10-loss0.25", "ep20-loss0.20", "ep30-loss0.25"], ""),
+        (["ep10_psnr31.5", "ep20_psnr32.5", "ep30_psnr31.5"], ""),
+    ],
+)
+def test_a_setting_that_goes_to_and_fro_is_of_a_sweep(names, label):
+    for order in (run(names), ordered(names)):
+        assert len(order.indices) == len(names)
+        assert (f"{label} goes to and fro" in order.guess) if label else not order.guess

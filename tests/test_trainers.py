@@ -546,6 +546,24 @@ def test_what_lies_beside_the_weights_is_said(tmp_path, capsys):
     assert "value_head.safetensors" in models.left_out[0]
 
 
+def test_weights_in_a_folder_beside_the_weights_are_said(tmp_path):
+    for step in (100, 200):
+        folder = tmp_path / f"checkpoint-{step}"
+        (folder / "adapter").mkdir(parents=True)
+        save_file({"w": torch.ones(2) * step}, folder / "model.safetensors")
+        save_file({"v": torch.ones(2) * step}, folder / "adapter/adapter_model.safetensors")
+        # What is no checkpoint that can be read, or a trainer's.
+        for name in ("onnx/model.onnx", "optim/model.safetensors"):
+            (folder / name).parent.mkdir()
+            (folder / name).write_bytes(b"x")
+    trajectory = th.open_trajectory(tmp_path)
+    (note,) = trajectory.notes
+    assert "adapter/adapter_model.safetensors lies beside model.safetensors in 2" in note
+    file = ["model.safetensors", "adapter/adapter_model.safetensors"]
+    both = th.open_trajectory(tmp_path, file=file)
+    assert (trajectory.p, both.p) == (2, 4) and not both.notes
+
+
 def test_no_format_is_preferred_between_two_networks(tmp_path):
     for step in (100, 200):
         folder = tmp_path / f"checkpoint-{step}"

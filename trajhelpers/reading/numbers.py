@@ -34,6 +34,13 @@ _LABELS = {
         ("metric", r"loss|ppl|acc|accuracy|lr|wd|score|f1|map|iou|auc"),
     )
 }
+# What a sweep varies and a run keeps, unlike a loss, which may be anything in any checkpoint.
+_SETTING = re.compile(
+    r"(?<![a-z])(?P<label>lr|learning[\W_]?rate|wd|weight[\W_]?decay|bs|batch[\W_]?size|dropout"
+    r"|momentum|mom|rho|alpha|beta|gamma|lambda|lam|sigma|tau|temp|temperature)"
+    r"[\W_]*(?P<value>\d+(?:\.\d+)?(?:e[+-]?\d+)?)",
+    re.IGNORECASE,
+)
 _TOKENS_AFTER = re.compile(r"[\W_]*tok(?:en)?s?(?![a-z])", re.IGNORECASE)
 _COUNT_LABEL = r"(?=$|[\W_]+(?:global[\W_]?)?(?:steps?|iter|ep|tok|ba)(?![a-z]))"
 STAGE = re.compile(r"(?<![a-z])(?:stage|phase)[\W_]*(\d+)", re.IGNORECASE)
@@ -149,6 +156,15 @@ def _value(match: re.Match) -> tuple[int | None, int]:
     if decimals or (exponent and not (exponent[1:].isdecimal() and int(exponent[1:]) < 16)):
         return None, match.end()
     return int(digits) * 10 ** int(exponent[1:] if exponent else 0), match.end()
+
+
+def settings_in(name: str) -> dict[str, float]:
+    """The settings of a training that a name gives, by their labels.
+
+    >>> settings_in("lr1e-3_wd=0.1_ep10-loss0.25")
+    {'lr': 0.001, 'wd': 0.1}
+    """
+    return {found["label"].lower(): float(found["value"]) for found in _SETTING.finditer(name)}
 
 
 def blank(text: str, begin: int, end: int, filling: str = " ") -> str:

@@ -1,11 +1,14 @@
 """A checkpoint in several files: the index that names them."""
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 
 from ..errors import CheckpointError
 from .contents import Contents
 from .place import File
+
+_OF = re.compile(r"(?P<before>.*-)(?P<number>\d+)(?P<of>-of-(?P<count>\d{1,5})\.\w+)")
 
 
 def read_shards(index: File, read: Callable[[File], Contents]) -> Contents:
@@ -22,19 +25,46 @@ def read_shards(index: File, read: Callable[[File], Contents]) -> Contents:
         raise CheckpointError(
             f"{index}: names shards that are not there: {', '.join(missing)}; fetch them"
         )
-    found = [read(file) for file in files.values()]
-    tensors = {name: tensor for part in found for name, tensor in part.tensors.items()}
-    absent = sorted(set(shards) - set(tensors))
+    unnamed = _unnamed(files)
+    if unnamed:
+        raise CheckpointError(
+            f"{index}: names no tensor of {unnamed}, though its shards are numbered so that there"
+            " is one; fetch or save the index again"
+        )
+    found = {shard: read(file) for shard, file in files.items()}
+    absent = sorted(name for name, shard in shards.items() if name not in found[shard].tensors)
     if absent:
         raise CheckpointError(
             f"{index}: promises {absent[0]!r}, which shard {shards[absent[0]]} does not hold; fetch"
             " or save it again"
         )
     return Contents(
-        {name: tensors[name] for name in shards},
-        found[0].state,
-        tuple(line for part in found for line in part.left_out),
+        {name: found[shard].tensors[name] for name, shard in shards.items()},
+        next((part.state for part in found.values()), ""),
+        (
+            *(line for part in found.values() for line in part.left_out),
+            *(
+                f"{name}: in {shard}, where the index does not list it"
+                for shard, part in found.items()
+                for name in part.tensors
+                if shards.get(name) != shard
+            ),
+        ),
     )
+
+
+def _unnamed(shards: Iterable[str]) -> str:
+    """The first shard that there must be, by the numbers in the names of the others, "" if none."""
+    matches = [match for shard in shards if (match := _OF.fullmatch(shard))]
+    there = {match[0] for match in matches}
+    for match in matches:
+        same = [other for other in matches if other["before"] == match["before"]]
+        first = min(1, *(int(other["number"]) for other in same))
+        for number in range(first, first + int(match["count"])):
+            name = f"{match['before']}{number:0{len(match['number'])}}{match['of']}"
+            if name not in there:
+                return name
+    return ""
 
 
 def named_in_index(content: bytes | str) -> tuple[str, ...] | None:

@@ -15,6 +15,7 @@ from typing import NamedTuple, NoReturn, SupportsIndex
 
 from ..errors import StepError
 from .names import Kind, Name, families, pattern_of, read_names
+from .numbers import settings_in
 
 # Words for what comes after the main part of a training.
 _LATER = re.compile(
@@ -385,7 +386,8 @@ def _by_stage(
         found += [
             (index, Position(step, label, read[index].tokens)) for step, _, index in sorted(at)
         ]
-        guess = guess or _back(names, read, [index for _, _, index in sorted(at)])
+        ordered = [index for _, _, index in sorted(at)]
+        guess = guess or _back(names, read, ordered) or _again(names, ordered)
     first = Position(
         _before(min((position.step for _, position in found), default=None)),
         found[0][1].stage if found else "",
@@ -405,6 +407,24 @@ def _back(names: Sequence[str], read: Sequence[Name], ordered: Sequence[int]) ->
                 f"{names[later]} is taken to come after {names[earlier]}, by the last number that"
                 " counts in their names, though another goes back; if that is not their order, or"
                 " they are of several runs, list the files in the order that is meant"
+            )
+    return ""
+
+
+def _again(names: Sequence[str], ordered: Sequence[int]) -> str:
+    """What is said where a setting in the names takes a value again after another one, as those of
+    several runs of a sweep do, and hardly a schedule within one.
+    """
+    settings = [settings_in(names[index]) for index in ordered]
+    for label in settings[0] if settings else ():
+        values = [one[label] for one in settings if label in one]
+        blocks = [value for value, _ in groupby(values)]
+        if len(blocks) > len(set(blocks)):
+            few = ", ".join(f"{value:g}" for value in blocks[:4])
+            return (
+                f"{names[ordered[0]]} … {names[ordered[-1]]} are taken as one run, though along"
+                f" their steps {label} goes to and fro ({few}{' …' if len(blocks) > 4 else ''}); if"
+                " they are of several runs, list the files of one"
             )
     return ""
 

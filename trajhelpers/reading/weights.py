@@ -59,16 +59,17 @@ def is_weights(name: str) -> bool:
 
 
 def beside(folder: Folder, where: Where) -> list[str]:
-    """Names of weight files in a checkpoint's folder that are not read, and are no other format of
-    what is: a value head, an average, a projector.
+    """Paths of weight files in a checkpoint's folder that are not read, and are no other format of
+    what is: a value head, an average, a projector, an adapter in a folder of its own.
     """
     names = [file.name for file in folder.files()]
     if isinstance(where, (Folder, Several)) or where.name not in names:
         return []
     own = _stem(where.name)
-    return sorted(
+    same_folder = sorted(
         name for name in names if is_weights(name) and not is_side_file(name) and _stem(name) != own
     )
+    return [*same_folder, *sorted(path for _, (path, _) in _components(folder))]
 
 
 def _stem(name: str) -> str:
