@@ -275,10 +275,10 @@ ONE = {
         "q",
         ["q_target", "optimizer"],
     ),
-    "a copy that is only seen by its shapes": (
-        lambda: {"model": state(), "moving": state(2)},
+    "copies by other words": (
+        lambda: {"model": state(), "moving": state(2), "slow_weights": state(3)},
         "model",
-        ["moving"],
+        ["moving", "slow_weights"],
     ),
     "ESRGAN": (lambda: {"params": state(), "params_ema": state(2)}, "params", ["params_ema"]),
     "flax": (
@@ -392,6 +392,17 @@ SEVERAL = {
         ["net", "disc"],
     ),
     "a model and its head": (lambda: {"model": state(), "head": state(1, 5)}, ["model", "head"]),
+    "a model and a head of its shapes": (
+        lambda: {
+            "model": torch.nn.Linear(2, 2).state_dict(),
+            "head": torch.nn.Linear(2, 2).state_dict(),
+        },
+        ["model", "head"],
+    ),
+    "a model and a projector of its shapes": (
+        lambda: {"model": state(), "projector": state(1)},
+        ["model", "projector"],
+    ),
     "a GAN": (
         lambda: {"G": state(), "D": state(1, 4), "fixed_noise": torch.randn(4, 2)},
         ["G", "D"],
