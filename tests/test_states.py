@@ -461,6 +461,14 @@ def test_where_several_could_be_meant_it_asks(tmp_path, case):
         assert any(tensor.startswith(f"{name}.") for tensor in found.tensors)
 
 
+def test_all_states_are_those_without_copies():
+    content = {"actor": state(), "critic": state(1, 4), "critic_target": state(2, 4)}
+    found = choose_state(content, "x.pt", "*")
+    assert found.state == "actor and critic"
+    assert found.left_out == ("critic_target: a copy of critic, or its teacher, 39 numbers",)
+    assert choose_state(content, "x.pt", "*_target").state == "critic_target"
+
+
 def test_what_state_means(tmp_path):
     content = {
         "app": {"model": {"net": state(), "ema": state(2)}, "optim": by_name()},

@@ -29,7 +29,7 @@ def choose_state(content: Any, where, state: str | None = None) -> Contents:
     state : str, optional
         The keys under which θ lies, joined by ".", or the last of them: ``"ema"``. With a
         wildcard (``"*"``, ``"net_?"``), all states that match and could be θ are taken together,
-        each name with its keys before it.
+        each name with its keys before it; ``"*"`` alone takes no copies (Note 3).
 
     Returns
     -------
@@ -150,7 +150,9 @@ def _asked(states: Sequence[State], asked: str, where) -> tuple[list[State], dic
                 one for one in some if any(fnmatchcase(k, asked) for k in _ends_of(one.path))
             ]
             if all_found:
-                return all_found, {}
+                why: dict[tuple[str, ...], str] = {}
+                # Who writes more than "*" may mean a copy by it: "*.ema".
+                return (_without_copies(all_found, why) if asked == "*" else all_found), why
         raise _no_such(states, asked, where)
     paths = list(
         dict.fromkeys(
