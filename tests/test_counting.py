@@ -606,3 +606,31 @@ def test_a_pattern_that_matches_nothing_is_said():
     trajectory = th.open_trajectory(states, exclude=["module.fc.*", "b"])
     assert trajectory.names == ("fc.weight",)
     assert trajectory.notes == ("exclude='module.fc.*' matches no name; there are fc.weight, b",)
+
+
+def parts(*names, of=("0.weight", "0.bias", "2.weight")):
+    return [
+        {f"{name}.{rest}": torch.ones(2, 2) * step for name in names for rest in of}
+        for step in range(2)
+    ]
+
+
+def test_a_network_and_what_may_be_its_copy_are_told():
+    trajectory = th.open_trajectory(parts("net", "net_slow"))
+    (note,) = trajectory.notes
+    assert trajectory.p == 24 and "both count" in note and "exclude='net_slow.*'" in note
+    assert th.open_trajectory(parts("net", "net_slow"), exclude="net_slow.*").notes == ()
+
+
+@pytest.mark.parametrize(
+    "quiet",
+    [
+        parts("0", "1"),
+        parts("block1", "block2"),
+        parts("query", "key", of=("weight", "bias")),
+        parts("a", "b", "c"),
+        [a | {"encoder.1.weight": torch.ones(3)} for a in parts("encoder", "decoder")],
+    ],
+)
+def test_layers_that_are_alike_are_no_copies(quiet):
+    assert th.open_trajectory(quiet).notes == ()
