@@ -623,6 +623,25 @@ def test_a_network_and_what_may_be_its_copy_are_told():
 
 
 @pytest.mark.parametrize(
+    "one, other", [("generator", "discriminator"), ("net_G", "net_D"), ("actor", "critic")]
+)
+def test_opponents_in_flat_names_are_told(tmp_path, one, other):
+    sizes = {one: 2, other: 3, "loss": 1}
+    for step in range(2):
+        tensors = {
+            f"{name}.{layer}.weight": torch.ones(size, 2) * step
+            for name, size in sizes.items()
+            for layer in (0, 1)
+        }
+        torch.save({"state_dict": tensors}, tmp_path / f"step_{step}.pt")
+    trajectory = th.open_trajectory(tmp_path)
+    told = [note for note in trajectory.notes if f"{one} and {other} both count" in note]
+    assert trajectory.p == 24 and len(told) == 1 and f"exclude='{other}.*'" in told[0]
+    alone = th.open_trajectory(tmp_path, exclude=f"{other}.*")
+    assert not any("both count" in note for note in alone.notes)
+
+
+@pytest.mark.parametrize(
     "quiet",
     [
         parts("0", "1"),

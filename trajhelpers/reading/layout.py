@@ -11,6 +11,14 @@ from .choice import Choice, Counting
 from .prefixes import taken_off, without_prefixes, without_wrappers
 from .tensors import RAW, StoredTensor, rows_first
 
+# Networks that are trained against each other, where each is a trajectory.
+_OPPONENTS = (
+    ("generator", "discriminator"),
+    ("gen", "disc"),
+    ("g", "d"),
+    ("netg", "netd"),
+    ("actor", "critic"),
+)
 _NUMBER = re.compile(r"\d+$")
 _REMEDY = "leave it out with exclude=, or open files of one model only"
 
@@ -120,12 +128,20 @@ def _two_for_one(names):
 
 def _two_networks(tensors):
     """What is told where all names are of two parts that are alike, as those of a network and a
-    copy under a name of its own.
+    copy under a name of its own, or where some are of a network and its opponent.
     """
     parts: dict[str, dict[str, tuple[int, ...]]] = {}
     for name, stored in tensors.items():
         part, _, rest = name.partition(".")
         parts.setdefault(part, {})[rest] = stored[0].shape
+    called = {part.lower().replace("_", ""): part for part in parts if len(parts[part]) > 1}
+    for pair in _OPPONENTS:
+        if called.keys() >= set(pair):
+            one, other = (called[name] for name in pair)
+            return (
+                f"{one} and {other} both count; for one of them leave the other out with"
+                f" exclude='{other}.*'",
+            )
     if len(parts) != 2:
         return ()
     (one, inside), (other, others) = parts.items()
