@@ -606,3 +606,50 @@ def test_a_pattern_that_matches_nothing_is_said():
     trajectory = th.open_trajectory(states, exclude=["module.fc.*", "b"])
     assert trajectory.names == ("fc.weight",)
     assert trajectory.notes == ("exclude='module.fc.*' matches no name; there are fc.weight, b",)
+
+
+def parts(*names, of=("0.weight", "0.bias", "2.weight")):
+    return [
+        {f"{name}.{rest}": torch.ones(2, 2) * step for name in names for rest in of}
+        for step in range(2)
+    ]
+
+
+def test_a_network_and_what_may_be_its_copy_are_told():
+    trajectory = th.open_trajectory(parts("net", "net_slow"))
+    (note,) = trajectory.notes
+    assert trajectory.p == 24 and "both count" in note and "exclude='net_slow.*'" in note
+    assert th.open_trajectory(parts("net", "net_slow"), exclude="net_slow.*").notes == ()
+
+
+@pytest.mark.parametrize(
+    "one, other", [("generator", "discriminator"), ("net_G", "net_D"), ("actor", "critic")]
+)
+def test_opponents_in_flat_names_are_told(tmp_path, one, other):
+    sizes = {one: 2, other: 3, "loss": 1}
+    for step in range(2):
+        tensors = {
+            f"{name}.{layer}.weight": torch.ones(size, 2) * step
+            for name, size in sizes.items()
+            for layer in (0, 1)
+        }
+        torch.save({"state_dict": tensors}, tmp_path / f"step_{step}.pt")
+    trajectory = th.open_trajectory(tmp_path)
+    told = [note for note in trajectory.notes if f"{one} and {other} both count" in note]
+    assert trajectory.p == 24 and len(told) == 1 and f"exclude='{other}.*'" in told[0]
+    alone = th.open_trajectory(tmp_path, exclude=f"{other}.*")
+    assert not any("both count" in note for note in alone.notes)
+
+
+@pytest.mark.parametrize(
+    "quiet",
+    [
+        parts("0", "1"),
+        parts("block1", "block2"),
+        parts("query", "key", of=("weight", "bias")),
+        parts("a", "b", "c"),
+        [a | {"encoder.1.weight": torch.ones(3)} for a in parts("encoder", "decoder")],
+    ],
+)
+def test_layers_that_are_alike_are_no_copies(quiet):
+    assert th.open_trajectory(quiet).notes == ()

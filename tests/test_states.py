@@ -275,10 +275,10 @@ ONE = {
         "q",
         ["q_target", "optimizer"],
     ),
-    "a copy that is only seen by its shapes": (
-        lambda: {"model": state(), "moving": state(2)},
+    "copies by other words": (
+        lambda: {"model": state(), "moving": state(2), "slow_weights": state(3)},
         "model",
-        ["moving"],
+        ["moving", "slow_weights"],
     ),
     "ESRGAN": (lambda: {"params": state(), "params_ema": state(2)}, "params", ["params_ema"]),
     "flax": (
@@ -392,6 +392,17 @@ SEVERAL = {
         ["net", "disc"],
     ),
     "a model and its head": (lambda: {"model": state(), "head": state(1, 5)}, ["model", "head"]),
+    "a model and a head of its shapes": (
+        lambda: {
+            "model": torch.nn.Linear(2, 2).state_dict(),
+            "head": torch.nn.Linear(2, 2).state_dict(),
+        },
+        ["model", "head"],
+    ),
+    "a model and a projector of its shapes": (
+        lambda: {"model": state(), "projector": state(1)},
+        ["model", "projector"],
+    ),
     "a GAN": (
         lambda: {"G": state(), "D": state(1, 4), "fixed_noise": torch.randn(4, 2)},
         ["G", "D"],
@@ -448,6 +459,14 @@ def test_where_several_could_be_meant_it_asks(tmp_path, case):
     found = read_checkpoint(LocalFile(tmp_path / "step_1.pt"), "*")
     for name in names:
         assert any(tensor.startswith(f"{name}.") for tensor in found.tensors)
+
+
+def test_all_states_are_those_without_copies():
+    content = {"actor": state(), "critic": state(1, 4), "critic_target": state(2, 4)}
+    found = choose_state(content, "x.pt", "*")
+    assert found.state == "actor and critic"
+    assert found.left_out == ("critic_target: a copy of critic, or its teacher, 39 numbers",)
+    assert choose_state(content, "x.pt", "*_target").state == "critic_target"
 
 
 def test_what_state_means(tmp_path):

@@ -1,5 +1,6 @@
 """One layout of parameters in all checkpoints: that none differs, and how each is stored."""
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,15 @@ from .choice import Choice, Counting
 from .prefixes import taken_off, without_prefixes, without_wrappers
 from .tensors import RAW, StoredTensor, rows_first
 
+# Networks that are trained against each other, where each is a trajectory.
+_OPPONENTS = (
+    ("generator", "discriminator"),
+    ("gen", "disc"),
+    ("g", "d"),
+    ("netg", "netd"),
+    ("actor", "critic"),
+)
+_NUMBER = re.compile(r"\d+$")
 _REMEDY = "leave it out with exclude=, or open files of one model only"
 
 
@@ -75,7 +85,8 @@ def settle(
     _check(stored, sources, names, choice)
     tensors = {name: _in_one_order([tensors[name] for tensors in stored]) for name in names}
     _warn_of_mixed_types(tensors)
-    return Layout(tensors), replace(counting, notes=(*counting.notes, *_two_for_one(names)))
+    notes = (*counting.notes, *_two_for_one(names), *_two_networks(tensors))
+    return Layout(tensors), replace(counting, notes=notes)
 
 
 def _without_prefixes(stored):
@@ -113,6 +124,35 @@ def _two_for_one(names):
             )
         seen[bare] = name
     return ()
+
+
+def _two_networks(tensors):
+    """What is told where all names are of two parts that are alike, as those of a network and a
+    copy under a name of its own, or where some are of a network and its opponent.
+    """
+    parts: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, stored in tensors.items():
+        part, _, rest = name.partition(".")
+        parts.setdefault(part, {})[rest] = stored[0].shape
+    called = {part.lower().replace("_", ""): part for part in parts if len(parts[part]) > 1}
+    for pair in _OPPONENTS:
+        if called.keys() >= set(pair):
+            one, other = (called[name] for name in pair)
+            return (
+                f"{one} and {other} both count; for one of them leave the other out with"
+                f" exclude='{other}.*'",
+            )
+    if len(parts) != 2:
+        return ()
+    (one, inside), (other, others) = parts.items()
+    # Layers that are alike have numbers for names (h.0, h1), or no parts.
+    is_layer = _NUMBER.sub("", one) == _NUMBER.sub("", other) or not any("." in n for n in inside)
+    if is_layer or inside != others or len(inside) < 2:
+        return ()
+    return (
+        f"{one} and {other} have tensors of the same names and shapes, and both count; if one is a"
+        f" copy, leave it out with exclude='{other}.*'",
+    )
 
 
 def _check(stored, sources, names, choice):

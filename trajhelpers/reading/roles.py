@@ -74,6 +74,8 @@ _NETWORKS = {
 }
 # fmt: on
 _COPIES = {"teacher", "target", "ref", "reference", "old", "prev", "previous", "best", "momentum"}
+# Which mean a copy only beside what a training loop calls its model: a layer may be slow too.
+_LIKE_COPIES = {"copy", "moving", "slow", "lagged", "frozen", "init", "initial", "mean", "backup"}
 _STATE = re.compile(r"(_state_dicts?|_states?|_dict)$")
 
 
@@ -109,6 +111,15 @@ def is_average(key: str) -> bool:
 def is_copy(key: str) -> bool:
     """Whether it may be a copy of the network beside it: a teacher, a target."""
     return not _COPIES.isdisjoint(words_of(key))
+
+
+def is_like_copy(key: str) -> bool:
+    """Whether it may be a copy of the model beside it.
+
+    >>> [is_like_copy(key) for key in ("net_slow", "moving", "projector")]
+    [True, True, False]
+    """
+    return is_copy(key) or not _LIKE_COPIES.isdisjoint(words_of(key))
 
 
 def originals(key: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import CheckpointError
 from .contents import Contents
 from .pickles import Inert
-from .roles import is_copy, is_model, is_one_of_several
+from .roles import is_copy, is_like_copy, is_model, is_one_of_several
 from .state_finding import State, states_in
 from .tree import Buffer, tree_of
 from .unpickling import Unreadable
@@ -29,7 +29,7 @@ def choose_state(content: Any, where, state: str | None = None) -> Contents:
     state : str, optional
         The keys under which θ lies, joined by ".", or the last of them: ``"ema"``. With a
         wildcard (``"*"``, ``"net_?"``), all states that match and could be θ are taken together,
-        each name with its keys before it.
+        each name with its keys before it; ``"*"`` alone takes no copies (Note 3).
 
     Returns
     -------
@@ -49,9 +49,9 @@ def choose_state(content: Any, where, state: str | None = None) -> Contents:
     2. Not θ are: the state of an optimizer (by its key, by ``param_groups``, by names such as
        ``exp_avg``), of schedulers, generators, loops, losses, metrics, and tensors that lie beside
        states without a name of a parameter.
-    3. Of a network and an average of it (``ema``, ``swa``, ``averaged`` … or, beside a key for a
-       model, the same names and shapes), the network that is trained is θ; likewise of a student
-       and its teacher. An average alone is θ.
+    3. Of a network and an average of it (``ema``, ``swa``, ``averaged`` …), the network that is
+       trained is θ; likewise of a student and its teacher, and of a model and what is called a
+       copy (``target``, ``old``, ``slow`` …) and has its names and shapes. An average alone is θ.
     4. Where more than one is left, nothing is chosen.
 
     In flat names an optimizer's are told by their first parts (``optimizer.``) and last
@@ -121,8 +121,8 @@ def _without_copies(networks: Sequence[State], why: dict) -> list[State]:
 
 
 def _is_copy(state: State, other: State) -> bool:
-    """Whether a state is a teacher of another, or of the same names and shapes as one that is
-    called a model and it is not.
+    """Whether a state is called a teacher or a copy of another, and has its names and shapes: these
+    alone a head may have too.
     """
     shared = 0
     while state.path[shared : shared + 1] == other.path[shared : shared + 1] != ():
@@ -136,6 +136,7 @@ def _is_copy(state: State, other: State) -> bool:
         (not others or any(map(is_model, others)))
         and not any(map(is_model, own))
         and not any(map(is_one_of_several, own))
+        and any(map(is_like_copy, own))
         and state.shapes == other.shapes
     )
 
@@ -149,7 +150,9 @@ def _asked(states: Sequence[State], asked: str, where) -> tuple[list[State], dic
                 one for one in some if any(fnmatchcase(k, asked) for k in _ends_of(one.path))
             ]
             if all_found:
-                return all_found, {}
+                why: dict[tuple[str, ...], str] = {}
+                # Who writes more than "*" may mean a copy by it: "*.ema".
+                return (_without_copies(all_found, why) if asked == "*" else all_found), why
         raise _no_such(states, asked, where)
     paths = list(
         dict.fromkeys(
