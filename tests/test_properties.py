@@ -345,19 +345,19 @@ def overlapping(first_in, last_out):
             run.result(60)
 
 
-class Paused:
+class Paused(th.Trajectory):
     """A trajectory whose first block is not read before it may be."""
 
     def __init__(self, trajectory, entered, leave):
-        self._trajectory, self._entered, self._leave = trajectory, entered, leave
-
-    def __getattr__(self, name):
-        return getattr(self._trajectory, name)
+        super().__init__(
+            trajectory.checkpoints, trajectory.layout, trajectory.origin, trajectory.nonfinite
+        )
+        self._entered, self._leave = entered, leave
 
     def read_into(self, *arguments):
         self._entered.set()
         assert self._leave.wait(60)
-        self._trajectory.read_into(*arguments)
+        super().read_into(*arguments)
 
 
 def test_overlapping_passes_leave_the_settings_as_they_were():
