@@ -14,6 +14,12 @@ HTML = ROOT / "_build" / "html"
 PAGES = re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text())
 
 
+class Site(http.server.ThreadingHTTPServer):
+    # A browser opens several connections at once for every page; those over socketserver's
+    # five in the queue are dropped when the machine is busy, and what they asked never ends.
+    request_queue_size = 128
+
+
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args):
         pass
@@ -23,9 +29,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def site():
     if not (HTML / "index.html").exists():
         pytest.fail("no pages in _build/html: run `make book` first")
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Quiet, directory=HTML)
-    )
+    server = Site(("127.0.0.1", 0), functools.partial(Quiet, directory=HTML))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -33,7 +37,11 @@ def site():
 
 
 def read(page, url):
-    """Open a page and wait until its formulas are typeset and its widgets drawn."""
+    """Open a page and wait until its formulas are typeset and its widgets drawn.
+
+    Each thing that a test looks at is waited for by itself: a network that falls silent says
+    neither that they are there nor, on a busy machine, anything within a given time.
+    """
     page.goto(url, wait_until="load")
     page.wait_for_function("!window.MathJax || MathJax.startup.promise.then(() => true)")
     views = page.locator("script[type='application/vnd.jupyter.widget-view+json']").count()
@@ -42,7 +50,7 @@ def read(page, url):
             "n => document.querySelectorAll('.widget-subarea').length >= n", arg=views
         )
     page.wait_for_function("[...document.images].every(image => image.complete)")
-    page.wait_for_load_state("networkidle")
+    page.wait_for_function("document.fonts.ready.then(() => true)")
 
 
 @pytest.mark.parametrize("name", [*PAGES, "search", "genindex"])
