@@ -13,6 +13,7 @@ import numpy as np
 from .adapters import settle_lora
 from .auditing.rules import refuse_errors
 from .errors import StepError, TrajectoryWarning
+from .links import path_links
 from .reading.contents import Contents
 from .reading.steps import first_and_last
 from .sources.hub.address import is_hub
@@ -278,7 +279,7 @@ class Trajectory(Stored):
         stored tensors and their shapes; what all checkpoints have in common.
     """
 
-    differences = property(lambda self: "predecessor")
+    links = property(lambda self: path_links(self.n))
     identity = property(lambda self: {"steps": list(self.steps)})
     leave_out = "leave such checkpoints out with nonfinite='skip-checkpoint'"
     steps = property(lambda self: tuple(found.step for found in self.checkpoints))

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
 
 from ..atomic import atomic_path
 from ..errors import TrajectoryError
 from ..kernel_file import whole_from_upper
 from ..stored import Stored
 from .segments import Segment
+from .sums import Scaled, Sums
 
 
 class State(NamedTuple):
@@ -25,7 +25,7 @@ class State(NamedTuple):
 
     blocks: int
     lost: list[int]
-    increments: Float64[np.ndarray, "groups n n"]
+    sums: Sums
 
 
 class Partial:
@@ -47,10 +47,10 @@ class Partial:
         try:
             with open(self._path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 about, upper = json.loads(str(file["about"])), file["increments"]
-            found, state = (
-                about["conditions"],
-                State(about["blocks"], about["lost"], whole_from_upper(upper, about["n"])),
-            )
+                prints = file["prints"]
+            products = map(Scaled, whole_from_upper(upper, about["n"]), about["exponents"])
+            sums = Sums(dict(zip(about["segments"], products, strict=True)), prints)
+            found, state = about["conditions"], State(about["blocks"], about["lost"], sums)
         except (
             OSError,
             EOFError,
@@ -73,17 +73,22 @@ class Partial:
         return state
 
     def write(self, state: State) -> None:
-        rows, columns = np.triu_indices(state.increments.shape[1])
+        n, sums = len(state.sums.prints), state.sums
+        rows, columns = np.triu_indices(n)
+        several = list(sums.products.values())
         about = {
             "conditions": self._conditions,
             "blocks": state.blocks,
             "lost": state.lost,
-            "n": state.increments.shape[1],
+            "n": n,
+            "segments": list(sums.products),
+            "exponents": [one.exponent for one in several],
         }
         with atomic_path(self._path) as temporary, open(temporary, "wb") as file:
             np.savez(
                 file,
-                increments=state.increments[:, rows, columns],
+                increments=np.stack([one.values[rows, columns] for one in several]),
+                prints=sums.prints,
                 about=np.array(json.dumps(about)),
             )
 
