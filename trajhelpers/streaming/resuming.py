@@ -4,7 +4,6 @@ that are done.
 
 import hashlib
 import json
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +12,14 @@ import numpy as np
 from ..atomic import atomic_path
 from ..errors import TrajectoryError
 from ..kernel_file import whole_from_upper
+from ..reading.arrays import read_arrays
+from ..reading.boundary import damage_named
+from ..reading.json_text import parse_json
 from ..stored import Stored
 from .segments import Segment
 from .sums import Scaled, Sums
+
+_COUNTS = "numbers of groups and checkpoints"
 
 
 class State(NamedTuple):
@@ -44,26 +48,16 @@ class Partial:
             abandoned.unlink(missing_ok=True)
         if not self._path.exists():
             return None
-        try:
-            with open(self._path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-                about, upper = json.loads(str(file["about"])), file["increments"]
-                prints = file["prints"]
-            products = map(Scaled, whole_from_upper(upper, about["n"]), about["exponents"])
-            sums = Sums(dict(zip(about["segments"], products, strict=True)), prints)
-            found, state = about["conditions"], State(about["blocks"], about["lost"], sums)
-        except (
-            OSError,
-            EOFError,
-            ValueError,
-            KeyError,
-            TypeError,
-            IndexError,
-            zipfile.BadZipFile,
-        ) as error:
-            raise TrajectoryError(
-                f"{self._path}: not the state of a pass, or damaged ({error}); delete it to begin"
-                " anew"
-            ) from error
+        with damage_named(self._path, "delete it to begin anew", TrajectoryError):
+            stored = read_arrays(self._path, ("about", "increments", "prints"))
+            about = parse_json(str(stored["about"]))
+            found = about["conditions"]
+            products = map(
+                Scaled, whole_from_upper(stored["increments"], about["n"]), about["exponents"]
+            )
+            sums = Sums(dict(zip(about["segments"], products, strict=True)), stored["prints"])
+            state = State(about["blocks"], about["lost"], sums)
+            _refuse_no_state(state, found.get(_COUNTS))
         other = [name for name in self._conditions if found.get(name) != self._conditions[name]]
         if other:
             raise TrajectoryError(
@@ -93,6 +87,28 @@ class Partial:
             )
 
 
+def _refuse_no_state(state: State, counts: Any) -> None:
+    """A ValueError unless it may be of so many groups and checkpoints."""
+    products, prints = state.sums.products, state.sums.prints
+    lost = state.lost if isinstance(state.lost, list) else [None]
+    n = prints.size
+    if type(state.blocks) is not int or state.blocks < 0:
+        raise ValueError(f"{state.blocks!r} blocks")
+    if not all(type(index) is int and 0 <= index < n + len(lost) for index in lost):
+        raise ValueError(f"it leaves out checkpoints {lost}")
+    if prints.shape != (n,) or prints.dtype != np.uint64:
+        raise ValueError(f"prints: of shape {prints.shape} {prints.dtype}")
+    for index, one in products.items():
+        if type(index) is not int or index < 0 or type(one.exponent) is not int:
+            raise ValueError(f"group {index!r} in units of 2^{one.exponent!r}")
+        if one.values.shape != (n, n) or not np.all(np.isfinite(one.values)):
+            raise ValueError("increments: hold NaN or infinity, or are of other checkpoints")
+    if counts is not None and (
+        counts[1] != n + len(lost) or max(products, default=0) >= counts[0]
+    ):
+        raise ValueError(f"{len(products)} groups of {n} checkpoints, and {len(lost)} left out")
+
+
 def conditions(
     trajectory: Stored,
     segments: dict[str, Segment],
@@ -116,6 +132,7 @@ def conditions(
         "commits": list(trajectory.commits),
         "files": stamps,
         "groups": groups,
+        _COUNTS: [len(segments), trajectory.n],
         "precision": precision,
         "memory": memory,
         "device": device,
