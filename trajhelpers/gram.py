@@ -174,7 +174,8 @@ def gram(
         if links is not None:
             begun = State(0, [], Sums.none(trajectory.n))
             found = _pass(trajectory, segments, links, precision, device, memory, begun, None)
-        kernel = _kernel(trajectory, *found.in_one_unit(len(segments)), sizes, precision, links)
+        products, exponent = found.in_one_unit(len(segments))
+        kernel = _kernel(trajectory, products, exponent, sizes, precision, links)
         if once_each(segments.values(), trajectory.sizes):
             kernel.source["digests"] = in_words(found.prints)
         return kernel

@@ -28,9 +28,7 @@ def equal_pairs(
     """
     # A float64 difference of zero is proof, and so are equal hashes of files. Other pairs are read
     # again, but not from afar.
-    still = np.zeros(kernel.n, bool)
-    if kernel.precision == "float64":
-        still = ~kernel.squared_path.any(0)
+    still = kernel.unmoved & (kernel.precision == "float64")
     links = kernel.links
     low_rank = isinstance(trajectory.layout, LowRankLayout)
     stamps = trajectory.stamps() if trajectory.remote else None

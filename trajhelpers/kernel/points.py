@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from jaxtyping import Float64, Int
+from jaxtyping import Bool, Float64, Int
 from numpy.typing import ArrayLike
 
 from ..errors import TrajectoryWarning
@@ -129,6 +129,11 @@ class PointsKernel(ABC):
         """From which point each row is measured, −1 for O."""
         return self._links
 
+    @property
+    def unmoved(self) -> Bool[np.ndarray, " n"]:
+        """Which points are, to the last bit, where they are measured from."""
+        return np.logical_not(self._squared_path.any(0))
+
     def indistinct(self) -> list[tuple[int, int]]:
         """Pairs of indices of points between which rounding leaves nothing: t the next one after s
         that is so.
@@ -169,7 +174,10 @@ class PointsKernel(ABC):
 
     def _scaled(self, values, power):
         """From the units of the products to those of the parameters, to some power."""
-        return np.ldexp(values, power * self._exponent) if self._exponent else values
+        if not self._exponent:
+            return values
+        with np.errstate(over="ignore", under="ignore"):
+            return np.ldexp(values, power * self._exponent)
 
     def __len__(self) -> int:
         return self.n

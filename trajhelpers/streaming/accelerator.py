@@ -85,7 +85,7 @@ def sums_on_device(
                 sums[index] += product.to(sums_on).double()
                 # NaN where the CPU has to scale what squares cannot hold.
                 lost = (product.diagonal() < SHORTEST[precision]) & part.any(1)
-                sums[index, 0, 0] += torch.where(lost.any(), torch.nan, 0.0).to(sums_on)
+                sums[index].masked_fill_(lost.any().to(sums_on), math.nan)
             queue.multiplied(sums[index].trace(), block)
             progress.add(block)
             progress.show()

@@ -103,9 +103,7 @@ def _refuse_no_state(state: State, counts: Any) -> None:
             raise ValueError(f"group {index!r} in units of 2^{one.exponent!r}")
         if one.values.shape != (n, n) or not np.all(np.isfinite(one.values)):
             raise ValueError("increments: hold NaN or infinity, or are of other checkpoints")
-    if counts is not None and (
-        counts[1] != n + len(lost) or max(products, default=0) >= counts[0]
-    ):
+    if counts is not None and (counts[1] != n + len(lost) or max(products, default=0) >= counts[0]):
         raise ValueError(f"{len(products)} groups of {n} checkpoints, and {len(lost)} left out")
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64, UInt64
 
 # Of the squared length of a row in a block, what products of that type hold with all their digits;
 # less, and terms have underflowed.
-SHORTEST = {"float64": 2.0**-900, "float32": 2.0**-80}
+SHORTEST = {"float64": 2.0**-900, "float32": 2.0**-110}
 # Squared lengths beyond these are put into other units, so that their sums over blocks fit.
 _LARGEST = 600
 
