@@ -150,8 +150,10 @@ def gram(
         trajectory = _without(whole, state.lost)
         try:
             increments = _pass(trajectory, segments, precision, device, memory, state, store)
+            trajectory.refuse_changed()
             break
         except NonFiniteFound as found:
+            trajectory.refuse_changed()
             if trajectory.nonfinite == "raise" or not found.bad:
                 raise NonFiniteError(found.message) from None
             warnings.warn(
@@ -222,10 +224,12 @@ def _gram_of_adapters(trajectory, device, precision, groups, partial):
     try:
         products = products_of_adapters(trajectory.layout.layers, trajectory.differences)
     except NotFiniteIn as found:
+        trajectory.refuse_changed()
         raise NonFiniteError(
             f"{trajectory.called(found.row)} ({trajectory.sources[found.row]}): the change of"
             f" {found.layer!r} is not finite; {trajectory.leave_out}"
         ) from None
+    trajectory.refuse_changed()
     return _kernel(trajectory, products, trajectory.sizes, precision)
 
 
