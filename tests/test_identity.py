@@ -346,8 +346,9 @@ def test_what_is_no_file_is_refused_at_once(tmp_path, at_once, kind, name):
     with pytest.raises((th.CheckpointError, FileNotFoundError), match=f"{path}: .*{said}|no such"):
         th.open_trajectory([*paths, path])
     if path.suffix != ".zip":
-        with pytest.raises(th.CheckpointError, match=f"{path}: .*{said}"):
-            th.open_trajectory(tmp_path)
+        for look in (th.open_trajectory, th.audit):
+            with pytest.raises(th.CheckpointError, match=f"{path}: .*{said}"):
+                look(tmp_path)
     with pytest.raises((th.CheckpointError, FileNotFoundError), match=str(path)):
         th.open_models({"a": paths[0], "b": path})
 
