@@ -1,4 +1,4 @@
-"""More checkpoints than a process may have files open: 256 on a Mac, for everything that it does."""
+"""More checkpoints than a process may have files open: 256 on a Mac, for all that it does."""
 
 import gc
 import os
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -145,7 +146,7 @@ def test_none_is_closed_under_a_reader(tmp_path, monkeypatch):
 
     def read(seed):
         for number in np.random.default_rng(seed).integers(0, len(paths), 2000):
-            found = descriptors.take(number, lambda: os.open(paths[number], os.O_RDONLY))
+            found = descriptors.take(number, partial(os.open, paths[number], os.O_RDONLY))
             if os.pread(found.number, 2, 0) != bytes([number]):
                 wrong.append(number)
             descriptors.give_back(found)

@@ -155,9 +155,9 @@ def test_models_and_adapters(tmp_path, monkeypatch):
             "q.alpha": np.array(2.0),
         }
         save_file(factors, paths[label])
+    content = paths["other"].read_bytes()
     for lora in ("product", "factors"):
         models = th.open_models({label: paths[label] for label in "ab"}, lora=lora)
-        content = paths["other"].read_bytes()
         with monkeypatch.context() as patch:
             before_the(4, "preadv", os, patch, lambda: overwrite(paths["b"], content))
             with pytest.raises(th.CheckpointError, match=f"{paths['b']}: changed since"):
