@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import tarfile
+import threading
 import zipfile
 from types import SimpleNamespace
 
@@ -195,6 +196,23 @@ def test_a_write_in_the_same_tick_of_the_clock(tmp_path, monkeypatch):
     overwrite(path, other.read_bytes(), is_time_put_back=False)
     with pytest.raises(th.CheckpointError, match=f"{path}: changed since"):
         th.gram(trajectory, device="cpu")
+
+
+def test_a_long_write_that_has_begun_before(tmp_path):
+    """Of one call, which sets the file's times at its beginning."""
+    count, path = 8_000_000, tmp_path / "step_1.safetensors"
+    for name, value in (("new", 2), ("step_1.safetensors", 1), ("step_0.safetensors", 1)):
+        save_file({"w": np.full(count, float(value))}, tmp_path / name)
+    content, begin = (tmp_path / "new").read_bytes(), path.stat().st_size - 8 * count
+    descriptor = os.open(path, os.O_RDWR)
+    writing = threading.Thread(target=os.pwrite, args=(descriptor, content, 0))
+    writing.start()
+    while os.pread(descriptor, 8, begin) != content[begin : begin + 8]:
+        pass
+    trajectory = th.open_trajectory(tmp_path)
+    assert trajectory.read([("w", 0, 1), ("w", count - 1, count)])[1].tolist() == [2, 2]
+    writing.join()
+    os.close(descriptor)
 
 
 def test_a_file_that_is_being_written_is_not_opened(tmp_path, monkeypatch):

@@ -1,10 +1,14 @@
 """Which file it was: what tells that one on this machine is no longer the same, or holds something
 else.
+
+What another process writes through a mapping of the file into its memory may leave no trace in
+these; the fingerprints of a kernel tell it afterwards (``trajhelpers verify``).
 """
 
 import os
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,7 +77,7 @@ def settled_identity(path: Path, descriptor: int) -> Identity:
     times (git's "racy" entries). So a file that was written just now is looked at again when that
     tick has passed, and nothing is read of it before.
     """
-    found = identity_of(os.fstat(descriptor))
+    found = _looked_at(descriptor)
     for _ in range(_MOST_LOOKS):
         tick = _TICK if found.changed % 1_000_000_000 else _COARSE_TICK
         # A time that is still to come is another machine's, whose clock is not ours: then the
@@ -82,10 +86,20 @@ def settled_identity(path: Path, descriptor: int) -> Identity:
         if left <= 0:
             return found
         time.sleep(left / 1e9)
-        before, found = found, identity_of(os.fstat(descriptor))
+        before, found = found, _looked_at(descriptor)
         if found == before:
             return found
     raise CheckpointError(f"{path}: is still being written; open it when that is done")
+
+
+def _looked_at(descriptor: int) -> Identity:
+    """With no write under way that had begun before."""
+    found = identity_of(os.fstat(descriptor))
+    # One call may write 2 GB, and sets the times when it begins. Where the file's holes are
+    # (ext4, btrfs and tmpfs take its lock for that) is answered when such a call has ended.
+    with suppress(OSError):
+        os.lseek(descriptor, 0, getattr(os, "SEEK_HOLE", os.SEEK_SET))
+    return found
 
 
 def is_same(identity: Identity, found: os.stat_result) -> bool:
