@@ -8,31 +8,36 @@ whatever p is."""
 
 import operator
 import warnings
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 
 from .checkpoints import Trajectory
-from .errors import LayoutError, NonFiniteError, TrajectoryWarning
+from .errors import NonFiniteError, TrajectoryWarning
 from .kernel import ModelSetKernel, TrajectoryKernel
+from .kernel.certainty import better_links, largest_error
 from .models import ModelSet
-from .reading.account import capped, listed, of_constant
+from .reading.account import listed
 from .reading.lora import LowRankLayout
+from .remarks import equal_pairs, warn_of_equal, without_constant
 from .streaming.blocks import Block, cut, in_turn, requests
 from .streaming.cpu import COLUMNS, products_on_cpu
 from .streaming.devices import choose_device
+from .streaming.differences import Differences
+from .streaming.fingerprint import in_words
 from .streaming.low_rank import NotFiniteIn, products_of_adapters
 from .streaming.nonfinite import NonFiniteFound, NotFinite, nonfinite_checkpoints
 from .streaming.progress import progress_bar
 from .streaming.resuming import Partial, State, conditions
-from .streaming.segments import Groups, blocks_of, columns_of, segments_of
+from .streaming.segments import Groups, columns_of, once_each, segments_of
+from .streaming.sums import Sums
 from .telling import tell
 from .version import __version__
 
-# Of ‖θ‖², that never moves: up to here a line is enough.
-_LARGEST_SILENT_SHARE = 0.01
+# After so many passes nothing is gained by another.
+_MOST_REPEATS = 3
 
 
 @overload
@@ -145,12 +150,13 @@ def gram(
             partial, conditions(trajectory, segments, precision, device, memory, __version__)
         )
         state = store.read()
-    state = state or State(0, [], _zeros(trajectory, segments))
+    state = state or State(0, [], Sums.none(trajectory.n))
     while True:
         trajectory = _without(whole, state.lost)
         try:
-            increments = _pass(trajectory, segments, precision, device, memory, state, store)
-            trajectory.refuse_changed()
+            sums = _pass(
+                trajectory, segments, trajectory.links, precision, device, memory, state, store
+            )
             break
         except NonFiniteFound as found:
             trajectory.refuse_changed()
@@ -161,9 +167,20 @@ def gram(
             )
             left = [index for index in range(whole.n) if index not in state.lost]
             lost = sorted([*state.lost, *(left[index] for index in found.bad)])
-            state = State(0, lost, _zeros(_without(whole, lost), segments))
+            state = State(0, lost, Sums.none(whole.n - len(lost)))
     sizes = {name: columns_of(segment) for name, segment in segments.items()}
-    kernel = _kernel(trajectory, increments, sizes, precision)
+
+    def kernel_along(links):
+        found = sums
+        if links is not None:
+            begun = State(0, [], Sums.none(trajectory.n))
+            found = _pass(trajectory, segments, links, precision, device, memory, begun, None)
+        kernel = _kernel(trajectory, *found.in_one_unit(len(segments)), sizes, precision, links)
+        if once_each(segments.values(), trajectory.sizes):
+            kernel.source["digests"] = in_words(found.prints)
+        return kernel
+
+    kernel = _made(kernel_along, trajectory, may_repeat=trajectory.remote is None)
     mixed = [name for name in kernel.names if len({part[0] for part in segments[name]}) > 1]
     if trajectory.origin.counting.without_constant and mixed:
         tell(
@@ -222,7 +239,7 @@ def _gram_of_adapters(trajectory, device, precision, groups, partial):
                 f" weight, and in one go; leave {name}= out"
             )
     try:
-        products = products_of_adapters(trajectory.layout.layers, trajectory.differences)
+        products = products_of_adapters(trajectory.layout.layers, trajectory.links.tolist())
     except NotFiniteIn as found:
         trajectory.refuse_changed()
         raise NonFiniteError(
@@ -230,35 +247,58 @@ def _gram_of_adapters(trajectory, device, precision, groups, partial):
             f" {found.layer!r} is not finite; {trajectory.leave_out}"
         ) from None
     trajectory.refuse_changed()
-    return _kernel(trajectory, products, trajectory.sizes, precision)
+    return _made(
+        lambda links: _kernel(trajectory, products, 0, trajectory.sizes, precision, None),
+        trajectory,
+        may_repeat=False,
+    )
 
 
-def _kernel(trajectory, products, sizes, precision):
+def _made(kernel_along, trajectory, may_repeat):
+    """The kernel of a pass, or of another one along shorter links, where the first's is not certain
+    enough; with what there is to be said of it.
+    """
+    kernel = kernel_along(None)
+    equal, close = equal_pairs(kernel, trajectory)
+    for _ in range(_MOST_REPEATS if may_repeat else 0):
+        links = better_links(kernel, equal)
+        if links is None:
+            break
+        tell(
+            f"rounding could change cosines by {largest_error(kernel, equal):.0e}, since"
+            f" {kernel.too_close}; the checkpoints are read again, each measured from the nearest"
+        )
+        other = kernel_along(links)
+        kernel = min(kernel, other, key=lambda one: largest_error(one, equal))
+        equal, close = equal_pairs(kernel, trajectory)
+        if kernel is not other:
+            break
+    warn_of_equal(kernel, equal, close)
+    if isinstance(kernel, ModelSetKernel):
+        return kernel.moving() if trajectory.origin.counting.without_constant else kernel
+    return without_constant(kernel, trajectory.origin.counting.without_constant)
+
+
+def _kernel(trajectory, products, exponent, sizes, precision, links):
     # Nobody else has them: the kernel need not copy them.
     products.setflags(write=False)
+    parts = {
+        "names": list(sizes),
+        "sizes": list(sizes.values()),
+        "source": trajectory.provenance,
+        "precision": precision,
+        "links": links,
+        "exponent": exponent,
+    }
     if isinstance(trajectory, ModelSet):
-        models = ModelSetKernel(
-            products,
-            trajectory.labels,
-            list(sizes),
-            list(sizes.values()),
-            trajectory.provenance,
-            precision,
-        )
-        _warn_of_equal(models)
-        return models.moving() if trajectory.origin.counting.without_constant else models
-    kernel = TrajectoryKernel(
+        return ModelSetKernel(products, trajectory.labels, **parts)
+    return TrajectoryKernel(
         products,
         trajectory.steps,
-        list(sizes),
-        list(sizes.values()),
-        trajectory.runs,
-        trajectory.provenance,
-        precision,
+        runs=trajectory.runs,
         tokens=_tokens(trajectory),
+        **parts,
     )
-    _warn_of_identical(kernel, trajectory)
-    return _without_constant(kernel, trajectory.origin.counting.without_constant)
 
 
 def _checked(trajectory, device, precision, groups, memory):
@@ -274,10 +314,6 @@ def _checked(trajectory, device, precision, groups, memory):
     return device, segments_of(trajectory, groups)
 
 
-def _zeros(trajectory, segments):
-    return np.zeros((len(segments), trajectory.n, trajectory.n))
-
-
 def _without(trajectory, lost):
     return (
         trajectory[[index for index in range(trajectory.n) if index not in lost]]
@@ -286,9 +322,9 @@ def _without(trajectory, lost):
     )
 
 
-def _pass(trajectory, segments, precision, device, memory, state, store):
-    """The increments' Gram matrices, (groups, n, n), of all blocks from where the state is."""
-    segments, increments = list(segments.values()), state.increments
+def _pass(trajectory, segments, links, precision, device, memory, state, store):
+    """The sums over all blocks from where the state is."""
+    segments, sums, differences = list(segments.values()), state.sums, Differences(links)
     whole = trajectory.remote is None and store is None
     blocks = [Block([], dict(enumerate(segments)))] if whole else cut(trajectory, segments, memory)
     with (
@@ -297,108 +333,27 @@ def _pass(trajectory, segments, precision, device, memory, state, store):
     ):
         for done, block in enumerate(in_hand, state.blocks + 1):
             try:
-                increments[list(block.segments)] += _products(
-                    trajectory, list(block.segments.values()), precision, progress, device
+                sums.add(
+                    _products(trajectory, block.segments, differences, precision, progress, device)
                 )
             except NotFinite as found:
                 raise NonFiniteFound(
                     *nonfinite_checkpoints(trajectory, found.segment, precision)
                 ) from None
             if store:
-                store.write(State(done, state.lost, increments))
-    return increments
+                store.write(State(done, state.lost, sums))
+    trajectory.refuse_changed()
+    return sums
 
 
-def _products(trajectory, segments, precision, progress, device):
-    if device == "cpu":
-        return products_on_cpu(trajectory, segments, precision, progress)
-    # Not at the top of the file: torch takes seconds to import.
-    from .streaming.accelerator import products_on_accelerator
+def _products(trajectory, segments, differences, precision, progress, device):
+    if device != "cpu":
+        # Not at the top of the file: torch takes seconds to import.
+        from .streaming.accelerator import products_on_accelerator
 
-    return products_on_accelerator(trajectory, segments, precision, progress, device)
-
-
-def _warn_of_identical(kernel, trajectory):
-    # A float64 increment of zero is proof, and so are equal hashes of files. For other pairs the
-    # kernel knows which are equal up to rounding; those few are read again, but not from afar.
-    still = (
-        np.diag(kernel.total) == 0 if kernel.precision == "float64" else np.full(kernel.n, False)
-    )
-    low_rank = isinstance(trajectory.layout, LowRankLayout)
-    stamps = trajectory.stamps() if trajectory.remote else None
-    equal, close = [], []
-    for s, t in kernel.identical():
-        proven = (t == s + 1 and still[t]) or (
-            stamps[s] == stamps[t] if stamps else not low_rank and _equal(trajectory[[s, t]])
-        )
-        (equal if proven else close if stamps or low_rank else []).append(
-            " and ".join(f"{kernel.runs[at]} {kernel.steps[at]}".strip() for at in (s, t))
-        )
-    for pairs, are in ((equal, "identical"), (close, "equal up to rounding")):
-        if pairs:
-            more = f" … ({len(pairs)} pairs)" if len(pairs) > 10 else ""
-            warnings.warn(
-                f"checkpoints at steps {', '.join(pairs[:10])}{more} are {are}",
-                TrajectoryWarning,
-                stacklevel=4,
+        with suppress(NotFinite):
+            return products_on_accelerator(
+                trajectory, segments, differences, precision, progress, device
             )
-
-
-def _warn_of_equal(kernel):
-    if pairs := kernel.identical():
-        more = f" … ({len(pairs)} pairs)" if len(pairs) > 10 else ""
-        warnings.warn(
-            f"models {', '.join(f'{a!r} and {b!r}' for a, b in pairs[:10])}{more} are identical, or"
-            " too close to tell",
-            TrajectoryWarning,
-            stacklevel=4,
-        )
-
-
-def _without_constant(kernel, leave_out):
-    """Groups whose increments are zero are masks, tables, or frozen: they hold every cosine high.
-    They are said, or left out.
-    """
-    still = ~kernel.squared_path[:, 1:].any(1)
-    if still.all():
-        if leave_out:
-            raise LayoutError(
-                "no parameters left (exclude='constant'): nothing moves between the checkpoints"
-            )
-        return kernel
-    if not still.any():
-        return kernel
-    squared = kernel.increments[still, 0, 0]
-    # Of the checkpoint where it is most: what moves is of another length in each.
-    whole = kernel.distance(None, np.arange(kernel.n)) ** 2
-    share = min(float(np.max(squared.sum() / whole)), 1.0) if squared.any() else 0.0
-    largest_first = np.flatnonzero(still)[np.argsort(-squared, kind="stable")]
-    facts = {
-        "share": share,
-        "numbers": sum(kernel.sizes[g] for g in largest_first),
-        "groups": capped(
-            [f"{kernel.names[g]} ({kernel.sizes[g]:,} numbers)" for g in largest_first]
-        ),
-        "left_out": leave_out,
-    }
-    if leave_out:
-        kernel = kernel.moving()
-        tell(of_constant(facts))
-    elif share > _LARGEST_SILENT_SHARE:
-        warnings.warn(
-            f"{of_constant(facts)}; leave it out with exclude='constant', or take kernel.moving()",
-            TrajectoryWarning,
-            stacklevel=4,
-        )
-    elif share:
-        tell(f"{of_constant(facts)}; leave it out with exclude='constant'")
-    kernel.source["constant"] = facts
-    return kernel
-
-
-def _equal(pair):
-    segments = [[(name, 0, size)] for name, size in pair.sizes.items()]
-    return all(
-        (np.diff(pair.read(block), axis=0) == 0).all()
-        for _, block, _ in blocks_of(segments, 0, pair.p, 1 << 20)
-    )
+        # Not finite, or so small or large that the rows have to be scaled, as the CPU does.
+    return products_on_cpu(trajectory, segments, differences, precision, progress)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+from jaxtyping import Int
 
 from .reading.account import Text, capped, counted, in_words
 from .reading.choice import Counting
@@ -73,8 +74,8 @@ class Stored:
     remote = property(lambda self: self.origin.fetcher)
 
     @property
-    def differences(self) -> str:
-        """What a pass subtracts from a row, "predecessor", "base" or "nothing"."""
+    def links(self) -> Int[np.ndarray, " n"]:
+        """Which row a pass subtracts from each, −1 for none."""
         raise NotImplementedError
 
     @property

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError, LayoutError
-from .config import read_config
+from .boundary import damage_named
+from .config import config_in
 from .place import Place
 from .tensors import RAW, StoredTensor, is_far, rows_first
 
@@ -271,7 +272,7 @@ def _config_beside(tensors: Mapping[str, StoredTensor]) -> tuple[dict[str, Any],
         for place in tensor.places:
             if hasattr(place, "beside"):
                 file = place.beside("adapter_config.json")
-                return (read_config(file.read_text(), file) if file.is_file() else {}), str(file)
+                return config_in(file), str(file)
     return {}, ""
 
 
@@ -324,14 +325,10 @@ def _scale(layer, sides, tensors, rank, config, config_file, where) -> float:
             " its product is scaled (lora_alpha, use_rslora); give the folder that save_pretrained"
             " wrote, or count A and B as they are with lora='factors'"
         )
-    try:
+    with damage_named(config_file, "save the adapter again"):
         name = _short(layer)
         expected = _by_pattern(config.get("rank_pattern"), name, config["r"])
         alpha = float(_by_pattern(config.get("alpha_pattern"), name, config["lora_alpha"]))
-    except (KeyError, TypeError, ValueError, AttributeError, re.error) as error:
-        raise CheckpointError(
-            f"{config_file}: is no configuration of a LoRA adapter ({error!r}); save it again"
-        ) from error
     if expected != rank:
         raise CheckpointError(
             f"{where}: {layer!r} has rank {rank}, where {config_file} says {expected}; file and"

@@ -46,9 +46,10 @@ def fingerprints(
 
     >>> rows = np.random.default_rng(0).standard_normal((2, 100)).astype(np.float32)
     >>> whole = fingerprints(rows, weights([("w", 0, 100)]))
-    >>> parts = [fingerprints(rows[:, a:b], weights([("w", a, b)])) for a, b in [(40, 100), (0, 40)]]
-    >>> bool((parts[0] + parts[1] == whole).all() and (fingerprints(-rows, weights([("w", 0, 100)])) != whole).all())
-    True
+    >>> end = fingerprints(rows[:, 40:], weights([("w", 40, 100)]))
+    >>> start = fingerprints(rows[:, :40], weights([("w", 0, 40)]))
+    >>> (end + start == whole).tolist()
+    [True, True]
     """
     bits = theta.astype(np.float64, copy=False).view(np.uint64)
     mixed = bits >> np.uint64(32)

@@ -74,6 +74,18 @@ def blocks_of(
             yield index, block, width
 
 
+def once_each(segments: Iterable[Segment], sizes: Mapping[str, int]) -> bool:
+    """Whether each number is in just one of the segments."""
+    segments = list(segments)
+    every = {name: [(0, size)] for name, size in sizes.items() if size}
+    found = {
+        name: [(ranges[0][0], ranges[-1][1])]
+        for name, ranges in united(segments).items()
+        if len(ranges) == 1
+    }
+    return found == every and sum(map(columns_of, segments)) == sum(sizes.values())
+
+
 def united(segments: Iterable[Segment]) -> dict[str, list[tuple[int, int]]]:
     """By name, the sorted ranges that any of the segments has, without overlaps."""
     found: dict[str, list[tuple[int, int]]] = {}
