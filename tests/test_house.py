@@ -38,6 +38,7 @@ CORE += [
     "models",
     "streaming",
     "gram",
+    "verifying",
     "hallmarks",
     "nulls",
     "record",

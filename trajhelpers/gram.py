@@ -159,6 +159,7 @@ def gram(
             )
             break
         except NonFiniteFound as found:
+            trajectory.refuse_changed()
             if trajectory.nonfinite == "raise" or not found.bad:
                 raise NonFiniteError(found.message) from None
             warnings.warn(
@@ -241,10 +242,12 @@ def _gram_of_adapters(trajectory, device, precision, groups, partial):
     try:
         products = products_of_adapters(trajectory.layout.layers, trajectory.links.tolist())
     except NotFiniteIn as found:
+        trajectory.refuse_changed()
         raise NonFiniteError(
             f"{trajectory.called(found.row)} ({trajectory.sources[found.row]}): the change of"
             f" {found.layer!r} is not finite; {trajectory.leave_out}"
         ) from None
+    trajectory.refuse_changed()
     return _made(
         lambda links: _kernel(trajectory, products, 0, trajectory.sizes, precision, None),
         trajectory,
@@ -340,6 +343,7 @@ def _pass(trajectory, segments, links, precision, device, memory, state, store):
                 ) from None
             if store:
                 store.write(State(done, state.lost, sums))
+    trajectory.refuse_changed()
     return sums
 
 

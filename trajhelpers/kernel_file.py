@@ -91,9 +91,8 @@ def read_kernel_file(path: str | Path) -> tuple[str, dict[str, Any]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; `trajhelpers gram SOURCE -o {path}` writes one"
-        )
+        wrong = "is no regular file" if path.exists() else "no such file"
+        raise FileNotFoundError(f"{path}: {wrong}; `trajhelpers gram SOURCE -o {path}` writes one")
     stored = read_arrays(path, _ARRAYS, _OPTIONAL)
     about = parse_json(str(stored["about"]))
     refuse_depth(about)

@@ -25,6 +25,11 @@ def add_computing(command):
         choices=["float64", "float32"],
         help="of the products (default: float64)",
     )
+    add_fetching(command)
+
+
+def add_fetching(command):
+    """How much is held of what is far away, and whether much of it is wanted."""
     command.add_argument(
         "--memory",
         type=_bytes,
@@ -67,7 +72,7 @@ def computed(trajectory, options, arguments):
     partial = arguments["partial"]
     if partial is not None and partial.exists():
         tell(f"{partial}: going on from there")
-    if not _is_wanted(trajectory, options.yes, arguments):
+    if not is_wanted(trajectory, options.yes, arguments):
         return None
     try:
         return gram(trajectory, **arguments)
@@ -80,7 +85,8 @@ def computed(trajectory, options, arguments):
         raise
 
 
-def _is_wanted(trajectory, yes, arguments):
+def is_wanted(trajectory, yes, arguments):
+    """Whether a pass goes ahead; before a long one, a terminal is asked."""
     from ..gram import cost
 
     requests, size = cost(trajectory, **arguments)

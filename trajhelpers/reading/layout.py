@@ -2,9 +2,10 @@
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 from ..errors import LayoutError, TrajectoryWarning
 from .choice import Choice, Counting
@@ -56,6 +57,10 @@ class Layout:
     def permuted(self) -> set[str]:
         """Names of tensors that all checkpoints store in another order than row-major."""
         return {name for name, stored in self.tensors.items() if stored[0].strides}
+
+    def stored(self) -> Iterator[StoredTensor]:
+        """All that is read of all checkpoints."""
+        return chain.from_iterable(self.tensors.values())
 
     def of(self, indices: Sequence[int]) -> "Layout":
         """That of some of the checkpoints."""

@@ -40,6 +40,15 @@ class Composed(Place, Protocol):
         """Where bytes ``begin`` to ``end`` lie: ``(place, begin, end)``."""
 
 
+def refuse_changed(place: Place) -> None:
+    """A CheckpointError if what was read there may be of another content than when it was opened:
+    of a file on this machine. Others check each read, or cannot change.
+    """
+    check = getattr(place, "refuse_changed", None)
+    if check:
+        check()
+
+
 def read_values(place: Place, offset: int, count: int, dtype: np.dtype) -> np.ndarray:
     """What :meth:`Place.values` gives, of a place whose bytes have to be copied."""
     found = np.empty(count, dtype)

@@ -43,10 +43,14 @@ class Progress:
 
 @contextmanager
 def progress_bar(
-    trajectory: Stored, segments: list[Segment], blocks: list[Block], done: int
+    trajectory: Stored,
+    segments: list[Segment],
+    blocks: list[Block],
+    done: int,
+    what: str = "kernel",
 ) -> Iterator[Progress]:
     sizes = [size for _, size in requests(trajectory, blocks)]
-    with bar(unit="B", unit_scale=True, desc="kernel", initial=sum(sizes[:done])) as shown:
+    with bar(unit="B", unit_scale=True, desc=what, initial=sum(sizes[:done])) as shown:
         progress = Progress(trajectory, shown)
         shown.total = sum(sizes) if trajectory.remote else sum(map(progress.bytes, segments))
         yield progress
