@@ -11,14 +11,13 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from huggingface_hub import constants
 from huggingface_hub.errors import OfflineModeIsEnabled
-from huggingface_hub.utils import build_hf_headers
 
 from ...errors import CheckpointError
 from ...telling import tell
 from ..catalogue import ListedFile
 from ..remote.trying import LONGEST_ASKED
 from .answers import Unlike
-from .client import FAILURES, TRANSIENT, answered, asked_to_wait, whole
+from .client import FAILURES, TRANSIENT, answered, asked_to_wait, headers_of_ours, whole
 from .private_logs import no_signatures_logged
 from .redirects import Misled
 
@@ -103,11 +102,13 @@ def _received(
 ) -> tuple[bytes, Mapping[str, str]]:
     """The body and the headers of the first answer that is not a stumble."""
     address = f"{constants.ENDPOINT}/{path}" + ("?" if parameters else "") + urlencode(parameters)
-    headers = build_hf_headers(library_name="trajhelpers") | {"Accept-Encoding": "identity"}
     for attempt in range(_TRIES):
         pause, last = min(2**attempt, _LONGEST_WAIT), attempt == _TRIES - 1
         try:
-            with no_signatures_logged(), answered(address, headers, _TIMEOUT) as answer:
+            with (
+                no_signatures_logged(),
+                answered(address, headers_of_ours(), _TIMEOUT) as answer,
+            ):
                 if answer.status == 200:
                     return whole(answer, most), answer.headers
                 if answer.status not in TRANSIENT or last:

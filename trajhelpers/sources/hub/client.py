@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from huggingface_hub import constants, get_session
 from huggingface_hub.errors import HTTPError
+from huggingface_hub.utils import build_hf_headers
 
 from ..remote.trying import longest
 from .in_time import in_time
@@ -39,6 +40,13 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 FAILURES = _failures()
+
+
+def headers_of_ours(token: bool | None = None) -> dict[str, str]:
+    """With the token that the hub's client finds; without one where that is False."""
+    # In time: the client may ask the hub for something before it knows what it is called.
+    own = in_time(partial(build_hf_headers, token=token, library_name="trajhelpers"), longest(0))
+    return own | {"Accept-Encoding": "identity"}
 
 
 class Answer(NamedTuple):
