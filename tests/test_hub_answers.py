@@ -5,6 +5,7 @@ repository and says what to do, or is tried again.
 import json
 import os
 
+import huggingface_hub
 import numpy as np
 import pytest
 from hypothesis import event, given, settings
@@ -21,6 +22,7 @@ from trajhelpers.sources.remote import trying as _trying
 from trajhelpers.sources.remote.trying import LONGEST_ASKED, Unfit
 
 REPO, SOURCE = "somebody/model", "hf://somebody/model"
+OLD = huggingface_hub.__version__.startswith("0.")
 
 
 @pytest.fixture
@@ -326,28 +328,53 @@ def test_where_one_may_follow(here, location, there):
     assert led_to(here, location) == there
 
 
-def moved(kind, location, status=302):
-    """For ``hub.edit``: answers of a kind lead elsewhere."""
+WHICH = {
+    "a list": lambda request: request.kind == "refs",
+    "a revision": lambda request: request.kind == "info",
+    "a small file": lambda request: request.path.startswith("/api/resolve-cache"),
+    "an address": lambda request: request.kind == "resolve" and request.method == "HEAD",
+    "a range": lambda request: request.kind == "file",
+}
+
+
+def moved(name, location):
+    """For ``hub.edit``: some answers lead elsewhere."""
 
     def answer(request, *answer):
         there = location(request) if callable(location) else location
-        return (status, b"", {"Location": there}) if request.kind == kind else answer
+        return (302, b"", {"Location": there}) if WHICH[name](request) else answer
 
     return answer
 
 
-@pytest.mark.parametrize("kind", ["refs", "info", "resolve", "file"])
-@pytest.mark.parametrize("location", ["file:///etc/passwd", "http://[", "gopher://x/"])
-def test_no_request_is_led_astray(hub, kind, location):
-    hub.edit = moved(kind, location)
-    with pytest.raises(th.CheckpointError, match=f"^{SOURCE}.* leads to .*; check HF_ENDPOINT"):
+@pytest.mark.parametrize("name", WHICH)
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "gopher://x/"])
+def test_no_request_is_led_astray(hub, name, location):
+    hub.edit = moved(name, location)
+    # The client's 0.x asks the hub for the path that a HEAD leads to.
+    words = (
+        "leads to .*; check HF_ENDPOINT"
+        if not (OLD and name == "an address")
+        else "(.*404|has 0 bytes)"
+    )
+    with pytest.raises(th.CheckpointError, match=f"^{SOURCE}.* {words}"):
         gram()
-    assert sum(request.kind == kind for request in hub.requests) <= 8, "of each in flight, once"
+    assert sum(map(WHICH[name], hub.requests)) <= 8, "of each in flight, once"
 
 
-@pytest.mark.parametrize("kind", ["refs", "info", "resolve", "file"])
-def test_redirects_without_an_end(hub, kind):
-    hub.edit = moved(kind, lambda request: request.path)
+@pytest.mark.parametrize("name", WHICH)
+@pytest.mark.parametrize("location", ["http://[", "//", "http://x:99999/"])
+def test_redirects_to_what_is_no_address(hub, name, location):
+    hub.edit = moved(name, location)
+    with pytest.raises(th.CheckpointError, match=f"^{SOURCE}.*;"):
+        gram()
+
+
+@pytest.mark.parametrize("name", WHICH)
+def test_redirects_without_an_end(hub, name):
+    if OLD and name == "an address":
+        pytest.skip("the client follows until Python ends it, each time")
+    hub.edit = moved(name, lambda request: request.path)
     with pytest.raises(th.CheckpointError, match="leads on and on|TooManyRedirects"):
         gram()
 
@@ -378,34 +405,25 @@ def test_a_redirect_takes_no_token_along(hub, kind):
 # Slow answers, and those that ask to wait
 
 
-SLOW = {
-    "a list": lambda request: request.kind == "refs",
-    "a revision": lambda request: request.kind == "info",
-    "a small file": lambda request: request.path.startswith("/api/resolve-cache"),
-    "an address": lambda request: request.kind == "resolve" and request.method == "HEAD",
-    "a range": lambda request: request.kind == "file",
-}
-
-
 @pytest.mark.parametrize("fault", ["dribble", "crawl"])
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", WHICH)
 def test_a_byte_at_a_time(hub, monkeypatch, name, fault):
     """The first answer is given up, and asked for again: nobody waits for its end."""
     if (name, fault) == ("an address", "dribble"):
         pytest.skip("a HEAD has no body")
-    expected, before = gram().gram(), sum(map(SLOW[name], hub.requests))
+    expected, before = gram().gram(), sum(map(WHICH[name], hub.requests))
     monkeypatch.setattr(_trying, "_PATIENCE", 0.3)
     slow = []
 
     def faults(request):
-        if SLOW[name](request) and not slow:
+        if WHICH[name](request) and not slow:
             slow.append(request)
             return fault
 
     hub.faults = faults
     hub.requests.clear()
     np.testing.assert_array_equal(gram().gram(), expected)
-    assert sum(map(SLOW[name], hub.requests)) == before + 1
+    assert sum(map(WHICH[name], hub.requests)) == before + 1
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,12 @@ from urllib.parse import quote
 
 from huggingface_hub import HfFileMetadata, constants
 
-from ...errors import CheckpointError
 from ...reading.place import File, Folder
-from ..archives import is_archive, open_archive
-from ..listed import ListedFolder
 from ..places import short_names
 from ..protocol import Listing
 from ..remote.file import RemoteFile, changed
 from ..remote.files import RemoteFiles
-from ..remote.listing import remote_listing
+from ..remote.listing import file_or_folder, remote_listing
 from .answers import Object, Unlike, objects_in, once
 from .asking import ask_for_pages, unlike
 from .file import HubTree
@@ -50,31 +47,15 @@ def list_buckets(
 ) -> Listing:
     """The checkpoints of a prefix, a run; of several, joined; or of a list of files."""
     files = files_on_the_hub()
-    aside: list[str] = []
-    places: list[File | Folder] = []
-    for bucket, prefix in addresses:
-        place = _place(bucket, prefix, files)
-        if not isinstance(place, Folder) and is_archive(place.name):
-            place, links = open_archive(place)
-            aside += links
-        places.append(place)
+    places = [_place(bucket, prefix, files) for bucket, prefix in addresses]
     names = short_names([f"/{bucket}/{prefix}" for bucket, prefix in addresses])
-    return remote_listing(list(zip(names, places)), files, every, skip, file, alone, aside)
+    return remote_listing(list(zip(names, places)), files, every, skip, file, alone)
 
 
 def _place(bucket: str, prefix: str, files: RemoteFiles) -> File | Folder:
     address = f"hf://buckets/{bucket}"
-    objects = _objects(bucket, prefix)
-    tree = Bucket(files, address, objects, bucket)
-    if prefix in objects:
-        return tree.file(prefix)
-    before = f"{prefix}/" if prefix else ""
-    below = [path.removeprefix(before) for path in objects if path.startswith(before)]
-    if not below:
-        raise CheckpointError(f"{address}/{prefix}: holds nothing; check the prefix")
-    return ListedFolder(
-        f"{address}/{prefix}".rstrip("/"), below, lambda path: tree.file(before + path)
-    )
+    tree = Bucket(files, address, _objects(bucket, prefix), bucket)
+    return file_or_folder(tree, prefix, f"{address}/{prefix}".rstrip("/"))
 
 
 def _objects(bucket: str, prefix: str) -> dict[str, Object]:

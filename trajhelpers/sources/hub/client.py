@@ -29,9 +29,9 @@ _SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 
 def _failures() -> tuple[type[Exception], ...]:
     """What a request may end with. RuntimeError: the client was closed by another thread, whose
-    connection had failed.
+    connection had failed. ValueError: an answer leads to what is no address.
     """
-    always = (RuntimeError, TimeoutError)
+    always = (RuntimeError, TimeoutError, ValueError)
     stands_on = HTTPError.__module__.partition(".")[0]
     if stands_on == "requests":
         # Its root, of which HTTPError is a branch, and of what it stands on in its turn.
