@@ -30,6 +30,8 @@ FAULTS = (
     "reset",
     "expired",
     "html",
+    "dribble",
+    "crawl",
 )
 
 
@@ -71,14 +73,18 @@ class StandInHub:
     own answers, "503", "429" and "reset" can be had, of files' contents all: "short" sends half the
     bytes and calls them all, "elsewhere" sends bytes of another place and says so, "ignore-range"
     sends the whole file as 200, "truncated" stops in the middle of the body, "reset" before the
-    answer, "expired" makes an address invalid for good, "html" sends a page."""
+    answer, "expired" makes an address invalid for good, "html" sends a page. Of all answers,
+    "dribble" sends the body a byte at a time, `pause` seconds between two, "crawl" headers too.
+
+    `edit(request, status, body, headers)` gives what is sent instead of an answer."""
 
     def __init__(self):
         self.requests, self.faults, self.denied = [], lambda request: None, {}
-        self.retry_after, self.buckets = "0", {}
+        self.edit = lambda request, *answer: answer
+        self.retry_after, self.buckets, self.pause = "0", {}, 0.05
         self._connected = False
         self._branches, self._commits, self._blobs, self._signatures = {}, {}, {}, set()
-        self._lock = threading.Lock()
+        self._lock, self.closing = threading.Lock(), threading.Event()
 
     def __enter__(self):
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
@@ -90,6 +96,7 @@ class StandInHub:
         return self
 
     def __exit__(self, *_):
+        self.closing.set()
         if self._connected:
             _close_session()
         self._server.shutdown()
@@ -568,6 +575,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _send(self, status, body, headers):
+        status, body, headers = self.hub.edit(self.request_, status, body, headers)
         goes_out = (
             b""
             if self.command == "HEAD"
@@ -580,10 +588,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in ({"Content-Length": str(len(body))} | headers).items():
             self.send_header(name, value)
-        self.end_headers()
+        if self.fault == "crawl":
+            # Before end_headers sends them.
+            goes_out = b"".join(self._headers_buffer) + b"\r\n" + goes_out
+            self._headers_buffer = []
+        else:
+            self.end_headers()
+        if self.fault in ("dribble", "crawl"):
+            return self._drop_by_drop(goes_out)
         self.wfile.write(goes_out)
         if self.fault == "truncated":
             self.close_connection = True
+
+    def _drop_by_drop(self, content):
+        for at in range(len(content)):
+            self.wfile.write(content[at : at + 1])
+            if self.hub.closing.wait(self.hub.pause):
+                raise _Gone
 
 
 def _entry(path, file):

@@ -3,7 +3,6 @@ alone, or whole files in the hub's own cache.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,13 +19,12 @@ from ..disk import LocalFolder
 from ..listed import ListedFolder
 from ..protocol import Checkpoint, Listing
 from ..remote.files import RemoteFiles
+from ..remote.headers import read_headers
 from .asking import content_of
 from .file import address_of, remote_file
 from .private_logs import no_signatures_logged
 from .ranges import files_on_the_hub
 from .revisions import find_run
-
-_IN_FLIGHT = 8
 
 
 def list_hub(
@@ -151,16 +149,7 @@ class _Run:
         if not self.held:
             raise CheckpointError(no_weights)
         places = self._in_cache() if self.files is None else self._on_the_hub(self.files)
-        names = [one.name for one in self.held]
-        with ThreadPoolExecutor(_IN_FLIGHT, "headers") as pool:
-            try:
-                read = pool.map(partial(_read_header, state=state), names, places)
-                return list(bar(read, desc="headers", total=len(places)))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                if self.files:
-                    self.files.give_up()
-                raise
+        return read_headers(self.files, list(zip(self.held, places)), state, _read_header)
 
     def read_config(self) -> dict:
         revision = self.held[0].revision
@@ -216,10 +205,11 @@ def _cached(held: _Held) -> LocalFolder:
     return LocalFolder(file.parents[path.count("/")] / revision.folder)
 
 
-def _read_header(name: str, where: Where, state: str | None) -> Contents:
+def _read_header(place: tuple[_Held, Where], state: str | None) -> Contents:
+    held, where = place
     try:
         return read_checkpoint(where, state)
     except CheckpointError as error:
         raise (
-            error if str(error).startswith("hf://") else CheckpointError(f"{name}: {error}")
+            error if str(error).startswith("hf://") else CheckpointError(f"{held.name}: {error}")
         ) from error
