@@ -1,7 +1,10 @@
 """``trajhelpers gram``: the kernel of a trajectory."""
 
+import tempfile
 import time
+from pathlib import Path
 
+from ..printable import printable
 from .computing import add_computing, arguments_of, computed
 from .output import print_json, writable
 from .source import opened
@@ -36,7 +39,7 @@ def run(options):
     kernel = computed(trajectory, options, arguments)
     if kernel is None:
         return 1
-    kernel.save(output)
+    _save(kernel, output)
     if trajectory.remote is not None:
         partial.unlink(missing_ok=True)
     if options.json:
@@ -57,7 +60,21 @@ def run(options):
             }
         )
     else:
-        print(f"{output}: {kernel}")
+        print(printable(f"{output}: {kernel}"))
+
+
+def _save(kernel, output):
+    """Elsewhere, where the disk has become full during the pass, which may have taken hours."""
+    try:
+        kernel.save(output)
+    except OSError as error:
+        elsewhere = Path(tempfile.mkdtemp(prefix="trajhelpers-")) / output.name
+        try:
+            kernel.save(elsewhere)
+        except OSError:
+            elsewhere.parent.rmdir()
+            raise error from None
+        raise OSError(f"{error.strerror}; the kernel is in {elsewhere} now") from error
 
 
 def _asked(trajectory, arguments):

@@ -8,6 +8,7 @@ from itertools import groupby
 from .. import open_trajectory
 from ..auditing.report import in_bytes
 from ..errors import TrajectoryError, TrajectoryWarning
+from ..printable import printable
 from ..reading.steps import Position, in_units, span
 from ..sources.stores.address import shown
 from ..sources.table import source_of as table_source_of
@@ -46,7 +47,8 @@ def run(options):
         found = _plain(what, listing, sizes) | {"counted": _counted(what, given, listing)}
         print(json.dumps(found))
     else:
-        print("\n".join([*_lines(listing, sizes), *_counted(what, given, listing)]))
+        lines = [*_lines(listing, sizes), *_counted(what, given, listing)]
+        print("\n".join(map(printable, lines)))
 
 
 def _counted(what, given, listing):
@@ -94,7 +96,7 @@ def _lines(listing, sizes):
     rows = [("run", "checkpoints", "steps", "tokens", "format", "size of each")]
     pairs = list(zip(listing.checkpoints, sizes))
     for name, members in groupby(pairs, lambda pair: pair[0].run):
-        rows.append(_row(name, list(members)))
+        rows.append(tuple(map(printable, _row(name, list(members)))))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     # A column in which nothing stands is not shown.
     shown = [column for column in range(len(rows[0])) if any(row[column] for row in rows[1:])]

@@ -14,6 +14,7 @@ from jaxtyping import Float64, Int
 from numpy.typing import ArrayLike
 
 from ..kernel_file import write_kernel_file
+from ..printable import printable
 from ..reading.steps import first_and_last
 from .points import NO_DISPLACEMENT, PointsKernel, symmetric
 
@@ -110,7 +111,7 @@ class TrajectoryKernel(PointsKernel):
         return self._squared_path
 
     def __repr__(self) -> str:
-        return (
+        return printable(
             f"TrajectoryKernel({self.n} checkpoints,"
             f" {first_and_last(self.steps.tolist(), self.runs)}, {self.p:,} parameters in"
             f" {len(self.names)} group{'s'[: len(self.names) > 1]})"
