@@ -83,6 +83,8 @@ def _target(path):
     target = Path(os.path.realpath(path))
     try:
         there = target.lstat()
+        if stat.S_ISREG(there.st_mode):
+            os.close(os.open(target, os.O_WRONLY))
     except FileNotFoundError:
         there = None
         if not target.parent.is_dir():
@@ -97,8 +99,6 @@ def _target(path):
         raise _error(path, errno.ELOOP, "is a symlink that leads to itself")
     if not stat.S_ISREG(there.st_mode):
         raise _error(path, errno.EINVAL, "is no regular file, and would be replaced by one")
-    if not os.access(target, os.W_OK):
-        raise _error(path, errno.EACCES, "is there and must not be written to")
     return target, there
 
 

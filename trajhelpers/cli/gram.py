@@ -74,7 +74,7 @@ def _save(kernel, output):
         except OSError:
             elsewhere.parent.rmdir()
             raise error from None
-        raise OSError(f"{error.strerror}; the kernel is in {elsewhere} now") from error
+        raise OSError(f"{error}; the kernel is in {elsewhere} now") from error
 
 
 def _asked(trajectory, arguments):

@@ -96,7 +96,7 @@ def _lines(listing, sizes):
     rows = [("run", "checkpoints", "steps", "tokens", "format", "size of each")]
     pairs = list(zip(listing.checkpoints, sizes))
     for name, members in groupby(pairs, lambda pair: pair[0].run):
-        rows.append(tuple(map(printable, _row(name, list(members)))))
+        rows.append(_row(name, list(members)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     # A column in which nothing stands is not shown.
     shown = [column for column in range(len(rows[0])) if any(row[column] for row in rows[1:])]
@@ -128,7 +128,7 @@ def _row(name, members):
     tokens = [one.tokens for one in found if one.tokens is not None]
     seen = "" if not tokens else " … ".join(dict.fromkeys(map(in_units, (tokens[0], tokens[-1]))))
     return (
-        name,
+        printable(name),
         f"{len(found):,}",
         "" if steps.endswith(" tokens") else steps.partition(" ")[2],
         seen,

@@ -78,9 +78,8 @@ def plot_depth(kernel, part, origin=None, ax=None, vmin=None, unit="step"):
     every = -(-len(groups) // _MOST_LAYERS_LABELLED)
     ax.set_yticks(range(0, len(groups), every), list(groups)[::every])
     ax.set_ylabel("layer")
-    ax.set_title(
-        part if origin is None else f"{part}, seen from {literally(unit)} {kernel.steps[0]}"
-    )
+    seen_from = literally(f"{unit} {kernel.steps[0]}")
+    ax.set_title(part if origin is None else f"{part}, seen from {seen_from}")
     ax.figure.colorbar(image, ax=ax, label="cosine to the end", fraction=0.046, pad=0.02)
     return ax
 
