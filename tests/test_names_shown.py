@@ -216,7 +216,7 @@ def walks(names):
     return {name: th.random_walk(6, start=1 + place) for place, name in enumerate(names)}
 
 
-@pytest.mark.filterwarnings("ignore:Glyph")
+@pytest.mark.filterwarnings("ignore:constrained_layout")
 def test_titles_legends_and_ticks_are_names_and_no_formulas(tmp_path):
     both = [*DRAWN, EVIL.replace("\n", "")]
     shown = {" ".join(printable(name).split()) for name in both}

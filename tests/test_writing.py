@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +25,15 @@ from trajhelpers import kernel_file
 from trajhelpers.atomic import atomic_path, refuse_unwritable, remove_abandoned
 
 NOBODY = 65534
+RECIPE = th.training.Recipe(
+    model="mlp",
+    data="digits",
+    width=8,
+    epochs=1,
+    checkpoints=5,
+    learning_rate=0.1,
+    batch_size=100,
+)
 
 
 def kernels():
@@ -102,6 +112,18 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
     other.send_signal(signal.SIGKILL)
     other.communicate()
     assert len(os.listdir(tmp_path)) == 1
+    write(path)
+    assert os.listdir(tmp_path) == ["run.npz"]
+
+
+def test_what_another_machine_left_is_removed_a_day_later(tmp_path):
+    """Its lock may not reach here."""
+    path, left = tmp_path / "run.npz", tmp_path / ".run.npz.0123456789abcdef.tmp"
+    left.mkdir()
+    (left / ".lock").write_text("another machine")
+    write(path)
+    assert left.exists()
+    os.utime(left / ".lock", (0, time.time() - 25 * 3600))
     write(path)
     assert os.listdir(tmp_path) == ["run.npz"]
 
@@ -283,6 +305,15 @@ def test_a_full_disk(tmp_path):
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["run.npz"]
 
 
+@pytest.mark.parametrize("size", [1000, 4000])  # of a checkpoint, of the state of the training
+def test_a_full_disk_while_a_network_is_trained(tmp_path, size):
+    with full_disk(size), pytest.raises(th.TrajectoryError, match="run.*not be written"):
+        th.training.train(RECIPE, tmp_path / "run")
+    assert not [path for path in (tmp_path / "run").iterdir() if path.suffix == ".tmp"]
+    th.training.train(RECIPE, tmp_path / "run", resume=True)
+    assert th.open_trajectory(tmp_path / "run").n == 6
+
+
 # ---- commands ----
 
 
@@ -331,18 +362,9 @@ def test_a_study_and_a_run_find_it_before_they_train(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "trajhelpers.lab.training.loop.Run.take_step", lambda *_: pytest.fail("trained")
     )
-    recipe = th.training.Recipe(
-        model="mlp",
-        data="digits",
-        width=8,
-        epochs=1,
-        checkpoints=5,
-        learning_rate=0.1,
-        batch_size=100,
-    )
     for name in ("b", "b/run"):
         with pytest.raises(OSError, match=str(tmp_path / "b")):
-            th.training.train(recipe, tmp_path / name)
+            th.training.train(RECIPE, tmp_path / name)
 
 
 def test_a_disk_that_becomes_full_does_not_lose_the_kernel(run, tmp_path, capfd, monkeypatch):

@@ -3,8 +3,9 @@ behind for long.
 
 A writer works in a hidden folder of its own beside the file, which holds what libraries put beside
 what they write, too. It locks a file in there while it lives: by that the next writer tells what is
-abandoned from what is being written, on another machine too where the file system has locks. Where
-it has none, nothing is taken for abandoned."""
+abandoned from what is being written. Locks may be none of other machines' business, so that what
+another machine left has to be a day old, too; on a file system without locks nothing is taken for
+abandoned."""
 
 import errno
 import fcntl
@@ -12,12 +13,14 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_LOCK = ".lock"
+_LOCK, _DAY = ".lock", 24 * 3600
 # Of a name of 255 bytes, as many characters as leave room for the rest.
 _SHOWN = 50
 _TOKEN = re.compile(r"[0-9a-f]{16}\.tmp")
@@ -73,7 +76,9 @@ def remove_abandoned(path: Path) -> None:
         descriptor = os.open(path / _LOCK, os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path)
+            is_ours = os.read(descriptor, 1000) == _machine()
+            if is_ours or time.time() - os.fstat(descriptor).st_mtime > _DAY:
+                shutil.rmtree(path)
         finally:
             os.close(descriptor)
 
@@ -138,8 +143,13 @@ def _locked_folder(prefix):
         with suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
+            os.write(descriptor, _machine())
             return folder, descriptor
         os.close(descriptor)  # the same, a moment later
+
+
+def _machine():
+    return socket.gethostname().encode()
 
 
 def _give_permissions(descriptor, folder, there):

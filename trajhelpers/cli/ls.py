@@ -65,6 +65,7 @@ def _counted(what, given, listing):
     except TrajectoryError as error:
         return [f"does not open as it is: {error}"]
     said = {*listing.notes, *(f"left out: {line}" for line in listing.left_out)}
+    said = set(map(printable, said))
     lines = str(account).splitlines()[1:]
     return [line for line in lines if line.removeprefix("chosen: ") not in said]
 

@@ -313,5 +313,13 @@ class TrajectoryKernel(PointsKernel):
     # ---- files ----
 
     def save(self, path: str | Path) -> None:
-        """Write the kernel to one ``.npz`` file, in one atomic move. Nothing in it is pickled."""
+        """Write the kernel to one ``.npz`` file, in one atomic move. Nothing in it is pickled.
+
+        As elsewhere, a symlink's target is written; a file that is there keeps its permissions.
+
+        Raises
+        ------
+        OSError
+            Where the path cannot be written, with what was there before as it was.
+        """
         write_kernel_file(path, "trajectory", self._parts())
