@@ -55,15 +55,15 @@ def in_process(code, *arguments):
 
 
 WRITERS = """
-    import sys, threading, trajhelpers as th
+    import sys, trajhelpers as th
+    from concurrent.futures import ThreadPoolExecutor
     def save(seed):
         kernel = th.random_walk(12, start=seed)
         for _ in range(40):
             kernel.save(sys.argv[1])
-    threads = [threading.Thread(target=save, args=[seed]) for seed in range(3)]
     print("ready", flush=True)
-    for thread in threads: thread.start()
-    for thread in threads: thread.join()
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(save, range(3)))
 """
 
 
@@ -72,9 +72,15 @@ def test_threads_and_processes_save_to_one_path_while_others_read(tmp_path):
     kernels()[0].save(path)
     writers = [in_process(WRITERS, path) for _ in range(2)]
     troubles, read = [], 0
-    own = [
-        threading.Thread(target=lambda k=k: [k.save(path) for _ in range(40)]) for k in kernels()
-    ]
+
+    def save(kernel):
+        for _ in range(40):
+            try:
+                kernel.save(path)
+            except Exception as error:
+                troubles.append(error)
+
+    own = [threading.Thread(target=save, args=[kernel]) for kernel in kernels()]
     for writer in writers:
         assert writer.stdout.readline() == "ready\n"
     for thread in own:
