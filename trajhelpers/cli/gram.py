@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from ..printable import printable
@@ -39,7 +40,7 @@ def run(options):
     kernel = computed(trajectory, options, arguments)
     if kernel is None:
         return 1
-    _save(kernel, output)
+    _save(kernel, output, arguments["partial"])
     if trajectory.remote is not None:
         partial.unlink(missing_ok=True)
     if options.json:
@@ -63,18 +64,20 @@ def run(options):
         print(printable(f"{output}: {kernel}"))
 
 
-def _save(kernel, output):
+def _save(kernel, output, partial):
     """Elsewhere, where the disk has become full during the pass, which may have taken hours."""
     try:
         kernel.save(output)
     except OSError as error:
-        elsewhere = Path(tempfile.mkdtemp(prefix="trajhelpers-")) / output.name
-        try:
-            kernel.save(elsewhere)
-        except OSError:
-            elsewhere.parent.rmdir()
-            raise error from None
-        raise OSError(f"{error}; the kernel is in {elsewhere} now") from error
+        kept = "the kernel is lost" if partial is None else f"{partial} holds what is done"
+        with suppress(OSError):
+            folder = Path(tempfile.mkdtemp(prefix="trajhelpers-"))
+            try:
+                kernel.save(folder / output.name)
+                kept = f"the kernel is in {folder / output.name} now"
+            except OSError:
+                folder.rmdir()
+        raise OSError(f"{error}; {kept}") from error
 
 
 def _asked(trajectory, arguments):
