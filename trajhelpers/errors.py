@@ -1,10 +1,15 @@
 """What can go wrong, by name. Every message says which file or checkpoint, what is wrong with it,
-and what to do.
+and what to do. They hold names from files, as they are; what is shown of them is printable.
 """
+
+from .printable import printable
 
 
 class TrajectoryError(Exception):
     """Base of everything this package raises about checkpoints, kernels and recordings."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class CheckpointError(TrajectoryError):
@@ -33,6 +38,9 @@ class ExistingRunError(TrajectoryError, FileExistsError):
 
 class TrajectoryWarning(UserWarning):
     """The result is right as far as it goes, but the reader must know something to read it well."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 def missing_extra(what, package, extra):

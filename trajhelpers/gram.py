@@ -111,6 +111,8 @@ def gram(
     TrajectoryError
         Where ``partial`` is of other checkpoints, steps, groups, or was begun with another
         precision, device or memory.
+    OSError
+        Where ``partial`` cannot be written; before the pass.
     CheckpointError
         Where the hub does not give what it should; ``partial`` then holds what is done.
 

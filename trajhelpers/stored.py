@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Int
 
+from .printable import printable
 from .reading.account import Text, capped, counted, in_words
 from .reading.choice import Counting
 from .reading.layout import Layout
@@ -98,7 +99,7 @@ class Stored:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return self._headline() + self._besides()
+        return printable(self._headline()) + self._besides()
 
     def _besides(self):
         """In a line, how much :meth:`summary` has to say; nothing where there is nothing."""
@@ -125,7 +126,7 @@ class Stored:
         embeddings, by their names: 75 %: wte.weight
         left out: n: int64, not a parameter
         """
-        return Text(f"{self._headline()}\n{in_words(self.account)}")
+        return Text(f"{printable(self._headline())}\n{in_words(self.account)}")
 
     @property
     def account(self) -> dict[str, Any]:

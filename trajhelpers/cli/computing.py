@@ -5,6 +5,7 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError
 
 from .. import gram, load_kernel
+from ..printable import printable
 from ..telling import tell
 from .source import add_reading, opened, source_of
 
@@ -79,7 +80,7 @@ def computed(trajectory, options, arguments):
     except BaseException:
         if partial is not None and partial.exists():
             print(
-                f"{partial}: holds what is done; the same command goes on from there",
+                printable(f"{partial}: holds what is done; the same command goes on from there"),
                 file=sys.stderr,
             )
         raise

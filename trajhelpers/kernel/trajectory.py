@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from ..kernel_file import write_kernel_file
 from ..links import O, path_links
+from ..printable import printable
 from ..reading.steps import first_and_last
 from .points import PointsKernel
 
@@ -129,7 +130,7 @@ class TrajectoryKernel(PointsKernel):
         return self._scaled(self._squared_path, 2)
 
     def __repr__(self) -> str:
-        return (
+        return printable(
             f"TrajectoryKernel({self.n} checkpoints,"
             f" {first_and_last(self.steps.tolist(), self.runs)}, {self.p:,} parameters in"
             f" {len(self.names)} group{'s'[: len(self.names) > 1]})"
@@ -332,5 +333,13 @@ class TrajectoryKernel(PointsKernel):
     # ---- files ----
 
     def save(self, path: str | Path) -> None:
-        """Write the kernel to one ``.npz`` file, in one atomic move. Nothing in it is pickled."""
+        """Write the kernel to one ``.npz`` file, in one atomic move. Nothing in it is pickled.
+
+        As elsewhere, a symlink's target is written; a file that is there keeps its permissions.
+
+        Raises
+        ------
+        OSError
+            Where the path cannot be written, with what was there before as it was.
+        """
         write_kernel_file(path, "trajectory", self._parts())

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from ..printable import printable
+
 _EMBEDDING = re.compile(r"(^|\.)([^.]*embed[^.]*|wte|wpe|lm_head|shared)(\.|$)", re.IGNORECASE)
 _ALONE, _PATTERNS, _NAMES, _LINES = 4, 8, 8, 50
 
@@ -136,4 +138,4 @@ def in_words(source: Mapping[str, Any]) -> str:
         lines.append(of_constant(source["constant"]))
     lines += [f"chosen: {note}" for note in source.get("notes", ())]
     lines += [f"left out: {line}" for line in source.get("left_out", ())]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..atomic import atomic_path
+from ..atomic import atomic_path, refuse_unwritable
 from ..errors import TrajectoryError
 from ..kernel_file import whole_from_upper
 from ..reading.arrays import read_arrays
@@ -35,17 +35,17 @@ class State(NamedTuple):
 class Partial:
     """The file of a pass. ``conditions`` is a dict of what has to be the same for its state to be
     of any use.
+
+    Raises OSError where it cannot be written.
     """
 
     def __init__(self, path: str | Path, conditions: dict[str, Any]):
         self._path = Path(path)
+        refuse_unwritable(self._path)
         self._conditions = json.loads(json.dumps(conditions))
 
     def read(self) -> State | None:
         """The state that is there, or None. TrajectoryError where it is of another pass."""
-        # by a process that was killed
-        for abandoned in self._path.parent.glob(f".{self._path.name}.*.tmp"):
-            abandoned.unlink(missing_ok=True)
         if not self._path.exists():
             return None
         with damage_named(self._path, "delete it to begin anew", TrajectoryError):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from ..printable import printable
 from ..stored import Stored
 
 # Ranges (name, start, stop) of flattened tensors.
@@ -24,7 +25,7 @@ def segments_of(trajectory: Stored, groups: Groups | None) -> dict[str, Segment]
             if name not in sizes:
                 raise ValueError(
                     f"groups: {group!r} names the tensor {name!r}, which the trajectory does not"
-                    f" have; it has {', '.join(list(sizes)[:8])} …"
+                    f" have; it has {printable(', '.join(list(sizes)[:8]))} …"
                 )
             start = 0 if start is None else start
             stop = sizes[name] if stop is None else stop
