@@ -2,9 +2,10 @@
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 from ..errors import LayoutError, TrajectoryWarning
 from .choice import Choice, Counting
@@ -19,6 +20,7 @@ _OPPONENTS = (
     ("netg", "netd"),
     ("actor", "critic"),
 )
+_Said = TypeVar("_Said")
 _NUMBER = re.compile(r"\d+$")
 _REMEDY = "leave it out with exclude=, or open files of one model only"
 
@@ -91,17 +93,21 @@ def settle(
 
 def _without_prefixes(stored):
     """The checkpoints by names without prefixes, and the prefixes of any of them."""
-    bare: list[dict[str, StoredTensor]] = []
-    prefixes: dict[str, None] = {}
-    before: list[str] = []
-    after: list[str] = []
+    shorter = of_names(stored, lambda names: (after := without_prefixes(names), taken_off(names, after)))
+    bare = [dict(zip(after, tensors.values())) for tensors, (after, _) in zip(stored, shorter)]
+    return bare, tuple(dict.fromkeys(prefix for _, taken in shorter for prefix in taken))
+
+
+def of_names(
+    stored: Sequence[Mapping[str, StoredTensor]], what: Callable[[list[str]], _Said]
+) -> list[_Said]:
+    """What names say in each checkpoint, asked once for all that follow one of equal names."""
+    names: list[str] = []
+    found: list[_Said] = []
     for tensors in stored:
-        names = list(tensors)
-        if names != before:
-            before, after = names, without_prefixes(names)
-            prefixes |= dict.fromkeys(taken_off(before, after))
-        bare.append(dict(zip(after, tensors.values())))
-    return bare, tuple(prefixes)
+        before, names = names, list(tensors)
+        found.append(found[-1] if found and names == before else what(names))
+    return found
 
 
 def _widest(dtypes: set[str]) -> str:

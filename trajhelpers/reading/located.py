@@ -38,7 +38,7 @@ def located(name: str, tensor: Any, where, find: Find) -> StoredTensor:
     if isinstance(tensor, Buffer):
         is_buffer, tensor = True, tensor.tensor
     found = _stored(name, tensor, where, find)
-    return replace(found, is_buffer=True) if is_buffer else found
+    return found._replace(is_buffer=True) if is_buffer else found
 
 
 def _stored(name: str, tensor: Lying | Array, where, find: Find) -> StoredTensor:

@@ -50,6 +50,7 @@ def read_shards(index: File, read: Callable[[File], Contents]) -> Contents:
                 if shards.get(name) != shard
             ),
         ),
+        tuple(header for part in found.values() for header in part.parsed),
     )
 
 
