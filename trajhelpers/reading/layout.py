@@ -84,8 +84,8 @@ def settle(
     stored, prefixes = _without_prefixes(stored)
     choice = Choice(include, exclude)
     names, counting = choice.of(stored, prefixes)
-    _check(stored, sources, names, choice)
-    tensors = {name: _in_one_order([tensors[name] for tensors in stored]) for name in names}
+    _check_names(stored, sources, names, choice)
+    tensors = {name: _column(name, [one[name] for one in stored], sources) for name in names}
     _warn_of_mixed_types(tensors)
     notes = (*counting.notes, *_two_for_one(names), *_two_networks(tensors))
     return Layout(tensors), replace(counting, notes=notes)
@@ -161,10 +161,10 @@ def _two_networks(tensors):
     )
 
 
-def _check(stored, sources, names, choice):
-    expected = {name: stored[0][name].shape for name in names}
+def _check_names(stored, sources, names, choice):
+    expected = set(names)
     for tensors, source in zip(stored[1:], sources[1:]):
-        missing = [name for name in expected if name not in tensors]
+        missing = [name for name in names if name not in tensors]
         if missing:
             raise LayoutError(
                 f"{source}: lacks parameter {missing[0]!r}{_and_more(missing)}, which {sources[0]}"
@@ -180,35 +180,35 @@ def _check(stored, sources, names, choice):
                 f"{source}: has parameter {extra[0]!r}{_and_more(extra)}, which {sources[0]} lacks;"
                 f" {_REMEDY}"
             )
-        for name, shape in expected.items():
-            tensor = tensors[name]
-            if tensor.shape != shape:
-                raise LayoutError(
-                    f"{source}: parameter {name!r} has shape {tensor.shape}, expected {shape} as in"
-                    f" {sources[0]}; {_REMEDY}"
-                )
-            if tensor.dtype not in RAW:
-                raise LayoutError(
-                    f"{source}: parameter {name!r} is stored as {tensor.dtype}; only"
-                    f" {', '.join(RAW)} can be read: leave it out with exclude={name!r}"
-                )
 
 
-def _in_one_order(tensors):
-    """Inner products do not ask in which order elements lie, if it is one order: channels_last
-    tensors are read as they lie.
+def _column(name, tensors, sources):
+    """One tensor in all checkpoints, of one shape. Inner products do not ask in which order its
+    elements lie, if it is one order: channels_last tensors are read as they lie.
     """
-    strides = tensors[0].strides
-    if all(tensor.strides == strides for tensor in tensors):
+    dtypes, shapes, _, _, strides, *_ = zip(*tensors)
+    if shapes.count(shapes[0]) < len(shapes):
+        at, shape = next((at, one) for at, one in enumerate(shapes) if one != shapes[0])
+        raise LayoutError(
+            f"{sources[at]}: parameter {name!r} has shape {shape}, expected {shapes[0]} as in"
+            f" {sources[0]}; {_REMEDY}"
+        )
+    if not RAW.keys() >= set(dtypes):
+        at, dtype = next((at, one) for at, one in enumerate(dtypes) if one not in RAW)
+        raise LayoutError(
+            f"{sources[at]}: parameter {name!r} is stored as {dtype}; only {', '.join(RAW)} can be"
+            f" read: leave it out with exclude={name!r}"
+        )
+    if strides.count(strides[0]) == len(strides):
         return tuple(tensors)
-    return tuple(rows_first(tensor) for tensor in tensors)
+    return tuple(map(rows_first, tensors))
 
 
 def _warn_of_mixed_types(tensors):
     mixed = {
-        name: sorted({tensor.dtype for tensor in stored})
+        name: sorted(dtypes)
         for name, stored in tensors.items()
-        if any(tensor.dtype != stored[0].dtype for tensor in stored)
+        if len(dtypes := {tensor.dtype for tensor in stored}) > 1
     }
     if mixed:
         first, dtypes = next(iter(mixed.items()))

@@ -7,6 +7,7 @@ the offsets.
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import repeat
 from math import prod
 from typing import BinaryIO
 
@@ -69,10 +70,10 @@ def stored_tensors(file: File, opened: BinaryIO) -> tuple[dict[str, StoredTensor
 
 
 def _within(file: File, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    return {
-        name: StoredTensor(dtype, shape, file, offset)
-        for name, (dtype, shape, _, offset, *_) in tensors.items()
-    }
+    if not tensors:
+        return {}
+    dtypes, shapes, _, offsets, *_ = zip(*tensors.values())
+    return dict(zip(tensors, map(StoredTensor, dtypes, shapes, repeat(file), offsets)))
 
 
 def read_header(path, file: BinaryIO, size: int) -> Header:
