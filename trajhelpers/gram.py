@@ -22,6 +22,7 @@ from .reading.account import capped, listed, of_constant
 from .reading.lora import LowRankLayout
 from .streaming.blocks import Block, cut, in_turn, requests
 from .streaming.cpu import COLUMNS, products_on_cpu
+from .streaming.default_groups import in_words
 from .streaming.devices import choose_device
 from .streaming.low_rank import NotFiniteIn, products_of_adapters
 from .streaming.nonfinite import NonFiniteFound, NotFinite, nonfinite_checkpoints
@@ -81,7 +82,9 @@ def gram(
         than the way it covers, which the kernel then warns of.
     groups : dict, optional
         Name → list of (tensor name, start, stop), ranges of flattened tensors with None for an open
-        end. Default: one group a tensor. n² × 8 bytes are kept a group.
+        end. n² × 8 bytes are kept a group. Default: one group a tensor; of more than 2,000 tensors,
+        those together whose names differ in their last number alone, as the experts of a layer do,
+        ``model.layers.3.mlp.experts.*.up_proj.weight``, which is told.
     memory : int
         Bytes for what is fetched from the hub: two blocks, of which one is multiplied while the
         next is on its way. More makes fewer and longer reads, up to 64 MiB; 2 GB make them 24 MiB
@@ -113,7 +116,9 @@ def gram(
     -----
     What never moves (masks, position tables, frozen layers) is counted, and said: a line up to 1 %
     of ‖θ‖², a warning above, since it holds all cosines high. ``open_trajectory(…,
-    exclude="constant")`` leaves it out of the kernel.
+    exclude="constant")`` leaves it out of the kernel. Both see groups: a tensor that never moves
+    within a group of several that do is counted (an expert that is frozen, say), and where
+    ``exclude="constant"`` was to leave it out, that is told.
 
     n²p multiplications and one read of every checkpoint (on this machine a second one of two that
     come out equal without being neighbours). Global settings (threads, TF32, autocast) neither
@@ -139,6 +144,9 @@ def gram(
     if isinstance(trajectory.layout, LowRankLayout):
         return _gram_of_adapters(trajectory, device, precision, groups, partial)
     device, segments = _checked(trajectory, device, precision, groups, memory)
+    grouped = in_words(segments) if groups is None else ""
+    if grouped:
+        tell(grouped)
     whole, state, store = trajectory, None, None
     if partial is not None:
         store = Partial(
@@ -162,6 +170,8 @@ def gram(
             state = State(0, lost, _zeros(_without(whole, lost), segments))
     sizes = {name: columns_of(segment) for name, segment in segments.items()}
     kernel = _kernel(trajectory, increments, sizes, precision)
+    if grouped:
+        kernel.source["notes"] = [*kernel.source.get("notes", ()), grouped]
     mixed = [name for name in kernel.names if len({part[0] for part in segments[name]}) > 1]
     if trajectory.origin.counting.without_constant and mixed:
         tell(

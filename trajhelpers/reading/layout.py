@@ -93,7 +93,9 @@ def settle(
 
 def _without_prefixes(stored):
     """The checkpoints by names without prefixes, and the prefixes of any of them."""
-    shorter = of_names(stored, lambda names: (after := without_prefixes(names), taken_off(names, after)))
+    shorter = of_names(
+        stored, lambda names: (after := without_prefixes(names), taken_off(names, after))
+    )
     bare = [dict(zip(after, tensors.values())) for tensors, (after, _) in zip(stored, shorter)]
     return bare, tuple(dict.fromkeys(prefix for _, taken in shorter for prefix in taken))
 

@@ -62,9 +62,7 @@ def part(tensor: StoredTensor, start: int, shape: Sequence[int]) -> StoredTensor
     stop = start + math.prod(shape)
     if not 0 <= start <= stop <= tensor.size or tensor.strides:
         raise ValueError(f"elements {start}:{stop} of a tensor of shape {tensor.shape}")
-    return tensor._replace(
-        shape=shape, offset=tensor.offset + start * tensor.itemsize, identity=()
-    )
+    return tensor._replace(shape=shape, offset=tensor.offset + start * tensor.itemsize, identity=())
 
 
 def _overlap(boxes) -> bool:
