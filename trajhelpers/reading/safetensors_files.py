@@ -4,7 +4,6 @@ The checks are those of safetensors' own library, which makes them on whole file
 the offsets.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import repeat
@@ -13,12 +12,12 @@ from typing import BinaryIO
 
 from ..errors import CheckpointError
 from .contents import Contents
+from .json_text import LONGEST_JSON, parse_json
 from .parsed import EqualHeaders, Parsed
 from .place import File
 from .tensors import StoredTensor
 
 _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
-_LONGEST_HEADER = 100_000_000
 _BITS = {
     "BOOL": 8,
     "U8": 8,
@@ -81,7 +80,7 @@ def read_header(path, file: BinaryIO, size: int) -> Header:
     rest exactly.
     """
     length = int.from_bytes(file.read(8), "little")
-    if not 2 <= length <= min(size - 8, _LONGEST_HEADER):
+    if not 2 <= length <= min(size - 8, LONGEST_JSON):
         raise _damaged(path, f"its header would have {length:,} bytes")
     content = file.read(length)
     try:
@@ -94,7 +93,7 @@ def read_header(path, file: BinaryIO, size: int) -> Header:
 
 
 def _parsed(content: bytes) -> Header:
-    header = json.loads(content.decode(), object_pairs_hook=_without_doubles)
+    header = parse_json(content, unique=True)
     metadata = dict(header.pop("__metadata__", None) or {})
     begin = 8 + len(content)
     end, tensors = 0, {}
@@ -112,13 +111,6 @@ def _parsed(content: bytes) -> Header:
         tensors[name] = StoredTensor(_DTYPES.get(dtype, dtype), shape, None, begin + start)
         end = stop
     return Header(tensors, metadata, begin + end)
-
-
-def _without_doubles(pairs: list) -> dict:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name stands twice in its header")
-    return found
 
 
 def _damaged(path, reason) -> CheckpointError:
