@@ -12,22 +12,22 @@ from .states import choose_state
 
 
 class Parsed:
-    """``tensors``, as :func:`choose_state` takes them, of no file yet. Not to be changed: the
-    contents of other files have them too.
+    """``content``, as :func:`choose_state` takes it, of no file yet. Not to be changed: other
+    files have it too.
     """
 
-    def __init__(self, tensors: Any):
-        self.tensors = tensors
+    def __init__(self, content: Any):
+        self.content = content
         self._chosen: dict[str | None, Contents] = {}
 
     def chosen(self, where, state: str | None) -> Contents:
-        """:func:`choose_state` of its tensors, which asks for nothing but the header."""
+        """:func:`choose_state` of the content, which asks for nothing but the header."""
         if state not in self._chosen:
-            self._chosen[state] = choose_state(self.tensors, where, state)
+            self._chosen[state] = choose_state(self.content, where, state)
         return self._chosen[state]
 
 
-_Kind = TypeVar("_Kind", bound=Parsed)
+_Kind = TypeVar("_Kind")
 
 
 class EqualHeaders(Generic[_Kind]):

@@ -49,7 +49,7 @@ class Header(Parsed):
 
     def __init__(self, tensors: Mapping[str, StoredTensor], metadata: dict[str, str], end: int):
         super().__init__(tensors)
-        self.metadata, self.end = metadata, end
+        self.tensors, self.metadata, self.end = tensors, metadata, end
 
 
 _HEADERS: EqualHeaders[Header] = EqualHeaders()
