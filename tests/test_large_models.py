@@ -1,14 +1,16 @@
 """Thousands of tensors: equal headers are parsed once, and experts are grouped."""
 
 import json
+import zipfile
 from fnmatch import fnmatchcase
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 import trajhelpers as th
-from trajhelpers.reading import parsed, safetensors_files
+from trajhelpers.reading import parsed, safetensors_files, torch_zip
 from trajhelpers.streaming.default_groups import MOST_ALONE, default_groups
 
 LAYERS = 3
@@ -229,3 +231,31 @@ def test_other_headers_among_equal_ones(tmp_path, monkeypatch):
     trajectory = th.open_trajectory(tmp_path)
     assert len(headers) == 2
     assert trajectory.read([("a.w", 0, 1)])[:, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_equal_pickles_are_read_once(tmp_path, monkeypatch):
+    for step, state in enumerate(STATES):
+        torch.save(
+            {"model": {name: torch.from_numpy(value) for name, value in state.items()}},
+            tmp_path / f"step{step}.pt",
+        )
+    pickles = counted(monkeypatch, torch_zip, "read_pickle")
+    trajectory = th.open_trajectory(tmp_path)
+    assert len(pickles) == 1 and trajectory.origin.state == "model"
+    for name in ("a.w", "b.w"):
+        expected = np.stack([state[name].reshape(-1) for state in STATES])
+        assert (trajectory.read([(name, 0, expected.shape[1])]) == expected).all()
+
+
+def test_equal_pickles_beside_other_records(tmp_path):
+    """A pickle says how long its storages are; each file is asked whether they are."""
+    for step in range(3):
+        torch.save({"w": torch.full((3,), float(step))}, tmp_path / f"step{step}.pt")
+    path = tmp_path / "step2.pt"
+    with zipfile.ZipFile(path) as archive:
+        records = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in records.items():
+            archive.writestr(name, content[:8] if name.endswith("data/0") else content)
+    with pytest.raises(th.CheckpointError, match=r"step2\.pt.*record"):
+        th.open_trajectory(tmp_path)
