@@ -208,9 +208,9 @@ def _column(name, tensors, sources):
 
 def _warn_of_mixed_types(tensors):
     mixed = {
-        name: sorted(dtypes)
+        name: sorted(found)
         for name, stored in tensors.items()
-        if len(dtypes := {tensor.dtype for tensor in stored}) > 1
+        if len(found := {tensor.dtype for tensor in stored}) > 1
     }
     if mixed:
         first, dtypes = next(iter(mixed.items()))

@@ -48,7 +48,7 @@ def _stored(name: str, tensor: Lying | Array, where, find: Find) -> StoredTensor
         return in_memory(tensor.values)
     dtype, shape = tensor.dtype, tensor.shape
     how = _lying(shape, tensor.strides)
-    if not how.count:
+    if not how.size:
         return StoredTensor(dtype, shape)
     place, begin = _checked(name, tensor, how.extent, where, find)
     size = SIZES[dtype]
@@ -85,9 +85,9 @@ def _checked(name: str, tensor: Lying, extent: int, where, find: Find) -> tuple[
 
 
 class _Lies(NamedTuple):
-    """``count`` elements within ``extent`` of the storage, from the first to behind the last."""
+    """``size`` elements within ``extent`` of the storage, from the first to behind the last."""
 
-    count: int
+    size: int
     extent: int
     is_rows_first: bool
     # Without a gap, in whichever order.
@@ -96,11 +96,10 @@ class _Lies(NamedTuple):
 
 @lru_cache(maxsize=1024)  # a model has few shapes
 def _lying(shape: tuple[int, ...], strides: tuple[int, ...]) -> _Lies:
-    count = math.prod(shape)
     lengths = [(stride, n) for stride, n in zip(strides, shape) if n > 1]
     is_rows_first = _follow(reversed(lengths))
     return _Lies(
-        count,
+        math.prod(shape),
         1 + sum((n - 1) * stride for stride, n in lengths),
         is_rows_first,
         is_rows_first or _follow(sorted(lengths)),
