@@ -22,7 +22,7 @@ from .reading.account import capped, listed, of_constant
 from .reading.lora import LowRankLayout
 from .streaming.blocks import Block, cut, in_turn, requests
 from .streaming.cpu import COLUMNS, products_on_cpu
-from .streaming.default_groups import in_words
+from .streaming.default_groups import told_of
 from .streaming.devices import choose_device
 from .streaming.low_rank import NotFiniteIn, products_of_adapters
 from .streaming.nonfinite import NonFiniteFound, NotFinite, nonfinite_checkpoints
@@ -144,8 +144,7 @@ def gram(
     if isinstance(trajectory.layout, LowRankLayout):
         return _gram_of_adapters(trajectory, device, precision, groups, partial)
     device, segments = _checked(trajectory, device, precision, groups, memory)
-    grouped = in_words(segments) if groups is None else ""
-    if grouped:
+    if grouped := told_of(segments) if groups is None else "":
         tell(grouped)
     whole, state, store = trajectory, None, None
     if partial is not None:
@@ -170,14 +169,14 @@ def gram(
             state = State(0, lost, _zeros(_without(whole, lost), segments))
     sizes = {name: columns_of(segment) for name, segment in segments.items()}
     kernel = _kernel(trajectory, increments, sizes, precision)
-    if grouped:
-        kernel.source["notes"] = [*kernel.source.get("notes", ()), grouped]
     mixed = [name for name in kernel.names if len({part[0] for part in segments[name]}) > 1]
     if trajectory.origin.counting.without_constant and mixed:
         tell(
             "exclude='constant' leaves out groups, and no tensors within a group: what never moves"
             f" in {listed(mixed, 4)} is counted"
         )
+    if grouped:
+        kernel.source["notes"] = [*kernel.source["notes"], grouped]
     return kernel
 
 

@@ -40,8 +40,8 @@ def default_groups(names: Collection[str]) -> dict[str, list[str]]:
     return groups
 
 
-def in_words(groups: Mapping[str, Sequence]) -> str:
-    """What is told of groups of several tensors, "" where there is none."""
+def told_of(groups: Mapping[str, Sequence]) -> str:
+    """What is told of such groups, "" where each tensor is one."""
     largest = max(groups, key=lambda name: len(groups[name]))
     if len(groups[largest]) < 2:
         return ""
