@@ -24,6 +24,7 @@ from .reading.lora import LowRankLayout
 from .remarks import equal_pairs, warn_of_equal, without_constant
 from .streaming.blocks import Block, cut, in_turn, requests
 from .streaming.cpu import COLUMNS, products_on_cpu
+from .streaming.default_groups import told_of
 from .streaming.devices import choose_device
 from .streaming.differences import Differences
 from .streaming.fingerprint import in_words
@@ -86,7 +87,9 @@ def gram(
         than the way it covers, which the kernel then warns of.
     groups : dict, optional
         Name → list of (tensor name, start, stop), ranges of flattened tensors with None for an open
-        end. Default: one group a tensor. n² × 8 bytes are kept a group.
+        end. n² × 8 bytes are kept a group. Default: one group a tensor; of more than 2,000 tensors,
+        those together whose names differ in their last number alone, as the experts of a layer do,
+        ``model.layers.3.mlp.experts.*.up_proj.weight``, which is told.
     memory : int
         Bytes for what is fetched from the hub: two blocks, of which one is multiplied while the
         next is on its way. More makes fewer and longer reads, up to 64 MiB; 2 GB make them 24 MiB
@@ -120,7 +123,9 @@ def gram(
     -----
     What never moves (masks, position tables, frozen layers) is counted, and said: a line up to 1 %
     of ‖θ‖², a warning above, since it holds all cosines high. ``open_trajectory(…,
-    exclude="constant")`` leaves it out of the kernel.
+    exclude="constant")`` leaves it out of the kernel. Both see groups: a tensor that never moves
+    within a group of several that do is counted (an expert that is frozen, say), and where
+    ``exclude="constant"`` was to leave it out, that is told.
 
     n²p multiplications and one read of every checkpoint (on this machine a second one of two that
     come out equal without being neighbours). Global settings (threads, TF32, autocast) neither
@@ -146,6 +151,8 @@ def gram(
     if isinstance(trajectory.layout, LowRankLayout):
         return _gram_of_adapters(trajectory, device, precision, groups, partial)
     device, segments = _checked(trajectory, device, precision, groups, memory)
+    if grouped := told_of(segments) if groups is None else "":
+        tell(grouped)
     whole, state, store = trajectory, None, None
     if partial is not None:
         store = Partial(
@@ -190,6 +197,8 @@ def gram(
             "exclude='constant' leaves out groups, and no tensors within a group: what never moves"
             f" in {listed(mixed, 4)} is counted"
         )
+    if grouped:
+        kernel.source["notes"] = [*kernel.source["notes"], grouped]
     return kernel
 
 
