@@ -197,6 +197,7 @@ def open_trajectory(
         tuple(notes),
         contents[0].state,
         counting,
+        found.compared(),
     )
     return Trajectory(found.checkpoints, layout, origin, nonfinite)
 

@@ -8,19 +8,19 @@ whatever p is."""
 
 import operator
 import warnings
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 
 from .checkpoints import Trajectory
-from .errors import LayoutError, NonFiniteError, TrajectoryWarning
+from .errors import ChecksumError, LayoutError, NonFiniteError, TrajectoryWarning
 from .kernel import ModelSetKernel, TrajectoryKernel
 from .models import ModelSet
 from .reading.account import capped, listed, of_constant
 from .reading.lora import LowRankLayout
-from .streaming.blocks import Block, cut, in_turn, requests
+from .streaming.blocks import Block, checks_of, cut, in_turn, requests
 from .streaming.cpu import COLUMNS, products_on_cpu
 from .streaming.devices import choose_device
 from .streaming.low_rank import NotFiniteIn, products_of_adapters
@@ -28,6 +28,7 @@ from .streaming.nonfinite import NonFiniteFound, NotFinite, nonfinite_checkpoint
 from .streaming.progress import progress_bar
 from .streaming.resuming import Partial, State, conditions
 from .streaming.segments import Groups, blocks_of, columns_of, segments_of
+from .streaming.verifying import finish, note_compared
 from .telling import tell
 from .version import __version__
 
@@ -43,6 +44,7 @@ def gram(
     groups: Groups | None = ...,
     memory: int = ...,
     partial: str | Path | None = ...,
+    verify: bool = ...,
 ) -> TrajectoryKernel: ...
 
 
@@ -54,6 +56,7 @@ def gram(
     groups: Groups | None = ...,
     memory: int = ...,
     partial: str | Path | None = ...,
+    verify: bool = ...,
 ) -> ModelSetKernel: ...
 
 
@@ -64,6 +67,7 @@ def gram(
     groups: Groups | None = None,
     memory: int = 2_000_000_000,
     partial: str | Path | None = None,
+    verify: bool = False,
 ) -> TrajectoryKernel | ModelSetKernel:
     """The kernel of a trajectory: the Gram matrix of its increments, one a parameter tensor. Of a
     set of models: that of their differences from the base.
@@ -90,6 +94,12 @@ def gram(
         Where the sums so far are kept, after every block. A pass that was interrupted goes on from
         there, with the same result to the bit (on as many cores). Delete the file when the kernel
         is saved.
+    verify : bool
+        Read all of the files, so that each is compared with the hash that the hub lists, also where
+        tensors that do not count lie between, or a pass went on from ``partial``; of zips (``.pt``,
+        ``.npz``) elsewhere the CRC-32 of each record is. Without it, what goes by is compared as
+        far as it covers a file, or a zip's record. ``kernel.summary()`` says what was compared, and
+        with what.
 
     Returns
     -------
@@ -107,7 +117,8 @@ def gram(
         Where ``partial`` is of other checkpoints, steps, groups, or was begun with another
         precision, device or memory.
     CheckpointError
-        Where the hub does not give what it should; ``partial`` then holds what is done.
+        Where the hub does not give what it should; ``partial`` then holds what is done. Where what
+        arrived is not what its checksum says; ``partial`` is then deleted, since it was summed.
 
     Notes
     -----
@@ -137,7 +148,7 @@ def gram(
             f" {type(trajectory).__name__}"
         )
     if isinstance(trajectory.layout, LowRankLayout):
-        return _gram_of_adapters(trajectory, device, precision, groups, partial)
+        return _gram_of_adapters(trajectory, device, precision, groups, partial, verify)
     device, segments = _checked(trajectory, device, precision, groups, memory)
     whole, state, store = trajectory, None, None
     if partial is not None:
@@ -149,8 +160,14 @@ def gram(
     while True:
         trajectory = _without(whole, state.lost)
         try:
-            increments = _pass(trajectory, segments, precision, device, memory, state, store)
+            increments, checks = _pass(
+                trajectory, segments, precision, device, memory, state, store, verify
+            )
             break
+        except ChecksumError:
+            if store:
+                store.discard()
+            raise
         except NonFiniteFound as found:
             if trajectory.nonfinite == "raise" or not found.bad:
                 raise NonFiniteError(found.message) from None
@@ -162,6 +179,7 @@ def gram(
             state = State(0, lost, _zeros(_without(whole, lost), segments))
     sizes = {name: columns_of(segment) for name, segment in segments.items()}
     kernel = _kernel(trajectory, increments, sizes, precision)
+    note_compared(kernel.source, trajectory, checks, verify)
     mixed = [name for name in kernel.names if len({part[0] for part in segments[name]}) > 1]
     if trajectory.origin.counting.without_constant and mixed:
         tell(
@@ -185,13 +203,14 @@ def cost(
     groups: Groups | None = None,
     memory: int = 2_000_000_000,
     partial: str | Path | None = None,
+    verify: bool = False,
 ) -> tuple[int, int]:
     """What :func:`gram` with the same arguments still has to ask of the hub, as ``(requests,
     bytes)``; nothing for other sources.
     """
     if isinstance(trajectory.layout, LowRankLayout):
-        far = trajectory.layout.far()
-        return len(far), sum(end - begin for _, begin, end in far)
+        far, checks = trajectory.layout.far(), _checks_of_adapters(trajectory, verify)
+        return _sum([(1, end - begin) for _, begin, end in far], checks)
     device, segments = _checked(trajectory, device, precision, groups, memory)
     state = (
         Partial(
@@ -201,13 +220,20 @@ def cost(
         else None
     )
     trajectory = _without(trajectory, state.lost if state else [])
-    parts = requests(trajectory, cut(trajectory, list(segments.values()), memory))[
-        state.blocks if state else 0 :
-    ]
+    blocks = cut(trajectory, list(segments.values()), memory)
+    done = state.blocks if state else 0
+    return _sum(
+        requests(trajectory, blocks)[done:],
+        checks_of(trajectory, blocks, done, True) if verify else None,
+    )
+
+
+def _sum(parts, checks):
+    parts = [*parts, checks.to_fetch] if checks else parts
     return sum(count for count, _ in parts), sum(size for _, size in parts)
 
 
-def _gram_of_adapters(trajectory, device, precision, groups, partial):
+def _gram_of_adapters(trajectory, device, precision, groups, partial, verify):
     for name, given, only in (
         ("device", device, ("auto", "cpu")),
         ("precision", precision, ("float64",)),
@@ -219,14 +245,25 @@ def _gram_of_adapters(trajectory, device, precision, groups, partial):
                 f"{name}: products of LoRA adapters are taken on the CPU, in float64, a group a"
                 f" weight, and in one go; leave {name}= out"
             )
+    checks = _checks_of_adapters(trajectory, verify)
     try:
-        products = products_of_adapters(trajectory.layout.layers, trajectory.differences)
+        with checks or nullcontext():
+            products = products_of_adapters(trajectory.layout.layers, trajectory.differences)
+            finish(checks)
     except NotFiniteIn as found:
         raise NonFiniteError(
             f"{trajectory.called(found.row)} ({trajectory.sources[found.row]}): the change of"
             f" {found.layer!r} is not finite; {trajectory.leave_out}"
         ) from None
-    return _kernel(trajectory, products, trajectory.sizes, precision)
+    kernel = _kernel(trajectory, products, trajectory.sizes, precision)
+    note_compared(kernel.source, trajectory, checks, verify)
+    return kernel
+
+
+def _checks_of_adapters(trajectory, verify):
+    if trajectory.remote is None:
+        return None
+    return trajectory.remote.check([trajectory.layout.far()], verify=verify, apart=True)
 
 
 def _kernel(trajectory, products, sizes, precision):
@@ -282,14 +319,17 @@ def _without(trajectory, lost):
     )
 
 
-def _pass(trajectory, segments, precision, device, memory, state, store):
-    """The increments' Gram matrices, (groups, n, n), of all blocks from where the state is."""
+def _pass(trajectory, segments, precision, device, memory, state, store, verify):
+    """The increments' Gram matrices, (groups, n, n), of all blocks from where the state is; and
+    what they were compared with.
+    """
     segments, increments = list(segments.values()), state.increments
     whole = trajectory.remote is None and store is None
     blocks = [Block([], dict(enumerate(segments)))] if whole else cut(trajectory, segments, memory)
+    checks = checks_of(trajectory, blocks, state.blocks, verify)
     with (
-        progress_bar(trajectory, segments, blocks, state.blocks) as progress,
-        closing(in_turn(trajectory, blocks[state.blocks :], progress)) as in_hand,
+        progress_bar(trajectory, segments, blocks, state.blocks, checks) as progress,
+        closing(in_turn(trajectory, blocks[state.blocks :], progress, checks)) as in_hand,
     ):
         for done, block in enumerate(in_hand, state.blocks + 1):
             try:
@@ -302,7 +342,7 @@ def _pass(trajectory, segments, precision, device, memory, state, store):
                 ) from None
             if store:
                 store.write(State(done, state.lost, increments))
-    return increments
+    return increments, checks
 
 
 def _products(trajectory, segments, precision, progress, device):

@@ -72,6 +72,10 @@ class Partial:
             )
         return state
 
+    def discard(self) -> None:
+        """What is there counts no more."""
+        self._path.unlink(missing_ok=True)
+
     def write(self, state: State) -> None:
         rows, columns = np.triu_indices(state.increments.shape[1])
         about = {
