@@ -28,7 +28,7 @@ from .streaming.nonfinite import NonFiniteFound, NotFinite, nonfinite_checkpoint
 from .streaming.progress import progress_bar
 from .streaming.resuming import Partial, State, conditions
 from .streaming.segments import Groups, blocks_of, columns_of, segments_of
-from .streaming.verifying import finish, note_compared
+from .streaming.verifying import confirm_nonfinite, finish, note_compared
 from .telling import tell
 from .version import __version__
 
@@ -337,9 +337,9 @@ def _pass(trajectory, segments, precision, device, memory, state, store, verify)
                     trajectory, list(block.segments.values()), precision, progress, device
                 )
             except NotFinite as found:
-                raise NonFiniteFound(
-                    *nonfinite_checkpoints(trajectory, found.segment, precision)
-                ) from None
+                bad, message = nonfinite_checkpoints(trajectory, found.segment, precision)
+                confirm_nonfinite(trajectory, checks, bad, found.segment)
+                raise NonFiniteFound(bad, message) from None
             if store:
                 store.write(State(done, state.lost, increments))
     return increments, checks

@@ -68,6 +68,9 @@ class Checks(Protocol):
     def facts(self) -> dict[str, Any]:
         """How many files were compared with what, and how many were not, and why."""
 
+    def confirm(self, pieces: Iterable[Range]) -> None:
+        """That what the pass has at hand of these is what the files hold, before it ends here."""
+
     def finish(self) -> None:
         """Begin to read what the pass has not led to."""
 

@@ -2,7 +2,7 @@
 
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -13,7 +13,7 @@ from ..reading.lora import LowRankLayout
 from ..reading.place import File
 from ..reading.tensors import StoredTensor, is_far
 from ..sources.protocol import Checks
-from ..stored import Stored
+from ..stored import Segment, Stored
 from ..telling import bar, tell
 
 _CHUNK = 16 << 20
@@ -52,6 +52,23 @@ def finish(checks: Checks | None) -> None:
             checks.drain()
 
 
+def confirm_nonfinite(
+    trajectory: Stored, checks: Checks | None, rows: Sequence[int], segment: Segment
+) -> None:
+    """Of checkpoints that are about to be left out for what is in a segment: that their files do
+    hold it, and it did not only arrive so.
+    """
+    if checks is None or trajectory.nonfinite != "skip-checkpoint":
+        return
+    checks.confirm(
+        found
+        for name, start, stop in segment
+        for row in rows
+        for found in trajectory.layout.tensors[name][row].ranges(start, stop)
+        if is_far(found[0])
+    )
+
+
 def _compared_here(trajectory: Stored) -> dict[str, Any]:
     """Files on this machine: zips have checksums of their records, others none."""
     files = list(dict(_files_here(trajectory)).values())
@@ -69,8 +86,8 @@ def _compared_here(trajectory: Stored) -> dict[str, Any]:
 
 def _files_here(trajectory: Stored) -> Iterator[tuple[str, File]]:
     for tensor in _tensors(trajectory):
-        place: Any = tensor.place
-        for one in [place] if hasattr(place, "open") else tensor.places:
+        places: Any = [tensor.place] if hasattr(tensor.place, "open") else tensor.places
+        for one in places:
             if hasattr(one, "open") and not is_far(one):
                 yield str(one), one
 

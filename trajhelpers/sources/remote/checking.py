@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from ...errors import ChecksumError
 from ...reading.compared import NO_CHECKSUM, facts_of
 from .checksums import CALLED, Checksum, Content, Running
@@ -161,14 +163,8 @@ class Checks:
         """Bytes that the pass does not ask for: kept since the file was opened, or fetched."""
         again = _Again(self._had[file]) if file in self._had else None
         while begin < end:
-            content = self._files.kept(file, begin, end)
-            if content is None:
-                upto = self._missing(file, begin, end)[0][1]
-                buffer = bytearray(min(upto - begin, _CHUNK))
-                self._files.get(file, begin, memoryview(buffer), self._stop)
-                with self._lock:
-                    self.received += len(buffer)
-                content = buffer
+            kept = self._files.kept(file, begin, end)
+            content = self._fetched(file, begin, end) if kept is None else kept
             if again:
                 again.add(begin, content)
             yield content
@@ -177,6 +173,15 @@ class Checks:
             raise ChecksumError(
                 f"{file}: arrived otherwise in the pass than when it was read again; {_REMEDY}"
             )
+
+    def _fetched(self, file: RemoteFile, begin: int, end: int) -> bytearray:
+        """Of bytes that are not at hand, the first ones."""
+        upto = self._missing(file, begin, end)[0][1]
+        content = bytearray(min(upto - begin, _CHUNK))
+        self._files.get(file, begin, memoryview(content), self._stop)
+        with self._lock:
+            self.received += len(content)
+        return content
 
     def _missing(self, file: RemoteFile, begin: int, end: int) -> list[tuple[int, int]]:
         """What of these bytes is not at hand."""
@@ -204,6 +209,25 @@ class Checks:
             f"{file}: what arrived is not what the hub lists ({called} {found[:12]}…, not"
             f" {checksum.value[:12]}…); {_REMEDY}, or {self._files.whole}"
         )
+
+    def confirm(self, pieces: Iterable[tuple[RemoteFile, int, int]]) -> None:
+        """Read again, and compare, what these pieces lie in, which the pass has at hand: at once,
+        since the pass ends here.
+        """
+        for file, begin, end in pieces:
+            whole = file.tree.checksum(file.path)
+            records = self._files.records(file)
+            within = [records[at] for at in _within(records, [(begin, end)]) if records[at].value]
+            known = [one.checksum for one in self._again.get(file, ())]
+            for checksum in within or filter(None, [whole]):
+                if checksum not in known:
+                    self._take(file, self._again, checksum, ())
+            content = np.empty(end - begin, np.uint8)
+            self._files.read_into(file, begin, content)
+            self._note(file, begin, content.data)
+        self._along.clear()
+        self.finish()
+        self.wait(None)
 
     # ---- afterwards ----
 

@@ -102,6 +102,10 @@ class _Checks:
     def facts(self) -> dict[str, Any]:
         return sum_of_facts([one.facts for one in self.of.values()])
 
+    def confirm(self, pieces: Iterable[Range]) -> None:
+        for file, begin, end in pieces:
+            self.of[id(file.files)].confirm([(file, begin, end)])
+
     def finish(self) -> None:
         for one in self.of.values():
             one.finish()
