@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import time
 import zlib
 
 import numpy as np
@@ -11,10 +12,15 @@ import torch
 from hub_runs import check_exactly, checkpoint, parameters, products, saved, whole_numbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save
 from standin_hub import StandInHub
+from standin_store import StandInWeb
+from test_lora import factors, write
 
 import trajhelpers as th
+from trajhelpers.__main__ import main
 from trajhelpers.gram import cost
+from trajhelpers.sources.remote import checking as _checking
 from trajhelpers.sources.remote import file as _file
 from trajhelpers.sources.remote import files as _files
 from trajhelpers.sources.remote.checksums import Checksum, Running
@@ -409,6 +415,114 @@ def test_a_wrong_number_is_no_reason_to_leave_a_checkpoint_out(hub, tmp_path):
     )
     with pytest.raises(th.CheckpointError, match="step1.*(SHA-256|otherwise)"):
         th.gram(trajectory, device="cpu", memory=60_000)
+
+
+def test_reading_the_rest_is_interrupted(hub, tmp_path, short_headers, monkeypatch):
+    """Nobody goes on asking."""
+    monkeypatch.setattr(_checking, "_CHUNK", 256)
+    put(hub, tmp_path, states=with_masks())
+    trajectory = th.open_trajectory(SOURCE, exclude="mask")
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trajhelpers.streaming.progress.Progress.show", interrupted)
+    hub.faults = lambda request: time.sleep(0.02)
+    with pytest.raises(KeyboardInterrupt):
+        th.gram(trajectory, device="cpu", verify=True)
+    asked = len(hub.requests)
+    assert asked < 3 * 6400 // 256
+    time.sleep(0.1)
+    assert len(hub.requests) == asked
+
+
+# Where nobody lists hashes
+
+
+def test_a_web_server_and_a_bucket(hub, tmp_path, monkeypatch):
+    """Records of zips are compared; of others it is said that nothing was."""
+    states = [{"a": torch.arange(2000.0) + step, "b": torch.ones(50)} for step in range(2)]
+    files = {f"step_{step}.pt": saved(state) for step, state in enumerate(states)} | {
+        f"step_{step}.safetensors": save(state) for step, state in enumerate(states)
+    }
+    hub.fill_bucket("someone/runs", files)
+    with StandInWeb() as web:
+        web.files = files
+        for kind, compared, why in (
+            ("pt", {"crc32": 2}, {}),
+            ("safetensors", {}, {"no checksum of them is known": 2}),
+        ):
+            names = [f"step_{step}.{kind}" for step in range(2)]
+            sources = [
+                [f"{web.endpoint}/{name}" for name in names],
+                [f"hf://buckets/someone/runs/{name}" for name in names],
+            ]
+            for source in sources:
+                for memory in (2_000_000_000, 9_000):
+                    for verify in (False, True):
+                        trajectory = th.open_trajectory(source)
+                        kernel = th.gram(trajectory, device="cpu", memory=memory, verify=verify)
+                        facts = {"files": 2, "compared": compared, "not_compared": why}
+                        assert kernel.source["verified"] == facts
+        trajectory = th.open_trajectory([f"{web.endpoint}/step_{step}.pt" for step in range(2)])
+        answer = web.answer
+
+        def flipped(request, headers, body):
+            status, about, content = answer(request, headers, body)
+            at = len(content) // 2
+            flipped = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :] if at else b""
+            return status, about, flipped
+
+        monkeypatch.setattr(web, "answer", flipped)
+        with pytest.raises(th.CheckpointError, match="step_..pt: the record.*CRC-32"):
+            th.gram(trajectory, device="cpu")
+
+
+def test_on_this_machine(tmp_path, capsys):
+    """Zips have checksums, which are compared when that is asked for; safetensors have none."""
+    states = [{"a": torch.arange(2000.0) + step, "b": torch.ones(50)} for step in range(3)]
+    torch.save(states[0], tmp_path / "step_0.pt")
+    np.savez(tmp_path / "step_1.npz", **{name: t.numpy() for name, t in states[1].items()})
+    (tmp_path / "step_2.safetensors").write_bytes(save(states[2]))
+    sources = sorted(tmp_path.iterdir())
+    assert "verified" not in th.gram(th.open_trajectory(sources), device="cpu").source
+    output = tmp_path / "run.npz"
+    assert not main(["gram", *map(str, sources), "-o", str(output), "--verify"])
+    assert th.load_kernel(output).source["verified"] == {
+        "files": 3,
+        "compared": {"crc32": 2},
+        "not_compared": {"no checksum of them is known": 1},
+    }
+    assert "1 with nothing: no checksum of them is known" in capsys.readouterr().err
+    for source in sources[:2]:
+        content = source.read_bytes()
+        at = content.index(states[0]["a"][500:520].numpy().tobytes()) + 9
+        source.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(th.CheckpointError, match=f"{source.name}.*CRC-32"):
+            th.gram(th.open_trajectory(sources), device="cpu", verify=True)
+        source.write_bytes(content)
+
+
+def test_adapters(hub, tmp_path):
+    """Their factors are read one after the other."""
+    files = {}
+    for name in "ab":
+        rng = np.random.default_rng(ord(name))
+        folder = write(tmp_path / name, {"q": factors(rng, 4, 6, 7)})
+        files[name] = folder / "adapter_model.safetensors"
+        hub.add(f"OWNER/{name}", "main", {path.name: path for path in folder.iterdir()})
+    models = th.open_models({name: f"hf://OWNER/{name}" for name in "ab"})
+    facts = th.gram(models).source["verified"]
+    assert facts["not_compared"] == {"read tensor by tensor": 2}
+    before = hub.bytes_sent
+    assert cost(models, verify=True)[1] >= cost(models)[1]
+    assert th.gram(models, verify=True).source["verified"]["compared"] == {"sha256": 2}
+    assert hub.bytes_sent - before == cost(models, verify=True)[1]
+    hub.forged = lambda request, sha256, start, body: (
+        bytes([body[0] ^ 1]) + body[1:] if is_of(files["b"], sha256) else body
+    )
+    with pytest.raises(th.CheckpointError, match="hf://OWNER/b@main"):
+        th.gram(models, verify=True)
 
 
 # The checksum that runs along
