@@ -71,6 +71,7 @@ def in_turn(
     """Each block in turn, at hand while it is yielded, and compared with checksums. Close this
     generator, so that what is on its way is called off.
     """
+    checks = checks or checks_of(trajectory, blocks)
     if trajectory.remote is None or checks is None:
         yield from blocks
         return

@@ -12,7 +12,7 @@ from ...reading.compared import NO_CHECKSUM, facts_of
 from ...telling import bar
 from ..catalogue import ListedFile, Revision
 from ..disk import LocalFolder
-from ..remote.checksums import CALLED, begun, of_file
+from ..remote.checksums import CALLED, Checksum, begun, of_file
 from .client import FAILURES
 from .private_logs import no_signatures_logged
 
@@ -26,6 +26,7 @@ class Cache:
     def __init__(self) -> None:
         # By its path, the kind of checksum that it was compared with, "" where none is known.
         self._compared: dict[Path, str] = {}
+        self._hashes: dict[Path, str] = {}
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -46,26 +47,32 @@ class Cache:
         return LocalFolder(file.parents[within.count("/")] / revision.folder)
 
     def _compare(self, file: Path, listed: ListedFile) -> None:
-        if file in self._compared:
-            return
         checksum = of_file(listed.size, listed.sha256)
-        if checksum is not None:
-            hashed = begun(checksum)
-            with (
-                open(file, "rb") as opened,
-                bar(unit="B", unit_scale=True, desc=f"hash of {file.name}") as shown,
-            ):
-                shown.total = listed.size
-                while content := opened.read(_CHUNK):
-                    hashed.update(content)
-                    shown.update(len(content))
-            if hashed.hexdigest() != checksum.value:
-                raise ChecksumError(
-                    f"{file}: is not what the hub lists ({CALLED[checksum.kind]}"
-                    f" {hashed.hexdigest()[:12]}…, not {checksum.value[:12]}…); delete"
-                    f" {file.resolve()} and open again, which downloads it anew"
-                )
         self._compared[file] = checksum.kind if checksum else ""
+        if checksum is None:
+            return
+        # Several commits may have one file.
+        blob = file.resolve()
+        if blob not in self._hashes:
+            self._hashes[blob] = _hash_of(blob, checksum)
+        if (found := self._hashes[blob]) != checksum.value:
+            raise ChecksumError(
+                f"{file}: is not what the hub lists ({CALLED[checksum.kind]} {found[:12]}…, not"
+                f" {checksum.value[:12]}…); delete {blob} and open again, which downloads it anew"
+            )
+
+
+def _hash_of(blob: Path, checksum: Checksum) -> str:
+    hashed = begun(checksum)
+    with (
+        open(blob, "rb") as opened,
+        bar(unit="B", unit_scale=True, desc="hash") as shown,
+    ):
+        shown.total = checksum.end
+        while content := opened.read(_CHUNK):
+            hashed.update(content)
+            shown.update(len(content))
+    return hashed.hexdigest()
 
 
 def _downloaded(revision: Revision, path: str) -> Path:

@@ -186,12 +186,14 @@ class Checks:
     def _missing(self, file: RemoteFile, begin: int, end: int) -> list[tuple[int, int]]:
         """What of these bytes is not at hand."""
         found = []
-        for at, content in self._files.kept_spans(file):
+        spans = self._files.kept_spans(file)
+        first = bisect.bisect_right(spans, begin, key=lambda span: span[0])
+        for at, content in spans[max(0, first - 1) :]:
             if at >= end:
                 break
             if begin < at:
                 found.append((begin, at))
-            begin = max(begin, at + len(content))
+            begin = max(begin, min(at + len(content), end))
         return [*found, (begin, end)] if begin < end else found
 
     def _compare(self, file: RemoteFile, running: Running) -> None:

@@ -137,19 +137,20 @@ class RemoteFiles:
         the header that confirms where it begins.
         """
         ranges: list[RemoteRange] = []
-        for file, begin, end in sorted(
-            (RemoteRange(file, self._header_of(file, begin), end) for file, begin, end in pieces),
-            key=lambda piece: (str(piece.file), piece.begin),
-        ):
-            if (
-                ranges
-                and ranges[-1].file == file
-                and begin - ranges[-1].end <= _WIDEST_GAP
-                and max(end, ranges[-1].end) - ranges[-1].begin <= _LONGEST_READ + _WIDEST_GAP
-            ):
-                ranges[-1] = ranges[-1]._replace(end=max(end, ranges[-1].end))
-            else:
-                ranges.append(RemoteRange(file, begin, end))
+        for file, parts in _by_file(pieces):
+            headers = self._headers.get(file, {})
+            joined: list[list[int]] = []
+            for begin, end in sorted((headers.get(begin, begin), end) for begin, end in parts):
+                last = joined[-1] if joined else [0, -_WIDEST_GAP - 1]
+                whole = max(end, last[1])
+                if (
+                    begin - last[1] <= _WIDEST_GAP
+                    and whole - last[0] <= _LONGEST_READ + _WIDEST_GAP
+                ):
+                    last[1] = whole
+                else:
+                    joined.append([begin, end])
+            ranges += [RemoteRange(file, begin, end) for begin, end in joined]
         return ranges
 
     # ---- checksums ----
@@ -223,9 +224,6 @@ class RemoteFiles:
             self._headers[file] = known
             self._starts[file] = sorted({*self._starts.get(file, ()), *headers})
 
-    def _header_of(self, file: RemoteFile, begin: int) -> int:
-        return self._headers.get(file, {}).get(begin, begin)
-
     def unconfirmed(self, file: RemoteFile, begin: int, end: int) -> list[tuple[int, int]]:
         """``(header, start)`` of the records that begin within a range and have not been read
         before.
@@ -278,6 +276,17 @@ class RemoteFiles:
             f"{file}: bytes {offset:,} to {offset + len(view):,} could not be had in {_TRIES} tries"
             f" (the last: {problem}); try again later, or {self.whole}"
         )
+
+
+def _by_file(pieces: Iterable[Range]) -> list[tuple[RemoteFile, list[tuple[int, int]]]]:
+    """In the order of their names. There may be 10⁵ pieces of a file, whose hash takes its time."""
+    same: dict[int, tuple[RemoteFile, list[tuple[int, int]]]] = {}
+    for file, begin, end in pieces:
+        same.setdefault(id(file), (file, []))[1].append((begin, end))
+    found: dict[RemoteFile, list[tuple[int, int]]] = {}
+    for file, parts in same.values():
+        found.setdefault(file, []).extend(parts)
+    return sorted(found.items(), key=lambda item: str(item[0]))
 
 
 def _wait(attempt: int, answer: Unfit) -> float:
