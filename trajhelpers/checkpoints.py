@@ -66,7 +66,8 @@ def open_trajectory(
         - A ``.zip`` or ``.tar`` that was packed without compression, here or in a store, as the
           folder that it holds; it is not unpacked.
 
-        Files far away are pinned by hash or ETag: a pass stops where one changes.
+        Files far away are pinned by hash or ETag: a pass stops where one changes, or where what
+        arrives is not what a checksum says (see ``verify`` of :func:`trajhelpers.gram`).
 
         A folder's checkpoints, and a repository's, are ordered by the stages and steps in their
         names: ``epoch_2`` before ``epoch_10``, ``stage1-step1000`` before ``stage2-step10``;
@@ -200,6 +201,7 @@ def open_trajectory(
         tuple(notes),
         contents[0].state,
         counting,
+        found.compared(),
     )
     return Trajectory(found.checkpoints, layout, origin, nonfinite)
 

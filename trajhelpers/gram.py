@@ -8,21 +8,21 @@ whatever p is."""
 
 import operator
 import warnings
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 
 from .checkpoints import Trajectory
-from .errors import NonFiniteError, TrajectoryWarning
+from .errors import ChecksumError, NonFiniteError, TrajectoryWarning
 from .kernel import ModelSetKernel, TrajectoryKernel
 from .kernel.certainty import better_links, largest_error
 from .models import ModelSet
 from .reading.account import listed
 from .reading.lora import LowRankLayout
 from .remarks import equal_pairs, warn_of_equal, without_constant
-from .streaming.blocks import Block, cut, in_turn, requests
+from .streaming.blocks import Block, checks_of, cut, in_turn, requests
 from .streaming.cpu import COLUMNS, products_on_cpu
 from .streaming.default_groups import told_of
 from .streaming.devices import choose_device
@@ -34,6 +34,7 @@ from .streaming.progress import progress_bar
 from .streaming.resuming import Partial, State, conditions
 from .streaming.segments import Groups, columns_of, once_each, segments_of
 from .streaming.sums import Sums
+from .streaming.verifying import confirm_nonfinite, finish, note_compared
 from .telling import tell
 from .version import __version__
 
@@ -49,6 +50,7 @@ def gram(
     groups: Groups | None = ...,
     memory: int = ...,
     partial: str | Path | None = ...,
+    verify: bool = ...,
 ) -> TrajectoryKernel: ...
 
 
@@ -60,6 +62,7 @@ def gram(
     groups: Groups | None = ...,
     memory: int = ...,
     partial: str | Path | None = ...,
+    verify: bool = ...,
 ) -> ModelSetKernel: ...
 
 
@@ -70,6 +73,7 @@ def gram(
     groups: Groups | None = None,
     memory: int = 2_000_000_000,
     partial: str | Path | None = None,
+    verify: bool = False,
 ) -> TrajectoryKernel | ModelSetKernel:
     """The kernel of a trajectory: the Gram matrix of its increments, one a parameter tensor. Of a
     set of models: that of their differences from the base.
@@ -98,6 +102,12 @@ def gram(
         Where the sums so far are kept, after every block. A pass that was interrupted goes on from
         there, with the same result to the bit (on as many cores). Delete the file when the kernel
         is saved.
+    verify : bool
+        Read all of the files, so that each is compared with the hash that the hub lists, also where
+        tensors that do not count lie between, or a pass went on from ``partial``; of zips (``.pt``,
+        ``.npz``) elsewhere the CRC-32 of each record is. Without it, what goes by is compared as
+        far as it covers a file, or a zip's record. ``kernel.summary()`` says what was compared, and
+        with what.
 
     Returns
     -------
@@ -117,7 +127,8 @@ def gram(
     OSError
         Where ``partial`` cannot be written; before the pass.
     CheckpointError
-        Where the hub does not give what it should; ``partial`` then holds what is done.
+        Where the hub does not give what it should; ``partial`` then holds what is done. Where what
+        arrived is not what its checksum says; ``partial`` is then deleted, since it was summed.
 
     Notes
     -----
@@ -149,7 +160,7 @@ def gram(
             f" {type(trajectory).__name__}"
         )
     if isinstance(trajectory.layout, LowRankLayout):
-        return _gram_of_adapters(trajectory, device, precision, groups, partial)
+        return _gram_of_adapters(trajectory, device, precision, groups, partial, verify)
     device, segments = _checked(trajectory, device, precision, groups, memory)
     if grouped := told_of(segments) if groups is None else "":
         tell(grouped)
@@ -163,10 +174,20 @@ def gram(
     while True:
         trajectory = _without(whole, state.lost)
         try:
-            sums = _pass(
-                trajectory, segments, trajectory.links, precision, device, memory, state, store
+            sums, checks = _pass(
+                trajectory,
+                segments,
+                trajectory.links,
+                (precision, device, memory),
+                state,
+                store,
+                verify,
             )
             break
+        except ChecksumError:
+            if store:
+                store.discard()
+            raise
         except NonFiniteFound as found:
             trajectory.refuse_changed()
             if trajectory.nonfinite == "raise" or not found.bad:
@@ -183,7 +204,8 @@ def gram(
         found = sums
         if links is not None:
             begun = State(0, [], Sums.none(trajectory.n))
-            found = _pass(trajectory, segments, links, precision, device, memory, begun, None)
+            how = precision, device, memory
+            found, _ = _pass(trajectory, segments, links, how, begun, None, False)
         products, exponent = found.in_one_unit(len(segments))
         kernel = _kernel(trajectory, products, exponent, sizes, precision, links)
         if once_each(segments.values(), trajectory.sizes):
@@ -191,6 +213,7 @@ def gram(
         return kernel
 
     kernel = _made(kernel_along, trajectory, may_repeat=trajectory.remote is None)
+    note_compared(kernel.source, trajectory, checks, verify)
     mixed = [name for name in kernel.names if len({part[0] for part in segments[name]}) > 1]
     if trajectory.origin.counting.without_constant and mixed:
         tell(
@@ -216,13 +239,14 @@ def cost(
     groups: Groups | None = None,
     memory: int = 2_000_000_000,
     partial: str | Path | None = None,
+    verify: bool = False,
 ) -> tuple[int, int]:
     """What :func:`gram` with the same arguments still has to ask of the hub, as ``(requests,
     bytes)``; nothing for other sources.
     """
     if isinstance(trajectory.layout, LowRankLayout):
-        far = trajectory.layout.far()
-        return len(far), sum(end - begin for _, begin, end in far)
+        far, checks = trajectory.layout.far(), _checks_of_adapters(trajectory, verify)
+        return _sum([(1, end - begin) for _, begin, end in far], checks)
     device, segments = _checked(trajectory, device, precision, groups, memory)
     state = (
         Partial(
@@ -232,13 +256,20 @@ def cost(
         else None
     )
     trajectory = _without(trajectory, state.lost if state else [])
-    parts = requests(trajectory, cut(trajectory, list(segments.values()), memory))[
-        state.blocks if state else 0 :
-    ]
+    blocks = cut(trajectory, list(segments.values()), memory)
+    done = state.blocks if state else 0
+    return _sum(
+        requests(trajectory, blocks)[done:],
+        checks_of(trajectory, blocks, done, True) if verify else None,
+    )
+
+
+def _sum(parts, checks):
+    parts = [*parts, checks.to_fetch] if checks else parts
     return sum(count for count, _ in parts), sum(size for _, size in parts)
 
 
-def _gram_of_adapters(trajectory, device, precision, groups, partial):
+def _gram_of_adapters(trajectory, device, precision, groups, partial, verify):
     for name, given, only in (
         ("device", device, ("auto", "cpu")),
         ("precision", precision, ("float64",)),
@@ -250,8 +281,11 @@ def _gram_of_adapters(trajectory, device, precision, groups, partial):
                 f"{name}: products of LoRA adapters are taken on the CPU, in float64, a group a"
                 f" weight, and in one go; leave {name}= out"
             )
+    checks = _checks_of_adapters(trajectory, verify)
     try:
-        products = products_of_adapters(trajectory.layout.layers, trajectory.links.tolist())
+        with checks or nullcontext():
+            products = products_of_adapters(trajectory.layout.layers, trajectory.links.tolist())
+            finish(checks)
     except NotFiniteIn as found:
         trajectory.refuse_changed()
         raise NonFiniteError(
@@ -259,11 +293,19 @@ def _gram_of_adapters(trajectory, device, precision, groups, partial):
             f" {found.layer!r} is not finite; {trajectory.leave_out}"
         ) from None
     trajectory.refuse_changed()
-    return _made(
+    kernel = _made(
         lambda links: _kernel(trajectory, products, 0, trajectory.sizes, precision, None),
         trajectory,
         may_repeat=False,
     )
+    note_compared(kernel.source, trajectory, checks, verify)
+    return kernel
+
+
+def _checks_of_adapters(trajectory, verify):
+    if trajectory.remote is None:
+        return None
+    return trajectory.remote.check([trajectory.layout.far()], verify=verify, apart=True)
 
 
 def _made(kernel_along, trajectory, may_repeat):
@@ -334,14 +376,18 @@ def _without(trajectory, lost):
     )
 
 
-def _pass(trajectory, segments, links, precision, device, memory, state, store):
-    """The sums over all blocks from where the state is."""
+def _pass(trajectory, segments, links, how, state, store, verify):
+    """The sums over all blocks from where the state is, and what they were compared with. ``how``:
+    precision, device, memory.
+    """
+    precision, device, memory = how
     segments, sums, differences = list(segments.values()), state.sums, Differences(links)
     whole = trajectory.remote is None and store is None
     blocks = [Block([], dict(enumerate(segments)))] if whole else cut(trajectory, segments, memory)
+    checks = checks_of(trajectory, blocks, state.blocks, verify)
     with (
-        progress_bar(trajectory, segments, blocks, state.blocks) as progress,
-        closing(in_turn(trajectory, blocks[state.blocks :], progress)) as in_hand,
+        progress_bar(trajectory, segments, blocks, state.blocks, checks) as progress,
+        closing(in_turn(trajectory, blocks[state.blocks :], progress, checks)) as in_hand,
     ):
         for done, block in enumerate(in_hand, state.blocks + 1):
             try:
@@ -349,13 +395,13 @@ def _pass(trajectory, segments, links, precision, device, memory, state, store):
                     _products(trajectory, block.segments, differences, precision, progress, device)
                 )
             except NotFinite as found:
-                raise NonFiniteFound(
-                    *nonfinite_checkpoints(trajectory, found.segment, precision)
-                ) from None
+                bad, message = nonfinite_checkpoints(trajectory, found.segment, precision)
+                confirm_nonfinite(trajectory, checks, bad, found.segment)
+                raise NonFiniteFound(bad, message) from None
             if store:
                 store.write(State(done, state.lost, sums))
     trajectory.refuse_changed()
-    return sums
+    return sums, checks
 
 
 def _products(trajectory, segments, differences, precision, progress, device):

@@ -35,6 +35,8 @@ class Origin:
     notes: tuple[str, ...] = ()
     state: str = ""
     counting: Counting = field(default_factory=Counting)
+    # What was compared with checksums when the files were opened.
+    compared: dict[str, Any] = field(default_factory=dict)
 
 
 class Stored:

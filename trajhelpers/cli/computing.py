@@ -41,6 +41,14 @@ def add_fetching(command):
     command.add_argument(
         "--yes", action="store_true", help="do not ask before more than 10 GB are fetched"
     )
+    command.add_argument(
+        "--verify",
+        action="store_true",
+        help=(
+            "read all of the files, so that each is compared with the hash that the hub lists, or,"
+            " where it is a zip, with its own CRC-32"
+        ),
+    )
 
 
 def kernel_of(options):
@@ -65,6 +73,7 @@ def arguments_of(trajectory, options, partial=None):
         "groups": groups_of(trajectory),
         "memory": options.memory,
         "partial": partial if trajectory.remote is not None else None,
+        "verify": options.verify,
     }
 
 

@@ -91,6 +91,11 @@ class File(Place, Protocol):
         does, which is checked when the record is first read.
         """
 
+    def expect_checksums(self, records: Mapping[int, tuple[int, int]]) -> None:
+        """Of a remote file: by the byte at which a zip's record begins, its size and CRC-32, with
+        which it is compared when it is read.
+        """
+
 
 @runtime_checkable
 class Folder(Protocol):

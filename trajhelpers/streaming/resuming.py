@@ -66,6 +66,10 @@ class Partial:
             )
         return state
 
+    def discard(self) -> None:
+        """What is there counts no more."""
+        self._path.unlink(missing_ok=True)
+
     def write(self, state: State) -> None:
         n, sums = len(state.sums.prints), state.sums
         rows, columns = np.triu_indices(n)
