@@ -243,7 +243,7 @@ def each(run, folder, kinds=LOCAL, faults=None, lasting=False, before=lambda: No
 
 
 def _outcome(run, point):
-    outcome = SimpleNamespace(where=str(point), value=None, error=None, died=False)
+    outcome = SimpleNamespace(where=str(point), kind=point.kind, value=None, error=None, died=False)
     with point:
         try:
             outcome.value = run()
@@ -267,7 +267,7 @@ def _dying(run, point):
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert code in (0, DIED), f"{point}: ended with {code}"
     point.hit = code == DIED
-    return SimpleNamespace(where=str(point), value=None, error=None, died=True)
+    return SimpleNamespace(where=str(point), kind=point.kind, value=None, error=None, died=True)
 
 
 def is_clear(outcome, *names):
@@ -280,6 +280,17 @@ def is_clear(outcome, *names):
     assert isinstance(error, (th.TrajectoryError, OSError)), said
     assert any(str(name) in str(error) for name in names), said
     assert "\n" not in str(error), said
+
+
+def check_left(outcome, folder, *wanted):
+    """Nothing is left beside what is wanted; but where the process died, or could not clean up,
+    what the next one will know for a temporary.
+    """
+    others = {path.name for path in folder.iterdir()} - set(wanted)
+    if not outcome.died and outcome.kind not in ("open", "remove", "look"):
+        assert not others, f"{outcome.where}: leaves {others}"
+    known = [name for name in others if name.startswith(".") and name.endswith((".tmp", ".lock"))]
+    assert set(known) == others, f"{outcome.where}: leaves {others}"
 
 
 class Held:

@@ -101,7 +101,7 @@ class KernelFiles(InAFolder):
     @rule(
         kernel=kernels,
         file=files,
-        kind=st.sampled_from(["open", "write", "sync", "rename"]),
+        kind=st.sampled_from(["write", "sync", "rename"]),
         at=st.integers(1, 4),
     )
     def save_on_a_full_disk(self, kernel, file, kind, at):
