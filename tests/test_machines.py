@@ -424,6 +424,12 @@ class Recordings(InAFolder):
             assert list(th.open_trajectory(self.run).steps) == sorted(self.disk)
 
 
+@pytest.fixture(autouse=True)
+def no_disk(monkeypatch):
+    """Nothing has to survive the machine."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
 MACHINES = [KernelFiles, Passes, Recordings]
 
 
