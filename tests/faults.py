@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 import weakref
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -296,8 +295,8 @@ def check_left(outcome, folder, *wanted):
 class Held:
     """What a process holds: its descriptors and threads.
 
-    ``with Held() as held: … held.check()`` sees that there are no more than at first; what was
-    there before the block is not looked through for garbage, which would take long.
+    ``with Held() as held: … held.check()`` sees that there are none but those of the beginning.
+    What was there before the block is not looked through for garbage, which would take long.
     """
 
     def __enter__(self):
@@ -311,26 +310,25 @@ class Held:
 
     def check(self, where=""):
         end = time.monotonic() + 10
-        while (now := self._now()) != self._before:
+        while more := self._now() - self._before:
             gc.collect()
-            if time.monotonic() > end:
-                raise AssertionError(f"{where}: holds {now}, and before {self._before}")
+            assert time.monotonic() < end, f"{where}: holds {more}"
             time.sleep(0.001)
 
     def _now(self):
-        # Of others that come and go here: the stand-in hub's threads, one a connection.
-        threads = [thread.name for thread in threading.enumerate()]
-        threads = sorted(name for name in threads if "process_request_thread" not in name)
-        return threads, _descriptors()
+        # Those of the stand-in hub come and go, one a connection; so do sockets.
+        threads = {
+            thread for thread in threading.enumerate() if "process_request" not in thread.name
+        }
+        return threads | {
+            (number, what) for number, what in _descriptors() if "socket:" not in what
+        }
 
 
 def _descriptors():
-    """What each open descriptor is of; sockets are the stand-in hub's too."""
-    found = {}
-    if Path("/proc/self/fd").is_dir():
-        for name in os.listdir("/proc/self/fd"):
-            try:
-                found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-            except OSError:
-                continue  # that of this listing
-    return {number: what for number, what in found.items() if not what.startswith("socket:")}
+    """Each open one, and what it is of, where the system tells."""
+    for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []:
+        try:
+            yield int(name), os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue  # that of this listing

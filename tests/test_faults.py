@@ -69,7 +69,9 @@ def reading(folder, kinds, faults, lasting=False):
         run = run_of(folder / suffix, suffix)
         expected = kernel_of(run).increments
         with Held() as held:
-            for outcome in each(lambda: kernel_of(run).increments, run, kinds, faults, lasting):
+            for outcome in each(
+                lambda run=run: kernel_of(run).increments, run, kinds, faults, lasting
+            ):
                 right_or_clear(outcome, expected, run)
                 held.check(outcome.where)
 
@@ -102,7 +104,6 @@ def saving(folder, kinds, faults, lasting=False):
         th.gram(th.open_trajectory([numbers(seed) for seed in seeds]), device="cpu")
         for seeds in ((3, 4), (0, 1, 2))
     )
-
 
     def restored():
         other.save(file)
