@@ -169,7 +169,7 @@ def recording(folder, kinds, faults, lasting=False):
             assert checkpoints() == whole, outcome.where
 
 
-SCENES = [reading, going_on, saving, loading, recording]
+SCENES = [reading, loading, saving, going_on, recording]
 
 
 each_scene = pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
@@ -203,25 +203,24 @@ DEATHS = """
 import os, pathlib, sys
 import test_faults
 os.fsync = lambda descriptor: None
-scene = getattr(test_faults, sys.argv[2])
-scene(pathlib.Path(sys.argv[1]), test_faults.LOCAL, ["death"])
+_, folder, scene, *kinds = sys.argv
+getattr(test_faults, scene)(pathlib.Path(folder), kinds, ["death"])
 """
 
 
 @pytest.mark.parametrize(
-    "scene",
+    "scene, kinds",
     [
-        "saving",
-        pytest.param("going_on", marks=pytest.mark.slow),
-        pytest.param("recording", marks=pytest.mark.slow),
+        ("saving", ["write", "sync", "rename"]),
+        *(pytest.param(scene.__name__, LOCAL, marks=pytest.mark.slow) for scene in SCENES[2:]),
     ],
 )
-def test_death_at_each_call(tmp_path, scene):
+def test_death_at_each_call(tmp_path, scene, kinds):
     """In forks of a process that has no threads."""
     path = os.pathsep.join([str(Path(__file__).parent), str(Path(th.__file__).parents[1])])
     alone = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     done = subprocess.run(
-        [sys.executable, "-c", DEATHS, tmp_path, scene],
+        [sys.executable, "-c", DEATHS, tmp_path, scene, *kinds],
         env=os.environ | alone | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
