@@ -14,8 +14,6 @@ from .tensors import RAW, StoredTensor, in_memory
 from .tree import Buffer
 from .unpickling import SIZES, Array, Lying, Storage
 
-# An expanded tensor repeats few numbers; this many are no parameter.
-_MOST_EXPANDED = 1 << 28
 # Of a storage: the place, the byte at which it begins, how many there are; None where it is not.
 Find = Callable[[Storage], tuple[Place, int, int] | None]
 
@@ -58,11 +56,6 @@ def _stored(name: str, tensor: Lying | Array, where, find: Find) -> StoredTensor
     spread = sorted((stride, n) for stride, n in zip(tensor.strides, shape) if n > 1)
     strides = None if _rows_first(tensor) else tensor.strides
     if strides and math.prod(n for _, n in spread) != _dense(spread):
-        if count > max(_MOST_EXPANDED, _extent(tensor)):
-            raise CheckpointError(
-                f"{where}: tensor {name!r} is expanded to {count:,} elements of"
-                f" {_extent(tensor):,}; save tensor.contiguous() if that is meant"
-            )
         place = Strided(place, begin, shape, strides, size)
         return StoredTensor(dtype, shape, place, identity=identity)
     return StoredTensor(dtype, shape, place, begin, strides, identity)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError, LayoutError
+from .boundary import damage_named
 from .config import read_config
 from .place import Place
 from .tensors import RAW, StoredTensor, is_far, rows_first
@@ -321,14 +322,10 @@ def _scale(layer, sides, tensors, rank, config, config_file, where) -> float:
             " its product is scaled (lora_alpha, use_rslora); give the folder that save_pretrained"
             " wrote, or count A and B as they are with lora='factors'"
         )
-    try:
+    with damage_named(config_file, "save the adapter again"):
         name = _short(layer)
         expected = _by_pattern(config.get("rank_pattern"), name, config["r"])
         alpha = float(_by_pattern(config.get("alpha_pattern"), name, config["lora_alpha"]))
-    except (KeyError, TypeError, ValueError, AttributeError, re.error) as error:
-        raise CheckpointError(
-            f"{config_file}: is no configuration of a LoRA adapter ({error!r}); save it again"
-        ) from error
     if expected != rank:
         raise CheckpointError(
             f"{where}: {layer!r} has rank {rank}, where {config_file} says {expected}; file and"

@@ -107,6 +107,15 @@ class Folder(Protocol):
         """Of a relative path."""
 
 
+def within(path: str) -> str:
+    """The path, relative to a folder, that a file gives; a ValueError where it leads out of the
+    folder, or cannot be one.
+    """
+    if path.startswith("/") or "\0" in path or ".." in path.replace("\\", "/").split("/"):
+        raise ValueError(f"{path!r} leads out of the folder")
+    return path
+
+
 def is_unfinished(name: str) -> bool:
     """Whether a name is hidden, or of a write that was not finished.
 

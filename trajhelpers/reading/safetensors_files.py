@@ -4,17 +4,16 @@ The checks are those of safetensors' own library, which makes them on whole file
 the offsets.
 """
 
-import json
 from typing import BinaryIO
 
 from ..errors import CheckpointError
 from .contents import Contents
+from .json_text import LONGEST_JSON, parse_json
 from .place import File
 from .states import choose_state
 from .tensors import StoredTensor
 
 _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
-_LONGEST_HEADER = 100_000_000
 _BITS = {
     "BOOL": 8,
     "U8": 8,
@@ -70,10 +69,10 @@ def read_header(
     fill the rest exactly.
     """
     length = int.from_bytes(file.read(8), "little")
-    if not 2 <= length <= min(size - 8, _LONGEST_HEADER):
+    if not 2 <= length <= min(size - 8, LONGEST_JSON):
         raise _damaged(path, f"its header would have {length:,} bytes")
     try:
-        header = json.loads(file.read(length).decode(), object_pairs_hook=_without_doubles)
+        header = parse_json(file.read(length), unique=True)
         found = header.pop("__metadata__", None) or {}
         if metadata is not None:
             metadata.update(found)
@@ -103,12 +102,6 @@ def _end_of_tensors(header: dict) -> int:
             )
         end = stop
     return end
-
-
-def _without_doubles(pairs: list) -> dict:
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("a name stands twice in its header")
-    return dict(pairs)
 
 
 def _damaged(path, reason) -> CheckpointError:

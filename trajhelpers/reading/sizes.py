@@ -1,7 +1,8 @@
 """How large a checkpoint is, and in which format, before anything of it is read."""
 
 from .formats import KINDS, Several, Where, folder_format
-from .place import Folder
+from .json_text import LONGEST_JSON
+from .place import File, Folder
 from .shards import named_in_index
 from .weight_names import is_index
 
@@ -14,8 +15,12 @@ def size_of(where: Where) -> int:
         return sum(file.size for file in where.files()) + sum(map(size_of, where.folders()))
     if not is_index(where.name):
         return where.size
-    shards = [where.beside(name) for name in named_in_index(where.read_text()) or ()]
+    shards = [where.beside(name) for name in _shards(where)]
     return where.size + sum(shard.size for shard in shards if shard.is_file())
+
+
+def _shards(index: File) -> tuple[str, ...]:
+    return named_in_index(index.read_text()) or () if index.size <= LONGEST_JSON else ()
 
 
 def kind_of(where: Where) -> str:

@@ -12,6 +12,8 @@ from .strangers import zip_of
 from .unpickling import Storage, read_pickle
 from .zip_records import read_index
 
+# Of which an element is less than a byte.
+_PACKED = ("quint4x2", "quint2x4")
 _READ = re.compile(r"[^/]+/(data\.pkl|byteorder)")
 
 
@@ -38,6 +40,11 @@ def zip_content(file: File, opened: BinaryIO) -> tuple[Any, Find]:
 
     def find(storage: Storage):
         record = records.get(f"{top}data/{storage.key}")
+        if record and record.size != storage.nbytes and storage.dtype not in _PACKED:
+            raise CheckpointError(
+                f"{file}: record {record.name} has {record.size:,} bytes, and its storage"
+                f" {storage.nbytes:,}; fetch or save it again"
+            )
         return record and (file, record.start, record.size)
 
     return content, find

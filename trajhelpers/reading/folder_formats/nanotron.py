@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ...errors import CheckpointError
+from ..boundary import damage_named
 from ..contents import Contents
 from ..pieces import joined, part
 from ..place import File, Folder
@@ -46,7 +47,7 @@ def read_nanotron(folder: Folder, state: str | None) -> Contents:
                     f"{folder}: {name!r} has {len(found)} files, the first of them {file.name}, of"
                     f" {ranks}; fetch the others"
                 )
-            with file.open() as opened:
+            with damage_named(file), file.open() as opened:
                 data, metadata = stored_tensors(file, opened)
             if list(data) != ["data"]:
                 raise CheckpointError(f"{file}: holds no tensor 'data'; fetch or save it again")
@@ -82,15 +83,11 @@ def _joined(
     shape: tuple[int, ...] = ()
     pieces: dict[tuple, StoredTensor] = {}
     for file, tensor, metadata in shares:
-        try:
+        with damage_named(file):
             shape = _shape(metadata["unsharded_shape"])
             for pair in metadata["local_global_slices_pairs"].split(";"):
                 local, there = pair.split("#")
                 pieces[_box(there, shape)] = _slice(tensor, *_box(local, tensor.shape))
-        except (KeyError, ValueError) as error:
-            raise CheckpointError(
-                f"{file}: its slices are none of nanotron's ({error}); fetch or save it again"
-            ) from error
     where = f"{folder}: {name}"
     return joined(shape, [(offsets, piece) for (offsets, _), piece in pieces.items()], where)
 

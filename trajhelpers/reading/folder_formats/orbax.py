@@ -4,7 +4,6 @@ Arrays lie in compressed chunks, so that their numbers have no place in a file: 
 those of a range when they are asked for. It is an extra, and reads from this machine.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -13,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import CheckpointError, missing_extra
+from ..boundary import damage_named
 from ..contents import Contents
+from ..json_text import read_json
 from ..place import File, Folder, read_values
 from ..states import choose_state
 from ..tensors import StoredTensor
@@ -57,8 +58,8 @@ def read_orbax(folder: Folder, state: str | None) -> Contents:
 def _tree(folder: Folder) -> dict:
     """Nested as what was saved."""
     file = folder.file(_ORBAX)
-    try:
-        facts = json.loads(file.read_text())
+    with damage_named(file):
+        facts = read_json(file)
         paths = [
             [str(one["key"]) for one in entry["key_metadata"]]
             for entry in facts["tree_metadata"].values()
@@ -66,10 +67,6 @@ def _tree(folder: Folder) -> dict:
         ]
         kind = "zarr3" if facts.get("use_zarr3") else "zarr"
         is_one_store = bool(facts.get("use_ocdbt", False))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{file}: is no tree of orbax's ({error}); fetch or save it again"
-        ) from error
     path = _local(folder)
     arrays = {}
     for keys in paths:
@@ -142,13 +139,8 @@ def _open(specs: Mapping[str, dict], folder: Folder, witness: File) -> dict[str,
     asked = {name: tensorstore.open(spec, read=True, open=True) for name, spec in specs.items()}
     found = {}
     for name, array in asked.items():
-        try:
+        with damage_named(f"{folder}: array {name!r}"):
             opened = array.result()
-        except Exception as error:  # tensorstore raises ValueError, OSError and its own
-            raise CheckpointError(
-                f"{folder}: array {name!r} cannot be opened"
-                f" ({str(error).splitlines()[0][:200]}); fetch or save it again"
-            ) from error
         place = _Array(opened, f"{folder}: {name}", stamp)
         found[name] = StoredTensor(opened.dtype.name, tuple(opened.shape), place)
     return found
@@ -171,13 +163,8 @@ class _Array:
         begin, end = offset // self._itemsize, (offset + buffer.nbytes) // self._itemsize
         done = 0
         for index in boxes(self._shape, begin, end):
-            try:
+            with damage_named(self._name):
                 values = np.ascontiguousarray(self._array[index].read().result())
-            except Exception as error:  # as above
-                raise CheckpointError(
-                    f"{self._name}: cannot be read ({str(error).splitlines()[0][:200]}); fetch or"
-                    " save it again"
-                ) from error
             content = values.reshape(-1).view(np.uint8)
             target[done : done + content.nbytes] = content
             done += content.nbytes
