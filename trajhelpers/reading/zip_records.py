@@ -100,8 +100,7 @@ def _starts(file: File, entries: list[zipfile.ZipInfo], directory: int) -> list[
     for entry, content in zip(entries, contents):
         _refuse_another(entry, content)
     return [
-        end_of_header(file, header, content[:_HEADER])
-        for header, content in zip(headers, contents)
+        end_of_header(file, header, content[:_HEADER]) for header, content in zip(headers, contents)
     ]
 
 

@@ -4,7 +4,6 @@ that are done.
 
 import hashlib
 import json
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +13,13 @@ from jaxtyping import Float64
 from ..atomic import atomic_path
 from ..errors import TrajectoryError
 from ..kernel_file import whole_from_upper
+from ..reading.arrays import read_arrays
+from ..reading.boundary import damage_named
+from ..reading.json_text import parse_json
 from ..stored import Stored
 from .segments import Segment
+
+_COUNTS = "numbers of groups and checkpoints"
 
 
 class State(NamedTuple):
@@ -44,26 +48,16 @@ class Partial:
             abandoned.unlink(missing_ok=True)
         if not self._path.exists():
             return None
-        try:
-            with open(self._path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-                about, upper = json.loads(str(file["about"])), file["increments"]
-            found, state = (
-                about["conditions"],
-                State(about["blocks"], about["lost"], whole_from_upper(upper, about["n"])),
+        with damage_named(self._path, "delete it to begin anew", TrajectoryError):
+            stored = read_arrays(self._path, ("about", "increments"))
+            about = parse_json(str(stored["about"]))
+            found = about["conditions"]
+            state = State(
+                about["blocks"],
+                about["lost"],
+                whole_from_upper(stored["increments"], about["n"]),
             )
-        except (
-            OSError,
-            EOFError,
-            ValueError,
-            KeyError,
-            TypeError,
-            IndexError,
-            zipfile.BadZipFile,
-        ) as error:
-            raise TrajectoryError(
-                f"{self._path}: not the state of a pass, or damaged ({error}); delete it to begin"
-                " anew"
-            ) from error
+            _refuse_no_state(state, found.get(_COUNTS))
         other = [name for name in self._conditions if found.get(name) != self._conditions[name]]
         if other:
             raise TrajectoryError(
@@ -86,6 +80,20 @@ class Partial:
                 increments=state.increments[:, rows, columns],
                 about=np.array(json.dumps(about)),
             )
+
+
+def _refuse_no_state(state: State, counts: Any) -> None:
+    """A ValueError unless it may be of so many groups and checkpoints."""
+    groups, n, _ = state.increments.shape
+    lost = state.lost if isinstance(state.lost, list) else [None]
+    if type(state.blocks) is not int or state.blocks < 0:
+        raise ValueError(f"{state.blocks!r} blocks")
+    if not all(type(index) is int and 0 <= index < n + len(lost) for index in lost):
+        raise ValueError(f"it leaves out checkpoints {lost}")
+    if counts is not None and counts != [groups, n + len(lost)]:
+        raise ValueError(f"{groups} groups of {n} checkpoints, and {len(lost)} left out")
+    if not np.all(np.isfinite(state.increments)):
+        raise ValueError("increments: hold NaN or infinity")
 
 
 def conditions(
@@ -111,6 +119,7 @@ def conditions(
         "commits": list(trajectory.commits),
         "files": stamps,
         "groups": groups,
+        _COUNTS: [len(segments), trajectory.n],
         "precision": precision,
         "memory": memory,
         "device": device,
