@@ -39,7 +39,9 @@ def main() -> int:
     parser.add_argument("--cases", type=int, help="of each format, however long it takes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", help="one case again, as a report calls it")
-    parser.add_argument("--reasons", action="store_true", help="of all outcomes, not of others only")
+    parser.add_argument(
+        "--reasons", action="store_true", help="of all outcomes, not of others only"
+    )
     given = parser.parse_args()
     if given.case:
         return _again(given.format[0], tuple(map(int, given.case.split("."))))

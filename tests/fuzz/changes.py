@@ -212,7 +212,15 @@ def _header_of_npy(content: bytes, random: Random) -> bytes:
     spots = [match.span() for match in re.finditer(r"\d+|'[^']*'|True|False|[(),{}:]", text)]
     begin, end = random.choice(spots or [(0, len(text))])
     word = text[begin:end]
-    odds = [*map(repr, odd.TEXTS), *map(str, odd.NUMBERS[:-1]), "True", "None", "(" * 90, "2,3", "-0"]
+    odds = [
+        *map(repr, odd.TEXTS),
+        *map(str, odd.NUMBERS[:-1]),
+        "True",
+        "None",
+        "(" * 90,
+        "2,3",
+        "-0",
+    ]
     another = str(nests.another_number(random, int(word))) if word.isdecimal() else ""
     text = text[:begin] + (another or random.choice(odds)) + text[end:]
     header = text.encode("latin1", errors="replace").rstrip()[:60000]

@@ -17,14 +17,21 @@ except ImportError:  # there is one for few machines
     atheris = None
 
 # What a case reaches; the rest of the package imports these.
-_READERS = ("checkpoints", "models", "gram", "kernel.load", "streaming.resuming", "sources.archives")
+_READERS = (
+    "checkpoints",
+    "models",
+    "gram",
+    "kernel.load",
+    "streaming.resuming",
+    "sources.archives",
+)
 with open(os.devnull, "w") as _nothing, contextlib.redirect_stderr(_nothing):
     with atheris.instrument_imports(["trajhelpers"]) if atheris else contextlib.nullcontext():
         for _reader in _READERS:
             importlib.import_module(f"trajhelpers.{_reader}")
 
-from formats import FORMATS
-from judging import Case, Judge, limit_memory, shape
+from formats import FORMATS  # noqa: E402
+from judging import Case, Judge, limit_memory, shape  # noqa: E402
 
 _MOST_CHANGES = 7
 
@@ -32,12 +39,13 @@ _MOST_CHANGES = 7
 def explore(name: str, folder: Path, corpus: Path, seed: int, to: Connection) -> None:
     """Tell the outcome of one case after another, until killed."""
     judge = Judge(FORMATS[name], folder)
-    judge.judge((0,))
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):
+        judge.judge((0,))
     limit_memory()
-    # libFuzzer tells what it does, and the readers tell what they read.
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
-    os.dup2(nothing, 2)
+    # What libFuzzer tells, and the readers.
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
 
     def tell(case: Case) -> None:
         to.send(("begins", case))

@@ -61,9 +61,7 @@ def _write(path: Path, content: bytes) -> None:
 
 def _read_run(folder: Path) -> Values:
     trajectory = th.open_trajectory(folder)
-    return {
-        name: _values(tensors[0]) for name, tensors in trajectory.layout.tensors.items()
-    }
+    return {name: _values(tensors[0]) for name, tensors in trajectory.layout.tensors.items()}
 
 
 def _values(tensor) -> np.ndarray:
@@ -174,12 +172,6 @@ def _distributed_reference(folder: Path) -> Values:
     return _flat(found)
 
 
-
-
-
-
-
-
 # ---- names ----
 
 
@@ -244,13 +236,13 @@ def _read_partial(folder: Path) -> Values:
 def _arrays_reference(folder: Path) -> Values:
     (path,) = folder.iterdir()
     with np.load(path, allow_pickle=False) as arrays:
-        return {name: np.float64(arrays[name]) for name in ("increments", "sizes") if name in arrays}
+        return {
+            name: np.float64(arrays[name]) for name in ("increments", "sizes") if name in arrays
+        }
 
 
 FORMATS = {
-    "safetensors": Format(
-        seeds.safetensors_files, _lay_files, _read_run, _safetensors_reference
-    ),
+    "safetensors": Format(seeds.safetensors_files, _lay_files, _read_run, _safetensors_reference),
     "zip": Format(seeds.torch_zips, _lay_files, _read_run, _torch_reference),
     "legacy": Format(seeds.torch_legacies, _lay_files, _read_run, _torch_reference),
     "index": Format(seeds.indices, _lay_folders, _read_run, _index_reference),

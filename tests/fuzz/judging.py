@@ -84,7 +84,11 @@ class Judge:
             if isinstance(error, KeyboardInterrupt):
                 raise
             why = f"reference: {said(error)}"
-            return Outcome("equal", why) if _differing(found, sound) is None else Outcome("lenient", why)
+            return (
+                Outcome("equal", why)
+                if _differing(found, sound) is None
+                else Outcome("lenient", why)
+            )
         name = _differing(found, theirs)
         if name is None:
             return Outcome("equal", "")

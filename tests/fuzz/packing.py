@@ -34,7 +34,9 @@ def pack(value: Any) -> bytes:
         value = max(-(1 << 63), min(value, (1 << 64) - 1))
         if 0 <= value < 128:
             return bytes([value])
-        return b"\xcf" + struct.pack(">Q", value) if value >= 0 else b"\xd3" + struct.pack(">q", value)
+        return (
+            b"\xcf" + struct.pack(">Q", value) if value >= 0 else b"\xd3" + struct.pack(">q", value)
+        )
     if isinstance(value, float):
         return b"\xcb" + struct.pack(">d", value)
     if isinstance(value, str):

@@ -33,14 +33,15 @@ _GLOBALS = (
     b"c__builtin__\nset\n",
     b"cmain\nNet\n",
 )
-_PLAIN = (b"N", b"\x88", b"\x89", b"K\x03", b"J\xff\xff\xff\x7f", b"]", b"}", b")", b"(", b"0", b"2")
-_PLAIN += (b"R", b"b", b"s", b"u", b"a", b"e", b"t", b"l", b"d", b"\x81", b"\x85", b"\x86", b"\x87")
-_PLAIN += (b"Q", b"h\0", b"h\x05", b"q\0", b"q\x05", b"\x94", b".", b"\x8f", b"\x90", b"\x91", b"1")
-_PLAIN += (b"X\1\0\0\0w", b"U\1w", b"C\1w", b"G" + b"\x7f\xf0" + b"\0" * 6, b"\x8a\0", b"I01\n")
+# Operations of one byte, each by itself; some with arguments; deep and endless ones.
+_ALONE = b"N\x88\x89]})(02Rbsuaetld\x81\x85\x86\x87Q\x94.\x8f\x90\x911o\x92\x93\x97\x98"
+_PLAIN = tuple(bytes([code]) for code in _ALONE)
+_PLAIN += (b"K\3", b"J\xff\xff\xff\x7f", b"h\0", b"h\5", b"q\0", b"q\5", b"X\1\0\0\0w", b"U\1w")
+_PLAIN += (b"C\1w", b"G\x7f\xf0" + bytes(6), b"\x8a\0", b"I01\n", b"P0\n", b"\x8c\1w", b"S'w'\n")
 _PLAIN += (b"B\xff\xff\xff\x7f", b"X\xff\xff\xff\xff", b"r\xff\xff\xff\xff", b"j\xff\xff\xff\xff")
-_PLAIN += (b"\x8d" + b"\xff" * 8, b"\x8b\xff\xff\xff\x7f", b"\x95" + b"\xff" * 8, b"\x82\1", b"\x84" + b"\0" * 4)
-_PLAIN += (b"P0\n", b"i__main__\nNet\n", b"o", b"\x92", b"\x93", b"\x97", b"\x98", b"(" * 300, b"]" * 300)
-_PLAIN += (b"\x85" * 2000, b"\x8c\x01w", b"V\\ud800\n", b"S'w'\n", b"F1e999\n", b"L" + b"1" * 5000 + b"L\n")
+_PLAIN += (b"\x8d" + b"\xff" * 8, b"\x8b\xff\xff\xff\x7f", b"\x95" + b"\xff" * 8, b"\x82\1")
+_PLAIN += (b"\x84" + bytes(4), b"i__main__\nNet\n", b"V\\ud800\n", b"F1e999\n")
+_PLAIN += (b"(" * 300, b"]" * 300, b"\x85" * 2000, b"L" + b"1" * 5000 + b"L\n")
 _IN_PLACE = {"BININT1": 1, "BININT2": 2, "BININT": 4, "BINGET": 1, "BINPUT": 1, "LONG_BINGET": 4}
 _IN_PLACE |= {"LONG_BINPUT": 4, "SHORT_BINUNICODE": 1, "BINUNICODE": 4, "LONG1": 1, "PROTO": 1}
 
@@ -97,7 +98,9 @@ def changed(content: bytes, random: Random) -> bytes:
 
 def changed_in_place(content: bytes, random: Random) -> bytes:
     """An argument changed within its bytes, of a pickle anywhere in ``content``."""
-    starts = [at for at in range(len(content) - 1) if content[at : at + 2] in (b"\x80\2", b"\x80\4")]
+    starts = [
+        at for at in range(len(content) - 1) if content[at : at + 2] in (b"\x80\2", b"\x80\4")
+    ]
     ops = operations(content, random.choice(starts)) if starts else []
     fixed = [op for op in ops if op[0] in _IN_PLACE]
     if not fixed:
@@ -120,8 +123,8 @@ def _another(name: str, argument, random: Random) -> bytes:
     data = number.to_bytes(number.bit_length() // 8 + 1, "little", signed=True)
     if -(1 << 31) <= number < 1 << 31:
         return b"J" + struct.pack("<i", number)
-    return b"\x8a" + bytes([len(data)]) + data if len(data) < 256 else b"\x8b" + struct.pack(
-        "<i", len(data)
-    ) + data
-
-
+    return (
+        b"\x8a" + bytes([len(data)]) + data
+        if len(data) < 256
+        else b"\x8b" + struct.pack("<i", len(data)) + data
+    )

@@ -26,7 +26,11 @@ def states() -> list[dict]:
     network(torch.ones(2, 4)).sum().backward()
     optimizer.step()
     return [
-        {"a.weight": torch.randn(3, 4), "a.bias": torch.randn(3), "b.weight": torch.randn(2, 3).double()},
+        {
+            "a.weight": torch.randn(3, 4),
+            "a.bias": torch.randn(3),
+            "b.weight": torch.randn(2, 3).double(),
+        },
         {
             "cut.weight": base[4:16].view(3, 4),
             "gaps.weight": base[::2].view(4, 5),
@@ -79,15 +83,13 @@ def safetensors_files() -> list[Tree]:
 
 def indices() -> list[Tree]:
     first, second = map(_flat, states()[:2])
-    where = [{name: 1 for name in first}, {name: 2 for name in second}]
+    where = [dict.fromkeys(first, 1), dict.fromkeys(second, 2)]
     trees = []
     for stem, ending, write in (
         ("model", "safetensors", lambda state: safetensors.torch.save(state, {"format": "pt"})),
         ("pytorch_model", "bin", lambda state: _torch_file(state, True)),
     ):
-        shards = {
-            number: f"{stem}-0000{number}-of-00002.{ending}" for number in (1, 2)
-        }
+        shards = {number: f"{stem}-0000{number}-of-00002.{ending}" for number in (1, 2)}
         index = {
             "metadata": {"total_size": 1234},
             "weight_map": {name: shards[number] for one in where for name, number in one.items()},

@@ -81,7 +81,7 @@ def settle(
     """
     stored, prefixes = _without_prefixes(stored)
     choice = Choice(include, exclude)
-    names, counting = choice.of(stored, prefixes)
+    names, counting = choice.of(stored, prefixes, sources[0])
     _check(stored, sources, names, choice)
     tensors = {name: _in_one_order([tensors[name] for tensors in stored]) for name in names}
     _warn_of_mixed_types(tensors)
