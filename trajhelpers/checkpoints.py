@@ -16,6 +16,7 @@ from .errors import StepError, TrajectoryWarning
 from .reading.contents import Contents
 from .reading.steps import first_and_last
 from .sources.hub.address import is_hub
+from .sources.protocol import Checkpoint
 from .sources.stores.address import shown
 from .sources.table import source_of
 from .stored import Origin, Stored
@@ -170,6 +171,7 @@ def open_trajectory(
             )
     given.pop("accept", None)
     found = place.list(what, every, skip, **given)
+    _refuse_long_steps(found.checkpoints)
     for guess in found.guesses:
         warnings.warn(guess, TrajectoryWarning, stacklevel=2)
     if not accept:
@@ -199,6 +201,15 @@ def open_trajectory(
         counting,
     )
     return Trajectory(found.checkpoints, layout, origin, nonfinite)
+
+
+def _refuse_long_steps(checkpoints: Sequence[Checkpoint]) -> None:
+    for one in checkpoints:
+        if max(one.step, one.tokens or 0) >= 1 << 63:
+            raise StepError(
+                f"{one.source}: counts {max(one.step, one.tokens or 0)}, which no kernel can keep"
+                " in 64 bits; give it a name with a smaller number"
+            )
 
 
 def _patterns(given):

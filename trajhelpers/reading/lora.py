@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import CheckpointError, LayoutError
 from .boundary import damage_named
-from .config import read_config
+from .config import config_in
 from .place import Place
 from .tensors import RAW, StoredTensor, is_far, rows_first
 
@@ -269,7 +269,7 @@ def _config_beside(tensors: Mapping[str, StoredTensor]) -> tuple[dict[str, Any],
         for place in tensor.places:
             if hasattr(place, "beside"):
                 file = place.beside("adapter_config.json")
-                return (read_config(file.read_text(), file) if file.is_file() else {}), str(file)
+                return config_in(file), str(file)
     return {}, ""
 
 

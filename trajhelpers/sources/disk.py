@@ -206,7 +206,11 @@ class LocalFolder:
         return str(self.path)
 
     def folders(self) -> Sequence["LocalFolder"]:
-        return [LocalFolder(path, self.opened) for path in self._entries() if path.is_dir()]
+        return [
+            LocalFolder(path, self.opened)
+            for path in self._entries()
+            if path.is_dir() and not self._leads_back(path)
+        ]
 
     def files(self) -> Sequence[LocalFile]:
         return [LocalFile(path, self.opened) for path in self._entries() if path.is_file()]
@@ -216,6 +220,12 @@ class LocalFolder:
 
     def file(self, path: str) -> LocalFile:
         return LocalFile(self.path / path, self.opened)
+
+    def _leads_back(self, path: Path) -> bool:
+        """Whether it is a link to the folder itself or one above, which would have no end."""
+        return path.is_symlink() and path.resolve() in {
+            above.resolve() for above in (self.path, *self.path.parents)
+        }
 
     def _entries(self) -> list[Path]:
         if not self.path.is_dir():

@@ -22,6 +22,7 @@ from ..tensors import StoredTensor
 _ORBAX = "_METADATA"
 # Where orbax's manager puts what was saved without a name.
 _DEFAULT = "default"
+_DEEPEST = 64
 
 
 def is_orbax(folder: Folder) -> bool:
@@ -105,7 +106,7 @@ def _zarr_folders(folder: Folder, above: tuple[str, ...]) -> Iterator[tuple[tupl
     if folder.file(".zarray").is_file():
         yield above, folder
         return
-    for inner in folder.folders():
+    for inner in folder.folders() if len(above) < _DEEPEST else ():
         yield from _zarr_folders(inner, (*above, inner.name))
 
 
