@@ -88,7 +88,7 @@ def settle(
     """
     stored, prefixes = _without_prefixes(stored)
     choice = Choice(include, exclude)
-    names, counting = choice.of(stored, prefixes)
+    names, counting = choice.of(stored, prefixes, sources[0])
     _check_names(stored, sources, names, choice)
     tensors = {name: _column(name, [one[name] for one in stored], sources) for name in names}
     _warn_of_mixed_types(tensors)
