@@ -82,6 +82,10 @@ class StandInHub:
         self.requests, self.faults, self.denied = [], lambda request: None, {}
         self.edit = lambda request, *answer: answer
         self.retry_after, self.buckets, self.pause = "0", {}, 0.05
+        # What a hub that lies sends instead: `forged(request, sha256, start, body)`, of the same
+        # length; and of what a resolve answer has, `claimed(request)`.
+        self.forged = lambda request, sha256, start, body: body
+        self.claimed = lambda request: {}
         self._connected = False
         self._branches, self._commits, self._blobs, self._signatures = {}, {}, {}, set()
         self._lock, self.closing = threading.Lock(), threading.Event()
@@ -458,7 +462,8 @@ class _Handler(BaseHTTPRequestHandler):
                 "Location": (
                     f"http://localhost:{self.hub.port}/files/{stored.sha256}?Expires=3600&Signature={signature}"
                 ),
-            },
+            }
+            | self.hub.claimed(self.request_),
         )
 
     def _bucket_tree(self, bucket, under, query, sent):
@@ -545,7 +550,8 @@ class _Handler(BaseHTTPRequestHandler):
         match = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range") or "")
         headers |= {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
         if not match or self.fault == "ignore-range":
-            return self._send(200, file.read(0, file.size), headers)
+            body = self.hub.forged(self.request_, file.sha256, 0, file.read(0, file.size))
+            return self._send(200, body, headers)
         first, last = match.groups()
         start, stop = (
             (max(file.size - int(last), 0), file.size)
@@ -557,6 +563,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.fault == "elsewhere":
             start, stop = (start - 1, stop - 1) if start else (start + 1, stop + 1)
         body = file.read(start, stop)
+        body = self.hub.forged(self.request_, file.sha256, start, body)
         if self.fault == "short":
             body = body[: len(body) // 2]
         self._send(206, body, headers | {"Content-Range": f"bytes {start}-{stop - 1}/{file.size}"})

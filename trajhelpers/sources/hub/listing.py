@@ -4,7 +4,6 @@ alone, or whole files in the hub's own cache.
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import CheckpointError
@@ -15,14 +14,13 @@ from ...reading.place import Folder
 from ...reading.sizes import kind_of
 from ...telling import bar
 from ..catalogue import Revision, choose_format, paths_in
-from ..disk import LocalFolder
 from ..listed import ListedFolder
 from ..protocol import Checkpoint, Listing
 from ..remote.files import RemoteFiles
 from ..remote.headers import read_headers
 from .asking import content_of
+from .cached import Cache
 from .file import address_of, remote_file
-from .private_logs import no_signatures_logged
 from .ranges import files_on_the_hub
 from .revisions import find_run
 
@@ -74,6 +72,7 @@ def list_hub(
         formats=formats,
         sizes=lambda: [one.size for one in held],
         fetcher=run.files,
+        compared=lambda: run.cache.facts,
     )
 
 
@@ -144,6 +143,7 @@ class _Run:
     def __init__(self, held: Sequence[_Held], cache: bool):
         self.held = held
         self.files = None if cache else files_on_the_hub()
+        self.cache = Cache()
 
     def read_headers(self, no_weights: str, state: str | None) -> list[Contents]:
         if not self.held:
@@ -165,7 +165,16 @@ class _Run:
         return [one.where(_folder_of(one.revision, files)) for one in self.held]
 
     def _in_cache(self) -> Sequence[Where]:
-        return [one.where(_cached(one)) for one in bar(self.held, desc="files")]
+        # A folder's files are not all known by their names: .metadata is hidden.
+        return [
+            one.where(
+                self.cache.folder(
+                    one.revision,
+                    one.revision.files if not one.usual and one.patterns is None else one.paths,
+                )
+            )
+            for one in bar(self.held, desc="files")
+        ]
 
 
 def _folder_of(revision: Revision, files: RemoteFiles) -> ListedFolder:
@@ -178,31 +187,6 @@ def _folder_of(revision: Revision, files: RemoteFiles) -> ListedFolder:
         revision.files,
         lambda path: file_at(revision.path_of(path)),
     )
-
-
-def _cached(held: _Held) -> LocalFolder:
-    """The folder in the client's cache, which is laid out as the repository is."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
-
-    from .client import FAILURES
-
-    failures: tuple[type[Exception], ...]
-    failures = (*FAILURES, EntryNotFoundError, OfflineModeIsEnabled)
-    revision = held.revision
-    # A folder's files are not all known by their names: .metadata is hidden.
-    whole = not held.usual and held.patterns is None
-    try:
-        with no_signatures_logged():
-            for path in map(revision.path_of, revision.files if whole else held.paths):
-                file = Path(hf_hub_download(revision.repository, path, revision=revision.commit))
-    except failures as error:
-        raise CheckpointError(
-            f"hf://{revision.repository}@{revision.name}: its files could not be fetched"
-            f" ({type(error).__name__}); check the network and `hf auth login`, and try again,"
-            " which goes on where it was"
-        ) from None
-    return LocalFolder(file.parents[path.count("/")] / revision.folder)
 
 
 def _read_header(place: tuple[_Held, Where], state: str | None) -> Contents:
