@@ -39,6 +39,7 @@ CORE += [
     "models",
     "streaming",
     "gram",
+    "verifying",
     "hallmarks",
     "nulls",
     "record",

@@ -18,6 +18,10 @@ class CheckpointError(TrajectoryError):
     """
 
 
+class ChecksumError(CheckpointError):
+    """What arrived of a file is not what its checksum says: nothing that was made of it counts."""
+
+
 class LayoutError(TrajectoryError):
     """Checkpoints do not hold the same parameters: a name or a shape differs, or no parameter is
     left.

@@ -6,9 +6,11 @@ reused buffers and a whole checkpoint is never held.
 
 import re
 from collections.abc import Callable
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from ..errors import CheckpointError
+from .boundary import damage_named
+from .budgets import refuse_expansion, refuse_names
 from .contents import Contents
 from .folder_formats.deepspeed import (
     is_deepspeed,
@@ -125,17 +127,32 @@ def folder_format(folder: Folder) -> FolderFormat | None:
 def read_checkpoint(where: Where, state: str | None = None) -> Contents:
     """What one checkpoint holds: a file, all the shards of an index, several files, or a folder of
     one of FOLDER_FORMATS. ``state`` says which of several states is meant.
+
+    Whatever goes wrong with what is there is a CheckpointError that names it.
     """
-    if isinstance(where, Several):
-        return _read_several(where, state)
-    if isinstance(where, Folder):
-        format = folder_format(where)
-        if format is None:
-            raise CheckpointError(f"{where}: is a folder in no format that is known here")
-        return format.read(where, state)
-    if where.name.endswith(".index.json"):
-        return read_shards(where, lambda file: read_checkpoint(file, state))
-    with where.open() as opened:
+    with damage_named(where):
+        if isinstance(where, Several):
+            found = _read_several(where, state)
+        elif isinstance(where, Folder):
+            found = _read_folder(where, state)
+        elif where.name.endswith(".index.json"):
+            found = read_shards(where, lambda file: _read_file(file, state))
+        else:
+            found = _read_file(where, state)
+        refuse_names(found.tensors, where)
+        refuse_expansion(found.tensors, where)
+        return found
+
+
+def _read_folder(where: Folder, state: str | None) -> Contents:
+    format = folder_format(where)
+    if format is None:
+        raise CheckpointError(f"{where}: is a folder in no format that is known here")
+    return format.read(where, state)
+
+
+def _read_file(where: File, state: str | None) -> Contents:
+    with damage_named(where), where.open() as opened:
         start = opened.read(_FIRST_BYTES)
         problem = file_of(where.name, start)
         if problem:
@@ -165,6 +182,7 @@ def _read_several(where: Several, state: str | None) -> Contents:
     tensors: dict[str, StoredTensor] = {}
     states: list[str] = []
     left_out: list[str] = []
+    parsed: list[Any] = []
     for name, file in where.files:
         contents = read_checkpoint(file, state)
         before = f"{name}." if name else ""
@@ -178,4 +196,5 @@ def _read_several(where: Several, state: str | None) -> Contents:
         tensors |= named
         states += [contents.state] if contents.state else []
         left_out += [f"{name}: {line}" if name else line for line in contents.left_out]
-    return Contents(tensors, " and ".join(dict.fromkeys(states)), tuple(left_out))
+        parsed += contents.parsed
+    return Contents(tensors, " and ".join(dict.fromkeys(states)), tuple(left_out), tuple(parsed))

@@ -8,7 +8,6 @@ import struct
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from ..errors import CheckpointError
 from .contents import Contents
 from .pieces import joined, part
 from .place import File
@@ -48,12 +47,7 @@ def is_legacy_name(name: str) -> bool:
 
 def read_msgpack(file: File, opened: BinaryIO, state: str | None) -> Contents:
     """The arrays of the state that is θ."""
-    try:
-        content = _Reader(file, opened).value(0)
-    except (struct.error, UnicodeDecodeError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(
-            f"{file}: damaged or none of flax's files ({error}); fetch or save it again"
-        ) from error
+    content = _Reader(file, opened).value(0)
     return choose_state(_with_whole_arrays(content, file), file, state)
 
 

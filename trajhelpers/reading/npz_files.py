@@ -7,6 +7,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import CheckpointError
+from .boundary import damage_named
 from .contents import Contents
 from .place import File
 from .states import choose_state
@@ -41,18 +42,13 @@ def _problem(names) -> str | None:
 def _stored(file: File, opened: BinaryIO, record: Record) -> StoredTensor:
     opened.seek(record.start)
     start = io.BytesIO(opened.read(min(_FIRST_READ, record.size)))
-    try:
+    with damage_named(f"{file}: the header of array {record.name!r}"):
         version = np.lib.format.read_magic(start)
         read = {
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, in_columns, dtype = read(start, max_header_size=_FIRST_READ)
-    except Exception as error:  # NumPy reads headers as Python, where anything can go wrong
-        raise CheckpointError(
-            f"{file}: array {record.name!r} has no header that can be read ({error}); fetch or save"
-            " it again"
-        ) from error
     if dtype.byteorder == ">":
         raise CheckpointError(
             f"{file}: array {record.name!r} is big-endian; save it with the bytes of this machine"

@@ -71,8 +71,6 @@ def unpickle(
         return machine.run(), machine.at
     except (CheckpointError, Ended):
         raise
-    except MemoryError as error:
-        raise CheckpointError(f"{where}: its pickle asks for more memory than there is") from error
     except Exception as error:  # a damaged pickle can go wrong anywhere
         reason = str(error).strip() or type(error).__name__
         raise CheckpointError(

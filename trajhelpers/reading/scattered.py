@@ -38,6 +38,10 @@ class Scattered:
     def __str__(self) -> str:
         return str(self._boxes[0].box.place)
 
+    @property
+    def boxes(self) -> list[Box]:
+        return [rows.box for rows in self._boxes]
+
     @cached_property
     def places(self) -> tuple[Place, ...]:
         """Those that the boxes lie in, once each."""

@@ -1,25 +1,37 @@
 """A checkpoint in several files: the index that names them."""
 
-import json
 import re
 from collections.abc import Callable, Iterable
 
 from ..errors import CheckpointError
+from .boundary import damage_named
 from .contents import Contents
-from .place import File
+from .json_text import parse_json, text_of
+from .parsed import EqualHeaders
+from .place import File, within
 
 _OF = re.compile(r"(?P<before>.*-)(?P<number>\d+)(?P<of>-of-(?P<count>\d{1,5})\.\w+)")
 
 
+class _Index:
+    """``shards`` by the name of each tensor."""
+
+    def __init__(self, shards: dict[str, str]):
+        self.shards = shards
+
+
+_INDEXES: EqualHeaders[_Index] = EqualHeaders()
+
+
 def read_shards(index: File, read: Callable[[File], Contents]) -> Contents:
-    """The tensors that an index promises, each file of them read by ``read``."""
-    try:
-        shards = json.loads(index.read_text())["weight_map"]
-        files = {shard: index.beside(shard) for shard in sorted(set(shards.values()))}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{index}: is not an index of shards (no readable 'weight_map'); fetch or save it again"
-        ) from error
+    """The tensors that an index promises, each file of them read by ``read``, which reads no other
+    index.
+    """
+    with damage_named(index):
+        text = text_of(index)
+        promised = _INDEXES.parsed(text.encode(), lambda: _Index(_weight_map(parse_json(text))))
+    shards = promised.shards
+    files = {shard: index.beside(shard) for shard in sorted(set(shards.values()))}
     missing = [shard for shard, file in files.items() if not file.is_file()]
     if missing:
         raise CheckpointError(
@@ -50,6 +62,7 @@ def read_shards(index: File, read: Callable[[File], Contents]) -> Contents:
                 if shards.get(name) != shard
             ),
         ),
+        (promised, *(header for part in found.values() for header in part.parsed)),
     )
 
 
@@ -70,9 +83,17 @@ def _unnamed(shards: Iterable[str]) -> str:
 def named_in_index(content: bytes | str) -> tuple[str, ...] | None:
     """The files that an index names, sorted; None if it is no index."""
     try:
-        names = set(json.loads(content)["weight_map"].values())
-        return (
-            tuple(sorted(names)) if names and all(isinstance(name, str) for name in names) else None
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return tuple(sorted(set(_weight_map(parse_json(content)).values()))) or None
+    except ValueError:
         return None
+
+
+def _weight_map(index: object) -> dict[str, str]:
+    """By tensor, its shard: a file of the index's own folder, or below it, and no other index."""
+    found = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(found, dict):
+        raise ValueError("it is no index of shards, without a 'weight_map'")
+    for shard in found.values():
+        if not isinstance(shard, str) or within(shard).endswith(".json"):
+            raise ValueError(f"it names {shard!r} for a shard")
+    return found

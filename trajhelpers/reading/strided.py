@@ -28,6 +28,11 @@ class Strided:
     def __str__(self) -> str:
         return str(self._place)
 
+    @property
+    def extent(self) -> int:
+        """Elements of the other place, from the first that is read to behind the last."""
+        return _extent(self._shape, self._strides)
+
     def ranges(self, begin: int, end: int) -> list[tuple[Place, int, int]]:
         """What is read of the other place for bytes ``begin`` to ``end``."""
         size = self._itemsize

@@ -8,7 +8,6 @@ along with the weights."""
 
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -19,21 +18,13 @@ _HEADER = 30
 _ALIGNMENT = 64
 _BEHIND = (16, 24)
 _LONGEST_PADDING = _ALIGNMENT + 32
-_ENCRYPTED = 1
-# What zipfile raises about a damaged directory.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
-    RuntimeError,
-    OverflowError,
-)
-_LONGEST_READ = 1 << 30
-_ENDING, _LENGTH_OF_ENDING = b"PK\x05\x06", 22
+# Flags: of encryption's three kinds, of sizes that stand behind the record, of names in UTF-8.
+_ENCRYPTED, _SIZES_BEHIND, _UTF_8 = 0x2041, 0x8, 0x800
+# In a field of a header: the number stands elsewhere.
+_ELSEWHERE_2, _ELSEWHERE_4 = 0xFFFF, 0xFFFFFFFF
+_LOCAL = struct.Struct("<4s2x2H4x3I2H")
+_LONGEST_READ, _LONGEST_NAME = 1 << 30, 4096
+_ENDING, _END = b"PK\x05\x06", struct.Struct("<4s6xH4xI2x")
 
 
 class Record(NamedTuple):
@@ -52,32 +43,39 @@ def read_index(
     """The records by name, and the contents of those that are ``wanted``.
 
     ``problem`` says of all names why they are no checkpoint, if they are none. A CheckpointError
-    for that, and for compressed, overlapping, truncated or doubled records.
+    for that, and for compressed, overlapping, truncated or doubled records; a ValueError, or what
+    :mod:`zipfile` raises, for a directory that is damaged.
     """
-    try:
-        with zipfile.ZipFile(opened) as archive:
-            entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
-            reason = problem([entry.filename for entry in entries])
-            if reason:
-                raise CheckpointError(f"{file}: {reason}")
-            _refuse_more_than_a_zip(file, opened, entries)
-            starts = _starts(file, entries, archive.start_dir)
-            records = [
-                Record(entry.filename, entry.header_offset, start, entry.file_size)
-                for entry, start in zip(entries, starts)
-            ]
-            _refuse_disorder(file, entries, records, archive.start_dir)
-            return (
-                {record.name: record for record in records},
-                {
-                    entry.filename: archive.read(entry)
-                    for entry in entries
-                    if wanted(entry.filename) and entry.file_size <= _LONGEST_READ
-                },
-            )
-    except _DAMAGE as error:
-        reason = str(error) or type(error).__name__
-        raise CheckpointError(f"{file}: damaged ({reason}); fetch or save it again") from error
+    with zipfile.ZipFile(opened) as archive:
+        entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+        reason = problem([entry.filename for entry in entries])
+        if reason:
+            raise CheckpointError(f"{file}: {reason}")
+        _refuse_more_than_a_zip(file, opened, entries, archive.start_dir)
+        starts = _starts(file, entries, archive.start_dir)
+        records = [
+            Record(entry.filename, entry.header_offset, start, entry.file_size)
+            for entry, start in zip(entries, starts)
+        ]
+        _refuse_disorder(file, entries, records, archive.start_dir)
+        file.expect_checksums(
+            {
+                record.start: (record.size, entry.CRC)
+                for entry, record in zip(entries, records)
+                if record.size
+            }
+        )
+        for entry in entries:
+            # Torch writes 0 where it is told to compute none.
+            entry.CRC = entry.CRC or None  # type: ignore[assignment]
+        return (
+            {record.name: record for record in records},
+            {
+                entry.filename: archive.read(entry)
+                for entry in entries
+                if wanted(entry.filename) and entry.file_size <= _LONGEST_READ
+            },
+        )
 
 
 def end_of_header(file, header: int, content: bytes) -> int:
@@ -107,10 +105,30 @@ def _starts(file: File, entries: list[zipfile.ZipInfo], directory: int) -> list[
             )
             return starts
     headers = [entry.header_offset for entry in entries]
+    length = _HEADER + max((len(entry.orig_filename.encode()) for entry in entries), default=0)
+    contents = file.read_headers(headers, length)
+    for entry, content in zip(entries, contents):
+        _refuse_another(entry, content)
     return [
-        end_of_header(file, header, content)
-        for header, content in zip(headers, file.read_headers(headers, _HEADER))
+        end_of_header(file, header, content[:_HEADER]) for header, content in zip(headers, contents)
     ]
+
+
+def _refuse_another(entry: zipfile.ZipInfo, content: bytes) -> None:
+    """A ValueError where a record's own header is not of the record that the directory has there.
+    Some readers go by the one, others by the other.
+    """
+    _, flags, method, _, packed, size, name_length, _ = _LOCAL.unpack_from(content)
+    name = content[_HEADER : _HEADER + name_length]
+    sizes = (packed, size)
+    known = (0, _ELSEWHERE_4) if flags & _SIZES_BEHIND else (_ELSEWHERE_4,)
+    if (
+        name.decode("utf-8" if entry.flag_bits & _UTF_8 else "cp437") != entry.orig_filename
+        or method != entry.compress_type
+        or (flags ^ entry.flag_bits) & _ENCRYPTED
+        or (sizes != (entry.compress_size, entry.file_size) and not set(sizes) <= set(known))
+    ):
+        raise ValueError(f"the header of record {entry.filename!r} is not what the directory says")
 
 
 def _inferred_start(entry: zipfile.ZipInfo, following: int) -> int | None:
@@ -124,13 +142,23 @@ def _inferred_start(entry: zipfile.ZipInfo, following: int) -> int | None:
     return None
 
 
-def _refuse_more_than_a_zip(file, opened, entries):
+def _refuse_more_than_a_zip(file, opened, entries, directory):
     """Of two zips in one file, or of one behind something else, readers take different ones."""
-    opened.seek(-_LENGTH_OF_ENDING, 2)
-    if not entries or entries[0].header_offset or opened.read(4) != _ENDING:
+    opened.seek(-_END.size, 2)
+    signature, count, begin = _END.unpack(opened.read(_END.size))
+    if (
+        not entries
+        or entries[0].header_offset
+        or signature != _ENDING
+        or count not in (len(entries), _ELSEWHERE_2)
+        or begin not in (directory, _ELSEWHERE_4)
+    ):
         raise CheckpointError(
             f"{file}: has something before or behind its zip archive; fetch or save it again"
         )
+    for entry in entries:
+        if "\0" in entry.orig_filename or len(entry.orig_filename) > _LONGEST_NAME:
+            raise ValueError(f"no record has a name such as {entry.orig_filename[:40]!r}")
 
 
 def _refuse_disorder(file, entries, records, directory):
@@ -151,6 +179,11 @@ def _refuse_disorder(file, entries, records, directory):
         if record.name in names:
             raise CheckpointError(
                 f"{file}: has two records of the name {record.name}; fetch or save it again"
+            )
+        if record.header > end + _BEHIND[-1]:
+            raise CheckpointError(
+                f"{file}: has {record.header - end:,} bytes before record {record.name} that are of"
+                " none; fetch or save it again"
             )
         end = record.start + record.size
         names.add(record.name)

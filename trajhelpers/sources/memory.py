@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import TrajectoryError
+from ..reading.budgets import refuse_names
 from ..reading.contents import Contents
 from ..reading.states import choose_state
 from ..reading.steps import every_but
@@ -43,12 +44,13 @@ def _from_memory(item, index: int, state: str | None) -> Contents:
             " modules"
         )
     chosen = choose_state(item, f"checkpoint {index}", state)
+    refuse_names(chosen.tensors, f"checkpoint {index}")
     return replace(chosen, tensors={name: _held(value) for name, value in chosen.tensors.items()})
 
 
 def _held(value: Any) -> StoredTensor:
     if isinstance(value, Buffer):
-        return replace(in_memory(value.tensor), is_buffer=True)
+        return in_memory(value.tensor)._replace(is_buffer=True)
     return in_memory(value)
 
 

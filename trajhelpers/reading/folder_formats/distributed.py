@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ...errors import CheckpointError
+from ..boundary import damage_named
 from ..contents import Contents
 from ..located import located
 from ..pickles import Ended, Inert
 from ..pieces import joined
-from ..place import File, Folder
+from ..place import File, Folder, within
 from ..states import choose_state
 from ..tensors import StoredTensor
 from ..unpickling import Lying, read_pickle
@@ -51,17 +52,12 @@ def read_distributed(folder: Folder, state: str | None) -> Contents:
     """The tensors of the state that is θ, each joined from its chunks."""
     metadata = folder.file(".metadata")
     content = _read_metadata(folder, metadata)
-    try:
+    with damage_named(metadata):
         listed = _listed(content["state_dict_metadata"])
         places = _places(content["storage_data"])
         paths = content.get("planner_data")
         paths = paths if isinstance(paths, Mapping) else {}
         tree = _tree(content["state_dict_metadata"], listed, paths)
-    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
-        raise CheckpointError(
-            f"{metadata}: lists no chunks of tensors as torch.distributed.checkpoint does"
-            f" ({type(error).__name__}: {error}); fetch or save it again"
-        ) from error
     contents = choose_state(tree, folder, state)
     chosen: Mapping[str, Any] = contents.tensors
     return replace(contents, tensors=_located(folder, _unstacked(chosen), places))
@@ -122,7 +118,7 @@ def _places(storage: Mapping[Inert, Inert]) -> dict[tuple[str, tuple[int, ...]],
                 " not lie in the file; load it with torch.distributed.checkpoint and save it plain"
             )
         chunk = Chunk(*_numbers((lies["offset"], lies["length"])))
-        found[at["fqn"], _numbers(at["offset"])] = _Lies(_within(lies["relative_path"]), chunk)
+        found[at["fqn"], _numbers(at["offset"])] = _Lies(within(lies["relative_path"]), chunk)
     return found
 
 
@@ -131,12 +127,6 @@ def _numbers(found: Iterable) -> tuple[int, ...]:
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise ValueError(f"{numbers} where whole numbers were expected")
     return numbers
-
-
-def _within(path: str) -> str:
-    if path.startswith("/") or ".." in path.split("/"):
-        raise ValueError(f"{path} leads out of the folder")
-    return path
 
 
 def _tree(metadata: Mapping, listed: Mapping[str, _Listed], paths: Mapping) -> dict:
@@ -245,5 +235,5 @@ def _piece(tensor: _Listed, sizes: tuple[int, ...], file: File, found: Opened) -
                 f"{file}: a chunk of {tensor.key!r} has shape {piece.shape}, and .metadata promises"
                 f" {sizes}; fetch or save it again"
             )
-        piece = replace(piece, shape=sizes)
-    return replace(piece, identity=())
+        piece = piece._replace(shape=sizes)
+    return piece._replace(identity=())

@@ -7,9 +7,9 @@ parts of its name. Each file says which slices of the whole tensor its own are.
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from ...errors import CheckpointError
+from ..boundary import damage_named
 from ..contents import Contents
 from ..pieces import joined, part
 from ..place import File, Folder
@@ -46,7 +46,7 @@ def read_nanotron(folder: Folder, state: str | None) -> Contents:
                     f"{folder}: {name!r} has {len(found)} files, the first of them {file.name}, of"
                     f" {ranks}; fetch the others"
                 )
-            with file.open() as opened:
+            with damage_named(file), file.open() as opened:
                 data, metadata = stored_tensors(file, opened)
             if list(data) != ["data"]:
                 raise CheckpointError(f"{file}: holds no tensor 'data'; fetch or save it again")
@@ -82,15 +82,11 @@ def _joined(
     shape: tuple[int, ...] = ()
     pieces: dict[tuple, StoredTensor] = {}
     for file, tensor, metadata in shares:
-        try:
+        with damage_named(file):
             shape = _shape(metadata["unsharded_shape"])
             for pair in metadata["local_global_slices_pairs"].split(";"):
                 local, there = pair.split("#")
                 pieces[_box(there, shape)] = _slice(tensor, *_box(local, tensor.shape))
-        except (KeyError, ValueError) as error:
-            raise CheckpointError(
-                f"{file}: its slices are none of nanotron's ({error}); fetch or save it again"
-            ) from error
     where = f"{folder}: {name}"
     return joined(shape, [(offsets, piece) for (offsets, _), piece in pieces.items()], where)
 
@@ -117,7 +113,7 @@ def _box(text: str, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, .
 def _slice(tensor: StoredTensor, offsets: Sequence[int], sizes: Sequence[int]) -> StoredTensor:
     """Some of the rows of a rank's share, or all of it."""
     if tuple(sizes) == tensor.shape:
-        return replace(tensor, identity=())
+        return tensor._replace(identity=())
     if tuple(sizes[1:]) != tensor.shape[1:]:
         raise ValueError("a part of its columns")
     return part(tensor, offsets[0] * math.prod(tensor.shape[1:]), tuple(sizes))

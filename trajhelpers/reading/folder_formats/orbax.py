@@ -4,7 +4,6 @@ Arrays lie in compressed chunks, so that their numbers have no place in a file: 
 those of a range when they are asked for. It is an extra, and reads from this machine.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -13,14 +12,17 @@ from typing import Any
 import numpy as np
 
 from ...errors import CheckpointError, missing_extra
+from ..boundary import damage_named
 from ..contents import Contents
-from ..place import File, Folder, read_values
+from ..json_text import read_json
+from ..place import File, Folder, read_values, refuse_changed
 from ..states import choose_state
 from ..tensors import StoredTensor
 
 _ORBAX = "_METADATA"
 # Where orbax's manager puts what was saved without a name.
 _DEFAULT = "default"
+_DEEPEST = 64
 
 
 def is_orbax(folder: Folder) -> bool:
@@ -57,8 +59,8 @@ def read_orbax(folder: Folder, state: str | None) -> Contents:
 def _tree(folder: Folder) -> dict:
     """Nested as what was saved."""
     file = folder.file(_ORBAX)
-    try:
-        facts = json.loads(file.read_text())
+    with damage_named(file):
+        facts = read_json(file)
         paths = [
             [str(one["key"]) for one in entry["key_metadata"]]
             for entry in facts["tree_metadata"].values()
@@ -66,10 +68,6 @@ def _tree(folder: Folder) -> dict:
         ]
         kind = "zarr3" if facts.get("use_zarr3") else "zarr"
         is_one_store = bool(facts.get("use_ocdbt", False))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{file}: is no tree of orbax's ({error}); fetch or save it again"
-        ) from error
     path = _local(folder)
     arrays = {}
     for keys in paths:
@@ -108,7 +106,7 @@ def _zarr_folders(folder: Folder, above: tuple[str, ...]) -> Iterator[tuple[tupl
     if folder.file(".zarray").is_file():
         yield above, folder
         return
-    for inner in folder.folders():
+    for inner in folder.folders() if len(above) < _DEEPEST else ():
         yield from _zarr_folders(inner, (*above, inner.name))
 
 
@@ -137,19 +135,13 @@ def _open(specs: Mapping[str, dict], folder: Folder, witness: File) -> dict[str,
         import tensorstore
     except ImportError as error:
         raise missing_extra(f"{folder}: reading arrays of JAX's", "tensorstore", "jax") from error
-    with witness.open():
-        stamp = witness.stamp()
+    witness.open().close()
     asked = {name: tensorstore.open(spec, read=True, open=True) for name, spec in specs.items()}
     found = {}
     for name, array in asked.items():
-        try:
+        with damage_named(f"{folder}: array {name!r}"):
             opened = array.result()
-        except Exception as error:  # tensorstore raises ValueError, OSError and its own
-            raise CheckpointError(
-                f"{folder}: array {name!r} cannot be opened"
-                f" ({str(error).splitlines()[0][:200]}); fetch or save it again"
-            ) from error
-        place = _Array(opened, f"{folder}: {name}", stamp)
+        place = _Array(opened, f"{folder}: {name}", witness)
         found[name] = StoredTensor(opened.dtype.name, tuple(opened.shape), place)
     return found
 
@@ -157,8 +149,8 @@ def _open(specs: Mapping[str, dict], folder: Folder, witness: File) -> dict[str,
 class _Array:
     """A :class:`trajhelpers.reading.place.Place`: the bytes of an array in row-major order."""
 
-    def __init__(self, array: Any, name: str, stamp: tuple | None):
-        self._array, self._name, self._stamp = array, name, stamp
+    def __init__(self, array: Any, name: str, witness: File):
+        self._array, self._name, self._witness = array, name, witness
         self._shape = tuple(array.shape)
         self._itemsize = array.dtype.numpy_dtype.itemsize
         self.size = math.prod(self._shape) * self._itemsize
@@ -171,13 +163,8 @@ class _Array:
         begin, end = offset // self._itemsize, (offset + buffer.nbytes) // self._itemsize
         done = 0
         for index in boxes(self._shape, begin, end):
-            try:
+            with damage_named(self._name):
                 values = np.ascontiguousarray(self._array[index].read().result())
-            except Exception as error:  # as above
-                raise CheckpointError(
-                    f"{self._name}: cannot be read ({str(error).splitlines()[0][:200]}); fetch or"
-                    " save it again"
-                ) from error
             content = values.reshape(-1).view(np.uint8)
             target[done : done + content.nbytes] = content
             done += content.nbytes
@@ -186,7 +173,11 @@ class _Array:
         return read_values(self, offset, count, dtype)
 
     def stamp(self) -> tuple | None:
-        return self._stamp and (*self._stamp, self._name)
+        stamp = self._witness.stamp()
+        return stamp and (*stamp, self._name)
+
+    def refuse_changed(self) -> None:
+        refuse_changed(self._witness)
 
 
 def boxes(shape: tuple[int, ...], begin: int, end: int) -> Iterator[tuple]:

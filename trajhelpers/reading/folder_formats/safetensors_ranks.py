@@ -2,11 +2,11 @@
 consolidate: each says in its metadata where in each tensor its own part begins.
 """
 
-import json
 import re
 
-from ...errors import CheckpointError
+from ..boundary import damage_named
 from ..contents import Contents
+from ..json_text import parse_json
 from ..pieces import joined
 from ..place import Folder
 from ..safetensors_files import stored_tensors
@@ -30,16 +30,10 @@ def read_safetensors_ranks(folder: Folder, state: str | None) -> Contents:
         if not match:
             continue
         ranks.append(int(match[1]) - 1)
-        with file.open() as opened:
+        with damage_named(file), file.open() as opened:
             tensors, metadata = stored_tensors(file, opened)
-        try:
-            begins = json.loads(metadata["DCP_SHARDING_INFO"])
+            begins = parse_json(metadata["DCP_SHARDING_INFO"])
             offsets = {name: tuple(begins[name]["saved_offsets"]) for name in tensors}
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"{file}: does not say which part of each tensor it has ({error}); fetch or save it"
-                " again"
-            ) from error
         for name, tensor in tensors.items():
             if tensor.size:
                 pieces.setdefault(name, {})[offsets[name]] = tensor

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import CheckpointError
+from ..boundary import damage_named
 from ..located import Find, located
 from ..pickles import Inert
 from ..place import File, Folder
@@ -47,7 +48,7 @@ class TorchFile:
 
 
 def _content(file: File) -> tuple[Any, Find]:
-    with file.open() as opened:
+    with damage_named(file), file.open() as opened:
         start = opened.read(4)
         opened.seek(0)
         read = zip_content if start == b"PK\x03\x04" else legacy_content
