@@ -13,12 +13,13 @@ TRAINING := $(addprefix tests/test_,training.py width.py language.py sam.py) \
 LOWEST := $(addprefix tests/test_,accuracy.py checkpoints.py cli.py devices.py extras.py hallmarks.py \
 	hub.py hub_buckets.py record.py stores.py streaming.py)
 
-.PHONY: help book lint test test-slow test-lowest test-avx2 test-gpu notebooks lab serve data bench clean
+.PHONY: help book lint test fuzz test-slow test-lowest test-avx2 test-gpu notebooks lab serve data bench clean
 
 help:
 	@echo "make book       execute what has changed and build the pages into _build/html"
 	@echo "make test       tests, doctests, stored notebooks, and the pages in a real browser"
 	@echo "make test-slow  the tests that take minutes"
+	@echo "make fuzz       ten minutes of damaged files, before a release"
 	@echo "make test-lowest  those of the core with the lowest versions that it allows"
 	@echo "make test-avx2  what trains, again as on a machine without AVX-512"
 	@echo "make test-gpu   the tests that need a CUDA device"
@@ -46,6 +47,10 @@ book: .venv/installed
 
 test: book
 	$(PYTEST) --dist worksteal --doctest-modules trajhelpers tests
+
+# SECONDS=60 for a look; python tests/fuzz --help for the rest.
+fuzz: .venv/installed
+	$(BIN)/python tests/fuzz --seconds $(or $(SECONDS),600)
 
 test-slow: .venv/installed test-lowest
 	$(PYTEST) --dist worksteal -m slow tests

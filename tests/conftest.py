@@ -10,8 +10,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Before torch and numpy are imported: threads of two processes on one core wait for each other.
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
-# What writes fixtures needs the libraries that wrote them; their doctests are not looked for.
-collect_ignore = ["writers"]
+# What writes fixtures needs the libraries that wrote them, and the fuzzer is a command of its own;
+# their doctests are not looked for.
+collect_ignore = ["writers", "fuzz"]
 
 # Chromium must neither look for updates nor open its sandbox, which root in a container cannot.
 FLAGS = [

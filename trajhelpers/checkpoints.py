@@ -13,9 +13,11 @@ import numpy as np
 from .adapters import settle_lora
 from .auditing.rules import refuse_errors
 from .errors import StepError, TrajectoryWarning
+from .links import path_links
 from .reading.contents import Contents
 from .reading.steps import first_and_last
 from .sources.hub.address import is_hub
+from .sources.protocol import Checkpoint
 from .sources.stores.address import shown
 from .sources.table import source_of
 from .stored import Origin, Stored
@@ -64,7 +66,8 @@ def open_trajectory(
         - A ``.zip`` or ``.tar`` that was packed without compression, here or in a store, as the
           folder that it holds; it is not unpacked.
 
-        Files far away are pinned by hash or ETag: a pass stops where one changes.
+        Files far away are pinned by hash or ETag: a pass stops where one changes, or where what
+        arrives is not what a checksum says (see ``verify`` of :func:`trajhelpers.gram`).
 
         A folder's checkpoints, and a repository's, are ordered by the stages and steps in their
         names: ``epoch_2`` before ``epoch_10``, ``stage1-step1000`` before ``stage2-step10``;
@@ -170,6 +173,7 @@ def open_trajectory(
             )
     given.pop("accept", None)
     found = place.list(what, every, skip, **given)
+    _refuse_long_steps(found.checkpoints)
     for guess in found.guesses:
         warnings.warn(guess, TrajectoryWarning, stacklevel=2)
     if not accept:
@@ -197,8 +201,18 @@ def open_trajectory(
         tuple(notes),
         contents[0].state,
         counting,
+        found.compared(),
     )
     return Trajectory(found.checkpoints, layout, origin, nonfinite)
+
+
+def _refuse_long_steps(checkpoints: Sequence[Checkpoint]) -> None:
+    for one in checkpoints:
+        if max(one.step, one.tokens or 0) >= 1 << 63:
+            raise StepError(
+                f"{one.source}: counts {max(one.step, one.tokens or 0)}, which no kernel can keep"
+                " in 64 bits; give it a name with a smaller number"
+            )
 
 
 def _patterns(given):
@@ -278,7 +292,7 @@ class Trajectory(Stored):
         stored tensors and their shapes; what all checkpoints have in common.
     """
 
-    differences = property(lambda self: "predecessor")
+    links = property(lambda self: path_links(self.n))
     identity = property(lambda self: {"steps": list(self.steps)})
     leave_out = "leave such checkpoints out with nonfinite='skip-checkpoint'"
     steps = property(lambda self: tuple(found.step for found in self.checkpoints))

@@ -3,7 +3,6 @@ upper triangle.
 """
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,9 @@ import numpy as np
 
 from .atomic import atomic_path
 from .errors import TrajectoryError
+from .reading.arrays import most_expanded, read_arrays
+from .reading.budgets import LONGEST_NAME
+from .reading.json_text import parse_json, refuse_depth
 from .version import __version__
 
 # Of each kind of kernel, the format's number: the first version read number 1 alone, and says of a
@@ -21,7 +23,11 @@ _CALLED: dict[str, dict[str, str]] = {
     "trajectory": {},
     "models": {"differences": "increments", "labels": "steps"},
 }
+# Of products in other units, or of differences along other links than usual: older versions would
+# take them for what they are not.
+_OTHERWISE = 3
 _ARRAYS = ("increments", "squared_path", "steps", "runs", "names", "sizes", "about")
+_OPTIONAL = ("tokens", "links")
 
 
 def write_kernel_file(path: str | Path, kind: str, kernel: dict[str, Any]) -> None:
@@ -31,69 +37,75 @@ def write_kernel_file(path: str | Path, kind: str, kernel: dict[str, Any]) -> No
     kernel = {_CALLED[kind].get(name, name): value for name, value in kernel.items()}
     n, products = len(kernel["steps"]), kernel["increments"]
     upper = np.triu_indices(n)
+    links, exponent = kernel.get("links"), kernel.get("exponent", 0)
     about = {
-        "format": _FORMATS[kind],
+        "format": _FORMATS[kind] if links is None and not exponent else _OTHERWISE,
         "kind": kind,
         "version": __version__,
         "precision": kernel["precision"],
         "p": sum(kernel["sizes"]),
         "source": kernel["source"],
+        **({"exponent": exponent} if exponent else {}),
     }
-    tokens = kernel.get("tokens")
-    optional = {} if tokens is None else {"tokens": tokens}
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(
-            file,
-            increments=products[:, upper[0], upper[1]],
-            squared_path=kernel.get("squared_path", np.einsum("gss->gs", products)),
-            steps=np.array(kernel["steps"]),
-            runs=np.array(kernel.get("runs", [""] * n)),
-            names=np.array(kernel["names"]),
-            sizes=np.array(kernel["sizes"]),
-            about=np.array(json.dumps(about)),
-            **optional,
-        )
+    optional = {name: kernel[name] for name in _OPTIONAL if kernel.get(name) is not None}
+    arrays = {
+        "increments": products[:, upper[0], upper[1]],
+        "squared_path": kernel.get("squared_path", np.einsum("gss->gs", products)),
+        "steps": np.array(kernel["steps"]),
+        "runs": np.array(kernel.get("runs", [""] * n)),
+        "names": np.array(kernel["names"]),
+        "sizes": np.array(kernel["sizes"]),
+        "about": np.array(json.dumps(about)),
+        **optional,
+    }
+    _refuse_what_does_not_come_back(path, kernel, arrays)
+    with atomic_path(path) as temporary:
+        # What is nearly all zeros compresses to less than a reader trusts.
+        for save in (np.savez_compressed, np.savez):
+            with open(temporary, "wb") as file:
+                save(file, **arrays)
+            if sum(one.nbytes for one in arrays.values()) < most_expanded(temporary.stat().st_size):
+                break
+
+
+def _refuse_what_does_not_come_back(path, kernel, arrays) -> None:
+    """A ValueError for names and steps that NumPy's arrays, of one type and width, do not keep."""
+    for what in ("names", "runs", "steps"):
+        if what not in kernel:
+            continue
+        given, kept = list(kernel[what]), arrays[what].tolist()
+        changed = [
+            one for one, other in zip(given, kept) if one != other or len(str(one)) > LONGEST_NAME
+        ]
+        if changed or (what == "steps" and arrays[what].dtype.kind not in "iU"):
+            raise ValueError(
+                f"{path}: {what}: a kernel's file keeps whole numbers of 64 bits and text of at"
+                f" most {LONGEST_NAME:,} characters that does not end in NUL, not"
+                f" {str((changed or given)[0])[:60]!r}"
+            )
 
 
 def read_kernel_file(path: str | Path) -> tuple[str, dict[str, Any]]:
-    """The kind and what :func:`write_kernel_file` was given. Errors are those of
-    :func:`trajhelpers.load_kernel`.
+    """The kind and what :func:`write_kernel_file` was given. What is wrong with the file may raise
+    anything: :func:`trajhelpers.load_kernel` gives it its name.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; `trajhelpers gram SOURCE -o {path}` writes one"
-        )
-    try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            stored = {key: file[key] for key in _ARRAYS}
-            tokens = file["tokens"] if "tokens" in file.files else None
-        about = json.loads(str(stored["about"]))
-        kind = about.get("kind", "trajectory")
-        newer = about["format"] > _FORMATS.get(kind, 0)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-    ) as error:
-        raise TrajectoryError(
-            f"{path}: not a trajectory kernel, or damaged ({error}); compute it again with"
-            " `trajhelpers gram`"
-        ) from error
-    if newer:
+        wrong = "is no regular file" if path.exists() else "no such file"
+        raise FileNotFoundError(f"{path}: {wrong}; `trajhelpers gram SOURCE -o {path}` writes one")
+    stored = read_arrays(path, _ARRAYS, _OPTIONAL)
+    about = parse_json(str(stored["about"]))
+    refuse_depth(about)
+    kind = about.get("kind", "trajectory")
+    if about["format"] > (_OTHERWISE if kind in _FORMATS else 0):
         raise TrajectoryError(
             f"{path}: written by trajhelpers {about['version']}, in a newer format than this"
             " version reads; upgrade trajhelpers"
         )
     n, count = len(stored["steps"]), len(stored["names"])
     if stored["increments"].shape != (count, n * (n + 1) // 2):
-        raise TrajectoryError(
-            f"{path}: damaged, its increments have shape {stored['increments'].shape} for {count}"
-            f" groups of {n} checkpoints; compute it again"
+        raise ValueError(
+            f"increments: have shape {stored['increments'].shape} for {count} groups of {n}"
         )
     increments = whole_from_upper(stored["increments"], n)
     # Nobody else has it: the kernel need not copy it.
@@ -103,6 +115,9 @@ def read_kernel_file(path: str | Path) -> tuple[str, dict[str, Any]]:
         "sizes": stored["sizes"],
         "source": about["source"],
         "precision": about["precision"],
+        "squared_path": stored["squared_path"],
+        "links": stored.get("links"),
+        "exponent": about.get("exponent", 0),
     }
     if kind == "models":
         return kind, {**parts, "differences": increments, "labels": stored["steps"].tolist()}
@@ -111,8 +126,7 @@ def read_kernel_file(path: str | Path) -> tuple[str, dict[str, Any]]:
         "increments": increments,
         "steps": stored["steps"],
         "runs": stored["runs"].tolist(),
-        "squared_path": stored["squared_path"],
-        "tokens": tokens,
+        "tokens": stored.get("tokens"),
     }
 
 

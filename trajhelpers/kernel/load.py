@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from ..errors import TrajectoryError
 from ..kernel_file import read_kernel_file
+from ..reading.boundary import damage_named
 from .models import ModelSetKernel
 from .trajectory import TrajectoryKernel
+from .validity import refuse_no_kernel
 
 
 def load_kernel(path: str | Path) -> TrajectoryKernel | ModelSetKernel:
@@ -15,7 +18,10 @@ def load_kernel(path: str | Path) -> TrajectoryKernel | ModelSetKernel:
     FileNotFoundError
         Where there is no such file.
     TrajectoryError
-        Where the file is not a kernel, is damaged, or was written by a newer version.
+        Where the file is not a kernel, is damaged or forged, so that its matrices are no Gram
+        matrices, or was written by a newer version.
     """
-    kind, parts = read_kernel_file(path)
-    return ModelSetKernel(**parts) if kind == "models" else TrajectoryKernel(**parts)
+    with damage_named(path, "compute it again with `trajhelpers gram`", TrajectoryError):
+        kind, parts = read_kernel_file(path)
+        refuse_no_kernel(parts)
+        return ModelSetKernel(**parts) if kind == "models" else TrajectoryKernel(**parts)

@@ -44,20 +44,22 @@ class Choice:
         self._without_constant = CONSTANT in excluded
 
     def of(
-        self, stored: Sequence[Mapping[str, StoredTensor]], prefixes: tuple[str, ...]
+        self, stored: Sequence[Mapping[str, StoredTensor]], prefixes: tuple[str, ...], where: str
     ) -> tuple[list[str], Counting]:
-        """The names that count, those of the first checkpoint, and what is to be said of them."""
+        """The names that count, those of the first checkpoint, which ``where`` names in errors, and
+        what is to be said of them.
+        """
         first = stored[0]
         reasons = {name: self._reason(name, first) for name in first}
-        self._refuse_quantized(first, reasons)
-        _refuse_unread(first, reasons)
+        self._refuse_quantized(first, reasons, where)
+        _refuse_unread(first, reasons, where)
         ties, notes = _settle_ties(stored, reasons)
         names = [name for name, reason in reasons.items() if reason is None and first[name].size]
         if not names:
             asked = {"include": self._include, "exclude": self._exclude}
             chosen = ", ".join(f"{what}={said}" for what, said in asked.items() if said)
             raise LayoutError(
-                f"no parameters left{f' ({chosen})' if chosen else ''}; the first checkpoint holds"
+                f"{where}: no parameters left{f' ({chosen})' if chosen else ''}; it holds"
                 f" {', '.join(list(first)[:8]) or 'nothing'}"
             )
         notes = (*notes, *self._idle(first))
@@ -99,7 +101,7 @@ class Choice:
                     there = listed(list(tensors), 4)
                     yield f"{what}={pattern!r} matches no name; there are {there}"
 
-    def _refuse_quantized(self, tensors, reasons):
+    def _refuse_quantized(self, tensors, reasons, where):
         found = quantized(tensors)
         meant = [
             name for name in found if reasons[name] is None or reasons[name].endswith(_NO_PARAMETER)
@@ -109,9 +111,10 @@ class Choice:
             beside = f" beside {companions[0]!r}" if companions else ""
             more = f" and {len(meant) - 1} more" if len(meant) > 1 else ""
             raise LayoutError(
-                f"parameter {meant[0]!r}{more}: quantized ({scheme}{beside}), and neither its codes"
-                " nor its scales are weights; open checkpoints that are not quantized, dequantize"
-                f" and save these, or leave such layers out with exclude={_layer_of(meant[0])!r}"
+                f"{where}: parameter {meant[0]!r}{more}: quantized ({scheme}{beside}), and neither"
+                " its codes nor its scales are weights; open checkpoints that are not quantized,"
+                " dequantize and save these, or leave such layers out with"
+                f" exclude={_layer_of(meant[0])!r}"
             )
         for name, (_, companions) in found.items():
             for companion in companions:
@@ -132,7 +135,7 @@ def _layer_of(name):
     return f"{layer}.*" if dot else f"{name}*"
 
 
-def _refuse_unread(tensors, reasons):
+def _refuse_unread(tensors, reasons, where):
     unread = [
         name
         for name, tensor in tensors.items()
@@ -140,7 +143,7 @@ def _refuse_unread(tensors, reasons):
     ]
     if unread:
         raise LayoutError(
-            f"parameter {unread[0]!r} is stored as {tensors[unread[0]].dtype}; only"
+            f"{where}: parameter {unread[0]!r} is stored as {tensors[unread[0]].dtype}; only"
             f" {', '.join(RAW)} can be read: leave it out with exclude={unread[0]!r}"
         )
 

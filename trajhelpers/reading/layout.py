@@ -2,9 +2,10 @@
 
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import TypeVar
 
 from ..errors import LayoutError, TrajectoryWarning
@@ -59,6 +60,10 @@ class Layout:
         """Names of tensors that all checkpoints store in another order than row-major."""
         return {name for name, stored in self.tensors.items() if stored[0].strides}
 
+    def stored(self) -> Iterator[StoredTensor]:
+        """All that is read of all checkpoints."""
+        return chain.from_iterable(self.tensors.values())
+
     def of(self, indices: Sequence[int]) -> "Layout":
         """That of some of the checkpoints."""
         return Layout(
@@ -83,7 +88,7 @@ def settle(
     """
     stored, prefixes = _without_prefixes(stored)
     choice = Choice(include, exclude)
-    names, counting = choice.of(stored, prefixes)
+    names, counting = choice.of(stored, prefixes, sources[0])
     _check_names(stored, sources, names, choice)
     tensors = {name: _column(name, [one[name] for one in stored], sources) for name in names}
     _warn_of_mixed_types(tensors)

@@ -9,6 +9,9 @@ from typing import BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 
+# Of a file, in bytes, in all usual file systems.
+_LONGEST_NAME = 255
+
 
 class Place(Protocol):
     """Where the bytes of tensors lie."""
@@ -35,6 +38,15 @@ class Composed(Place, Protocol):
 
     def ranges(self, begin: int, end: int) -> list[tuple[Place, int, int]]:
         """Where bytes ``begin`` to ``end`` lie: ``(place, begin, end)``."""
+
+
+def refuse_changed(place: Place) -> None:
+    """A CheckpointError if what was read there may be of another content than when it was opened:
+    of a file on this machine. Others check each read, or cannot change.
+    """
+    check = getattr(place, "refuse_changed", None)
+    if check:
+        check()
 
 
 def read_values(place: Place, offset: int, count: int, dtype: np.dtype) -> np.ndarray:
@@ -79,6 +91,11 @@ class File(Place, Protocol):
         does, which is checked when the record is first read.
         """
 
+    def expect_checksums(self, records: Mapping[int, tuple[int, int]]) -> None:
+        """Of a remote file: by the byte at which a zip's record begins, its size and CRC-32, with
+        which it is compared when it is read.
+        """
+
 
 @runtime_checkable
 class Folder(Protocol):
@@ -111,8 +128,11 @@ def within(path: str) -> str:
     """The path, relative to a folder, that a file gives; a ValueError where it leads out of the
     folder, or cannot be one.
     """
-    if path.startswith("/") or "\0" in path or ".." in path.replace("\\", "/").split("/"):
-        raise ValueError(f"{path!r} leads out of the folder")
+    parts = path.replace("\\", "/").split("/")
+    if path.startswith("/") or ".." in parts:
+        raise ValueError(f"{path[:200]!r} leads out of the folder")
+    if "\0" in path or any(len(part.encode("utf-8", "replace")) > _LONGEST_NAME for part in parts):
+        raise ValueError(f"{path[:40]!r} is no name of a file")
     return path
 
 

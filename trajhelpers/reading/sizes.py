@@ -1,5 +1,7 @@
 """How large a checkpoint is, and in which format, before anything of it is read."""
 
+from collections.abc import Iterator
+
 from .formats import KINDS, Several, Where, folder_format
 from .json_text import LONGEST_JSON
 from .place import File, Folder
@@ -12,11 +14,19 @@ def size_of(where: Where) -> int:
     if isinstance(where, Several):
         return sum(size_of(file) for _, file in where.files)
     if isinstance(where, Folder):
-        return sum(file.size for file in where.files()) + sum(map(size_of, where.folders()))
+        return sum(file.size for folder in _with_inner(where) for file in folder.files())
     if not is_index(where.name):
         return where.size
     shards = [where.beside(name) for name in _shards(where)]
     return where.size + sum(shard.size for shard in shards if shard.is_file())
+
+
+def _with_inner(folder: Folder) -> Iterator[Folder]:
+    """The folder and all below it, however deep."""
+    level: list[Folder] = [folder]
+    while level:
+        yield from level
+        level = [inner for above in level for inner in above.folders()]
 
 
 def _shards(index: File) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from .pickles import Inert
 from .roles import is_copy, is_like_copy, is_model, is_one_of_several
 from .state_finding import State, states_in
 from .tree import Buffer, tree_of
-from .unpickling import Unreadable
+from .unpickling import NOT_DENSE, Unreadable
 
 _WILD = re.compile(r"[*?\[]")
 
@@ -214,6 +214,18 @@ def _listed(states: Sequence[State]) -> str:
     )
 
 
+def _why_not_dense(tensor: Any) -> str | None:
+    """Of a tensor of torch's in memory."""
+    if getattr(tensor, "is_meta", False):
+        return "on the meta device, without values; give one that has some"
+    kinds = {
+        "quantized": getattr(tensor, "is_quantized", False),
+        "sparse": "sparse" in str(getattr(tensor, "layout", "")),
+    }
+    kind = next((kind for kind, is_so in kinds.items() if is_so), None)
+    return kind and NOT_DENSE.format(kind=kind)
+
+
 def _nothing(content: Any) -> str:
     if isinstance(content, Mapping):
         keys = ", ".join(map(repr, map(str, list(content)[:12]))) or "(none)"
@@ -225,10 +237,7 @@ def _nothing(content: Any) -> str:
 def _refuse_unreadable(tensors: Mapping[str, Any], where) -> None:
     for name, tensor in tensors.items():
         inner = tensor.tensor if isinstance(tensor, Buffer) else tensor
-        why = inner.why if isinstance(inner, Unreadable) else None
-        if getattr(inner, "is_sparse", False) or getattr(inner, "is_quantized", False):
-            kind = "sparse" if inner.is_sparse else "quantized"
-            why = f"{kind}, and only dense tensors can be read; save it as a dense one"
+        why = inner.why if isinstance(inner, Unreadable) else _why_not_dense(inner)
         if why:
             raise CheckpointError(f"{where}: tensor {name!r} is {why}")
         if "_flat_param" in name or name.rpartition(".")[2] == "flat_param":

@@ -120,13 +120,18 @@ def in_memory(value) -> StoredTensor:
     dtype, shape = dtype_of(value), tuple(value.shape)
     if dtype not in RAW:
         return StoredTensor(dtype, shape)
-    flat = value.detach().cpu().contiguous().reshape(-1)
+    # Of negated views, and of zeros that lie nowhere, the values.
+    is_negated = value.is_neg()
+    flat = value.detach().cpu().resolve_neg().contiguous().reshape(-1)
     if dtype == "bfloat16":
         import torch
 
         flat = flat.view(torch.uint16)
     return StoredTensor(
-        dtype, shape, Held(flat.numpy()), identity=(value.data_ptr(), shape, value.stride())
+        dtype,
+        shape,
+        Held(flat.numpy(force=True)),
+        identity=(value.data_ptr(), shape, value.stride(), is_negated),
     )
 
 

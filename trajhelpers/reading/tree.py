@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..errors import CheckpointError
 from .pickles import Inert
-from .unpickling import SHARD, Unreadable
+from .unpickling import NOT_DENSE, SHARD, Unreadable
 
 _DEEPEST = 64
 _MOST_PARTS = 2_000_000
@@ -90,7 +90,9 @@ class _Gardener:
         for key, child in children.items():
             if isinstance(child, _PLAIN):
                 continue
-            if is_tensor(child):
+            if getattr(child, "is_nested", False) is True:  # whose shape torch does not say
+                node.tensors[key] = Unreadable(NOT_DENSE.format(kind="nested"), (1,))
+            elif is_tensor(child):
                 node.tensors[key] = child
             elif isinstance(child, Inert) and str(child).endswith(".ShardedTensor"):
                 node.tensors[key] = Unreadable(SHARD.format(kind="ShardedTensor"), (1,))

@@ -62,6 +62,7 @@ _STORAGES = {
     "_UntypedStorage": "uint8",
 }
 _MOST_DIMENSIONS = 64
+NOT_DENSE = "{kind}, and only dense tensors can be read; save it as a dense one"
 # Of one rank's part of a tensor.
 SHARD = (
     "one rank's part of a sharded tensor ({kind}); gather it before saving (FULL_STATE_DICT, or"
@@ -252,7 +253,7 @@ def _wrapper(kind, dtype, shape, *_rest) -> Unreadable:
 
 def _refused(why: str) -> Callable[..., Unreadable]:
     def made(*arguments) -> Unreadable:
-        return Unreadable(f"{why}, and only dense tensors can be read; save it as a dense one", ())
+        return Unreadable(NOT_DENSE.format(kind=why), ())
 
     return made
 
@@ -319,6 +320,7 @@ MAKERS: dict[str, Callable] = {
     f"{_UTILS}_rebuild_sparse_tensor": _refused("sparse"),
     f"{_UTILS}_rebuild_sparse_csr_tensor": _refused("sparse"),
     f"{_UTILS}_rebuild_nested_tensor": _refused("nested"),
+    "torch.nested._internal.nested_tensor._rebuild_njt": _refused("nested"),
     f"{_UTILS}_rebuild_qtensor": _refused("quantized"),
     "torch.Size": lambda numbers=(): tuple(numbers),
     "collections.OrderedDict": mapping_of,

@@ -170,6 +170,12 @@ class ArchivedFile:
             {begin + start: begin + header for start, header in starts.items()}
         )
 
+    def expect_checksums(self, records: Mapping[int, tuple[int, int]]) -> None:
+        begin = self._at(0, self.size)
+        self.archive.file.expect_checksums(
+            {begin + start: record for start, record in records.items()}
+        )
+
     def read_into(self, offset: int, buffer: np.ndarray) -> None:
         self.archive.file.read_into(self._at(offset, buffer.nbytes), buffer)
 

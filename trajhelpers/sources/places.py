@@ -4,7 +4,7 @@ import posixpath
 from collections.abc import Callable, Iterable, Sequence
 
 from ..errors import StepError
-from ..reading.config import read_config
+from ..reading.config import config_in
 from ..reading.contents import Contents
 from ..reading.folders import (
     Found,
@@ -101,4 +101,4 @@ def config_beside(where: File | Folder | Several) -> dict:
     """The ``config.json`` of a checkpoint, {} where there is none."""
     first = where.files[0][1] if isinstance(where, Several) else where
     config = first.file("config.json") if isinstance(first, Folder) else first.beside("config.json")
-    return read_config(config.read_text(), config) if config.is_file() else {}
+    return config_in(config)

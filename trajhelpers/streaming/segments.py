@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from ..printable import printable
 from ..stored import Stored
 from .default_groups import default_groups, still_ones
 
@@ -26,7 +27,7 @@ def segments_of(trajectory: Stored, groups: Groups | None) -> dict[str, Segment]
             if name not in sizes:
                 raise ValueError(
                     f"groups: {group!r} names the tensor {name!r}, which the trajectory does not"
-                    f" have; it has {', '.join(list(sizes)[:8])} …"
+                    f" have; it has {printable(', '.join(list(sizes)[:8]))} …"
                 )
             start = 0 if start is None else start
             stop = sizes[name] if stop is None else stop
@@ -74,6 +75,18 @@ def blocks_of(
                     block, width = [], 0
         if block:
             yield index, block, width
+
+
+def once_each(segments: Iterable[Segment], sizes: Mapping[str, int]) -> bool:
+    """Whether each number is in just one of the segments."""
+    segments = list(segments)
+    every = {name: [(0, size)] for name, size in sizes.items() if size}
+    found = {
+        name: [(ranges[0][0], ranges[-1][1])]
+        for name, ranges in united(segments).items()
+        if len(ranges) == 1
+    }
+    return found == every and sum(map(columns_of, segments)) == sum(sizes.values())
 
 
 def united(segments: Iterable[Segment]) -> dict[str, list[tuple[int, int]]]:

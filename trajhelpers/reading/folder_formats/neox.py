@@ -18,6 +18,7 @@ from .torch_files import TorchFile, by_rank, refuse_gaps
 _LAYER = r"layer_(\d+)-model_(\d+)-model_states\.pt"
 _RESIDUAL = re.compile(r"gpt[-_]j[-_]residual[\"']?\s*:\s*(true|false)", re.IGNORECASE)
 # Layer norms and biases are small; what is larger, and the same in all ranks, is not added up.
+_LONGEST_CONFIG = 1 << 20
 _MOST_ADDED = 1 << 20
 
 
@@ -73,7 +74,7 @@ def _adds_before_the_sum(folder: Folder) -> bool:
     ``gpt_j_residual``.
     """
     for file in folder.folder("configs").files():
-        found = _RESIDUAL.search(file.read_text())
+        found = _RESIDUAL.search(file.read_text()) if file.size <= _LONGEST_CONFIG else None
         if found:
             return found[1].lower() == "true"
     return True
