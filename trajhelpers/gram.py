@@ -135,9 +135,10 @@ def gram(
     -----
     What never moves (masks, position tables, frozen layers) is counted, and said: a line up to 1 %
     of ‖θ‖², a warning above, since it holds all cosines high. ``open_trajectory(…,
-    exclude="constant")`` leaves it out of the kernel. Both see groups: a tensor that never moves
-    within a group of several that do is counted (an expert that is frozen, say), and where
-    ``exclude="constant"`` was to leave it out, that is told.
+    exclude="constant")`` leaves it out of the kernel. Both see groups, and no tensor that never
+    moves within a group that does. Of default groups of several, what is the same in the first and
+    last checkpoint is one of its own, ``… (still)``; of files far away that is not known, and told
+    where ``exclude="constant"`` asks for it, as it is of groups that are given.
 
     n²p multiplications and one read of every checkpoint (on this machine a second one of two that
     come out equal without being neighbours). Where a path comes back to where it was, as orbits,
@@ -223,7 +224,8 @@ def gram(
     kernel = _made(kernel_along, trajectory, may_repeat=trajectory.remote is None)
     note_compared(kernel.source, trajectory, checks, verify)
     mixed = [name for name in kernel.names if len({part[0] for part in segments[name]}) > 1]
-    if trajectory.origin.counting.without_constant and mixed:
+    seen = groups is None and trajectory.remote is None
+    if trajectory.origin.counting.without_constant and mixed and not seen:
         tell(
             "exclude='constant' leaves out groups, and no tensors within a group: what never moves"
             f" in {listed(mixed, 4)} is counted"
