@@ -9,6 +9,9 @@ from typing import BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 
+# Of a file, in bytes, in all usual file systems.
+_LONGEST_NAME = 255
+
 
 class Place(Protocol):
     """Where the bytes of tensors lie."""
@@ -111,8 +114,11 @@ def within(path: str) -> str:
     """The path, relative to a folder, that a file gives; a ValueError where it leads out of the
     folder, or cannot be one.
     """
-    if path.startswith("/") or "\0" in path or ".." in path.replace("\\", "/").split("/"):
-        raise ValueError(f"{path!r} leads out of the folder")
+    parts = path.replace("\\", "/").split("/")
+    if path.startswith("/") or ".." in parts:
+        raise ValueError(f"{path[:200]!r} leads out of the folder")
+    if "\0" in path or any(len(part.encode("utf-8", "replace")) > _LONGEST_NAME for part in parts):
+        raise ValueError(f"{path[:40]!r} is no name of a file")
     return path
 
 
