@@ -28,7 +28,7 @@ help:
 	@echo "make lab        open the chapters in JupyterLab"
 	@echo "make serve      serve the built pages on this machine"
 	@echo "make data       run all studies again and put them, images, text and the manifest into data/ (two hours)"
-	@echo "make bench      time the kernel against its peers and limits"
+	@echo "make bench      time the kernel, and the opening of large models, against peers and limits"
 	@echo "make clean      remove the pages and the executed chapters"
 
 .venv/installed: requirements.txt pyproject.toml
@@ -98,6 +98,7 @@ data: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/gram.py
+	$(BIN)/python benchmarks/opening.py
 
 clean:
 	rm -rf _build

@@ -30,6 +30,8 @@ FAULTS = (
     "reset",
     "expired",
     "html",
+    "dribble",
+    "crawl",
 )
 
 
@@ -71,14 +73,22 @@ class StandInHub:
     own answers, "503", "429" and "reset" can be had, of files' contents all: "short" sends half the
     bytes and calls them all, "elsewhere" sends bytes of another place and says so, "ignore-range"
     sends the whole file as 200, "truncated" stops in the middle of the body, "reset" before the
-    answer, "expired" makes an address invalid for good, "html" sends a page."""
+    answer, "expired" makes an address invalid for good, "html" sends a page. Of all answers,
+    "dribble" sends the body a byte at a time, `pause` seconds between two, "crawl" headers too.
+
+    `edit(request, status, body, headers)` gives what is sent instead of an answer."""
 
     def __init__(self):
         self.requests, self.faults, self.denied = [], lambda request: None, {}
-        self.retry_after, self.buckets = "0", {}
+        self.edit = lambda request, *answer: answer
+        self.retry_after, self.buckets, self.pause = "0", {}, 0.05
+        # What a hub that lies sends instead: `forged(request, sha256, start, body)`, of the same
+        # length; and of what a resolve answer has, `claimed(request)`.
+        self.forged = lambda request, sha256, start, body: body
+        self.claimed = lambda request: {}
         self._connected = False
         self._branches, self._commits, self._blobs, self._signatures = {}, {}, {}, set()
-        self._lock = threading.Lock()
+        self._lock, self.closing = threading.Lock(), threading.Event()
 
     def __enter__(self):
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
@@ -90,6 +100,7 @@ class StandInHub:
         return self
 
     def __exit__(self, *_):
+        self.closing.set()
         if self._connected:
             _close_session()
         self._server.shutdown()
@@ -451,7 +462,8 @@ class _Handler(BaseHTTPRequestHandler):
                 "Location": (
                     f"http://localhost:{self.hub.port}/files/{stored.sha256}?Expires=3600&Signature={signature}"
                 ),
-            },
+            }
+            | self.hub.claimed(self.request_),
         )
 
     def _bucket_tree(self, bucket, under, query, sent):
@@ -538,7 +550,8 @@ class _Handler(BaseHTTPRequestHandler):
         match = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range") or "")
         headers |= {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
         if not match or self.fault == "ignore-range":
-            return self._send(200, file.read(0, file.size), headers)
+            body = self.hub.forged(self.request_, file.sha256, 0, file.read(0, file.size))
+            return self._send(200, body, headers)
         first, last = match.groups()
         start, stop = (
             (max(file.size - int(last), 0), file.size)
@@ -550,6 +563,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.fault == "elsewhere":
             start, stop = (start - 1, stop - 1) if start else (start + 1, stop + 1)
         body = file.read(start, stop)
+        body = self.hub.forged(self.request_, file.sha256, start, body)
         if self.fault == "short":
             body = body[: len(body) // 2]
         self._send(206, body, headers | {"Content-Range": f"bytes {start}-{stop - 1}/{file.size}"})
@@ -568,6 +582,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _send(self, status, body, headers):
+        status, body, headers = self.hub.edit(self.request_, status, body, headers)
         goes_out = (
             b""
             if self.command == "HEAD"
@@ -580,10 +595,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in ({"Content-Length": str(len(body))} | headers).items():
             self.send_header(name, value)
-        self.end_headers()
+        if self.fault == "crawl":
+            # Before end_headers sends them.
+            goes_out = b"".join(self._headers_buffer) + b"\r\n" + goes_out
+            self._headers_buffer = []
+        else:
+            self.end_headers()
+        if self.fault in ("dribble", "crawl"):
+            return self._drop_by_drop(goes_out)
         self.wfile.write(goes_out)
         if self.fault == "truncated":
             self.close_connection = True
+
+    def _drop_by_drop(self, content):
+        for at in range(len(content)):
+            self.wfile.write(content[at : at + 1])
+            if self.hub.closing.wait(self.hub.pause):
+                raise _Gone
 
 
 def _entry(path, file):

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import trajhelpers as th
 from trajhelpers.__main__ import main
-from trajhelpers.sources import disk
+from trajhelpers.sources import descriptors
 
 
 def state(value, **more):
@@ -318,7 +318,7 @@ def test_two_networks_in_one_file_are_not_guessed_between(tmp_path):
 
 
 def test_more_files_than_are_kept_open(tmp_path, monkeypatch):
-    monkeypatch.setattr(disk, "_OPEN_FILES", 2)
+    monkeypatch.setattr(descriptors.DESCRIPTORS, "_most", 2)
     for step in range(6):
         write(tmp_path / f"epoch_{step}.pt", state(step))
     before = len(os.listdir("/dev/fd"))

@@ -305,6 +305,7 @@ def test_a_reader_that_has_read_enough(run):
         ["gram", "--json", folder / "run", "-o", folder / "new.npz"],
         ["ls", folder / "run"],
         ["audit", folder / "run"],
+        ["verify", kernel, folder / "run"],
         ["hallmarks", kernel],
         ["hallmarks", "--json", kernel],
         ["hallmarks", folder / "run"],
@@ -373,6 +374,7 @@ def test_quiet(run, capfd):
     for command in (
         ["ls", folder / "run"],
         ["audit", folder / "run"],
+        ["verify", out, folder / "run", "--exclude", "*.bias"],
         ["hallmarks", folder / "run", "--exclude", "*.bias"],
         ["plot", out, "-o", folder / "run.png"],
         ["train", "--list"],
@@ -387,7 +389,7 @@ def test_a_command_that_is_none(run, capfd):
     folder = run[0]
     for given, answer in {
         "hallmark": "did you mean hallmarks?",
-        "frobnicate": "there are gram, ls, audit, hallmarks, plot, train, study",
+        "frobnicate": "there are gram, ls, audit, verify, hallmarks, plot, train, study",
         str(folder / "run"): f"For example: trajhelpers hallmarks {folder / 'run'}",
         "hf://OWNER/NAME": "For example: trajhelpers hallmarks hf://OWNER/NAME",
     }.items():

@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import trajhelpers as th
 from trajhelpers.streaming import accelerator
+from trajhelpers.streaming.differences import Differences
 from trajhelpers.streaming.nonfinite import NotFinite
 from trajhelpers.streaming.segments import segments_of
 
@@ -36,7 +37,10 @@ class _Silent:
 
 def products(trajectory, precision, device):
     segments = list(segments_of(trajectory, None).values())
-    return accelerator.sums_on_device(trajectory, segments, precision, _Silent(), device)
+    differences = Differences(trajectory.links)
+    return accelerator.sums_on_device(
+        trajectory, segments, differences, precision, _Silent(), device
+    )[0]
 
 
 def assert_right(found, trajectory, tolerance):

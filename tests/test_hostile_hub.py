@@ -193,7 +193,7 @@ def by_library(path):
 def by_hand(path):
     try:
         with open(path, "rb") as file:
-            return sorted(read_header(path, file, path.stat().st_size)[0])
+            return sorted(read_header(path, file, path.stat().st_size).tensors)
     except th.CheckpointError as error:
         assert str(path) in str(error)
 

@@ -20,6 +20,7 @@ ROOT, PACKAGE = Path(__file__).parents[1], Path(trajhelpers.__file__).parent
 # From the ground up: a room imports from those before it. The roof is the package itself, whose
 # stub names what a user finds on top, and the command line.
 CORE = [
+    "printable",
     "errors",
     "lazily",
     "atomic",
@@ -38,6 +39,7 @@ CORE += [
     "models",
     "streaming",
     "gram",
+    "verifying",
     "hallmarks",
     "nulls",
     "record",

@@ -109,7 +109,7 @@ def test_the_real_client_takes_the_stand_in_for_the_hub(hub, tmp_path):
 def test_the_stand_in_fails_as_it_is_told(hub, fault):
     hub.add(PYTHIA, "main", {"model.safetensors": bytes(range(200))})
     address = get_hf_file_metadata(hf_hub_url(PYTHIA, "model.safetensors")).location
-    hub.faults = lambda request: fault if request.kind == "file" else None
+    hub.faults, hub.pause = lambda request: fault if request.kind == "file" else None, 0
     try:
         answer = get_session().get(address, headers={"Range": "bytes=10-109"})
         seen = answer.status_code, len(answer.content), answer.headers.get("Content-Range")
@@ -132,6 +132,8 @@ def test_the_stand_in_fails_as_it_is_told(hub, fault):
             "reset": "ReadError",
             "expired": (403, 78, None),
             "html": (200, 63, None),
+            "dribble": (206, 100, whole),
+            "crawl": (206, 100, whole),
         }[fault]
     )
 

@@ -13,6 +13,7 @@ from numpy.lib import format as npy
 
 import trajhelpers as th
 from trajhelpers.streaming.resuming import Partial, State
+from trajhelpers.streaming.sums import Scaled, Sums
 
 
 def walk(n=5, p=9, groups=1, seed=0):
@@ -82,9 +83,17 @@ def test_damaged_kernels_say_so(tmp_path):
             np.testing.assert_array_equal(loaded.increments, kernel.increments)
 
 
+def sums(products, exponent=0):
+    """What a pass has added up so far."""
+    found = Sums.none(products.shape[-1])
+    for index, values in enumerate(products):
+        found.add_product(index, Scaled(values, exponent))
+    return found
+
+
 def test_damaged_states_of_a_pass_say_so(tmp_path):
     path, generator = tmp_path / "run.partial", random.Random(0)
-    state = State(2, [1], walk(4, groups=2))
+    state = State(2, [1], sums(walk(4, groups=2)))
     store = Partial(path, {"numbers of groups and checkpoints": [2, 5]})
     store.write(state)
     whole = path.read_bytes()
@@ -95,20 +104,22 @@ def test_damaged_states_of_a_pass_say_so(tmp_path):
         except th.TrajectoryError as error:
             assert "run.partial" in str(error)
         else:
-            np.testing.assert_array_equal(found.increments, state.increments)
+            for index, one in state.sums.products.items():
+                np.testing.assert_array_equal(found.sums.products[index].values, one.values)
 
 
 @pytest.mark.parametrize(
     "state",
     [
-        State(-1, [], walk(5)),
-        State("2", [], walk(5)),
-        State(2, [7], walk(4)),
-        State(2, [], walk(4)),
-        State(2, [], walk(5, groups=2)),
-        State(2, [], walk(5) * np.nan),
+        State(-1, [], sums(walk(5))),
+        State("2", [], sums(walk(5))),
+        State(2, [7], sums(walk(4))),
+        State(2, [], sums(walk(4))),
+        State(2, [], sums(walk(5, groups=2))),
+        State(2, [], sums(walk(5) * np.nan)),
+        State(2, [], sums(walk(5), exponent="1")),
     ],
-    ids=["negative", "text", "none such", "too few", "too many groups", "NaN"],
+    ids=["negative", "text", "none such", "too few", "too many groups", "NaN", "unit"],
 )
 def test_forged_states_of_a_pass(tmp_path, state):
     store = Partial(tmp_path / "run.partial", {"numbers of groups and checkpoints": [1, 5]})

@@ -12,6 +12,7 @@ from standin_hub import StandInHub
 
 import trajhelpers as th
 from trajhelpers.streaming import accelerator
+from trajhelpers.streaming.differences import Differences
 from trajhelpers.streaming.segments import segments_of
 
 matplotlib.use("agg")
@@ -122,7 +123,9 @@ def test_the_accelerators_loop_takes_the_same_differences(based, block_bytes, mo
 
     Silent.show = lambda self: None
     segments = list(segments_of(opened, None).values())
-    found = accelerator.sums_on_device(opened, segments, "float64", Silent(), "cpu").numpy()
+    differences = Differences(opened.links)
+    found, _ = accelerator.sums_on_device(opened, segments, differences, "float64", Silent(), "cpu")
+    found = found.numpy()
     expected = th.gram(opened, device="cpu").differences
     scale = np.sqrt(np.einsum("gss->gs", expected))
     assert (abs(found - expected) / scale[:, :, None] / scale[:, None]).max() < 1e-14
@@ -414,14 +417,18 @@ def test_what_counts_is_said():
     assert th.gram(models).summary().splitlines()[1:] == told
 
 
-def test_models_that_are_close_to_each_other_and_far_from_the_base_are_told():
+def test_models_that_are_close_to_each_other_and_far_from_the_base_are_measured_from_each_other(
+    capsys,
+):
     rng = np.random.default_rng(0)
     base, far = rng.standard_normal((2, 400))
     states = {label: {"w": far + 1e-6 * rng.standard_normal(400)} for label in "abc"}
     kernel = th.gram(th.open_models(states, {"w": base}))
+    assert "closer to each other than to what they were opened with" in capsys.readouterr().err
     assert (kernel.cosine() > 0.999).all()
-    with pytest.warns(th.TrajectoryWarning, match="opened with as base that rounding in float64"):
-        kernel.cosine("a")
+    a, b, c = (states[label]["w"] for label in "abc")
+    expected = (b - a) @ (c - a) / np.linalg.norm(b - a) / np.linalg.norm(c - a)
+    assert abs(kernel.cosine("a")[1, 2] - expected) < 1e-12  # the base's row is the first
 
 
 # Pictures

@@ -64,6 +64,7 @@ def test_a_line_through_O_is_a_ray_on_each_side():
     assert th.mds(th.straight_line(10, offset=5)) < 0.95
 
 
+@pytest.mark.filterwarnings("ignore:the path is so much longer")
 @pytest.mark.parametrize(
     "turns, distance, endpoint",
     [(1, 0, False), (1, 2.5, False), (0.25, 0, True), (7.3, 1, False), (0.01, 0.5, True)],

@@ -1,5 +1,6 @@
 """A pass that dies goes on by itself, to the same bits, and the command line around it."""
 
+import errno
 import json
 import os
 import random
@@ -276,6 +277,26 @@ def test_it_goes_on_and_says_so(hub, tmp_path, capsys):
         ]
     )
     np.testing.assert_array_equal(th.load_kernel(tmp_path / "x.npz").gram(), theta @ theta.T)
+
+
+def test_a_disk_that_is_full_at_the_end(hub, tmp_path, capsys, monkeypatch):
+    """Where the kernel can be kept nowhere, a second pass asks for no weights."""
+    put(hub, tmp_path, [real_numbers(seed) for seed in range(3)])
+    arguments = ("gram", SOURCE, "--revisions", "step*", "-o", tmp_path / "x.npz")
+    with monkeypatch.context() as full:
+
+        def savez(*_, **__):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        full.setattr(np, "savez_compressed", savez)
+        assert call(*arguments) == 2
+    partial = tmp_path / "x.npz.partial"
+    error = capsys.readouterr().err
+    assert "No space left" in error and f"{partial} holds what is done" in error
+    first = hub.bytes_sent
+    assert call(*arguments) == 0 and not partial.exists()
+    kernel = th.load_kernel(tmp_path / "x.npz")
+    assert kernel.n == 3 and hub.bytes_sent - first <= first - 3 * 2 * kernel.p
 
 
 def test_more_than_ten_gigabytes_are_asked_for(hub, tmp_path, capsys, monkeypatch):

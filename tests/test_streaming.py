@@ -25,7 +25,7 @@ from standin_hub import StandInHub
 
 import trajhelpers as th
 from trajhelpers.sources.catalogue import ListedFile
-from trajhelpers.sources.hub import asking, client, range_requests
+from trajhelpers.sources.hub import client, range_requests
 from trajhelpers.sources.hub import ranges as _ranges
 from trajhelpers.sources.remote import file as _remote
 from trajhelpers.sources.remote import files as _files
@@ -563,11 +563,7 @@ def test_a_client_that_another_thread_closed(hub, tmp_path, monkeypatch, where):
     closed, session = type(client.get_session())(), client.get_session
     closed.close()
     given = iter([closed])
-    monkeypatch.setattr(
-        client if where == "in a pass" else asking,
-        "get_session",
-        lambda: next(given, None) or session(),
-    )
+    monkeypatch.setattr(client, "get_session", lambda: next(given, None) or session())
     check_exactly(th.gram(trajectory if where == "in a pass" else opened(), device="cpu"), states)
     assert next(given, None) is None
 

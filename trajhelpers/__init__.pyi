@@ -57,4 +57,5 @@ from .plots import (
 )
 from .reading.steps import pythia_steps as pythia_steps
 from .record.recorder import Recorder as Recorder
+from .verifying import verify as verify
 from .version import __version__ as __version__

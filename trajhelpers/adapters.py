@@ -7,7 +7,7 @@ from dataclasses import replace
 from .errors import LayoutError, TrajectoryWarning
 from .reading.account import gathered
 from .reading.choice import CONSTANT, Counting
-from .reading.layout import Layout, settle
+from .reading.layout import Layout, of_names, settle
 from .reading.lora import LowRankLayout, common_layout, is_adapter, read_adapter
 from .reading.tensors import StoredTensor
 
@@ -26,7 +26,7 @@ def settle_lora(
     """
     if lora not in ("product", "factors"):
         raise ValueError(f"lora: expected 'product' or 'factors', got {lora!r}")
-    adapted = [is_adapter(tensors) for tensors in stored]
+    adapted = of_names(stored, is_adapter)
     if lora == "product" and any(adapted):
         return _products(stored, sources, adapted, include, exclude)
     layout, counting = settle(stored, sources, include, exclude)
@@ -36,7 +36,6 @@ def settle_lora(
 
 
 def _products(stored, sources, adapted, include, exclude):
-    adapted = [is_adapter(tensors) for tensors in stored]
     if not all(adapted):
         raise LayoutError(
             f"{sources[adapted.index(True)]}: is a LoRA adapter, a change of weights,"

@@ -13,6 +13,7 @@ import numpy as np
 from .adapters import settle_lora
 from .auditing.rules import refuse_errors
 from .errors import StepError, TrajectoryWarning
+from .links import path_links
 from .reading.contents import Contents
 from .reading.steps import first_and_last
 from .sources.hub.address import is_hub
@@ -65,7 +66,8 @@ def open_trajectory(
         - A ``.zip`` or ``.tar`` that was packed without compression, here or in a store, as the
           folder that it holds; it is not unpacked.
 
-        Files far away are pinned by hash or ETag: a pass stops where one changes.
+        Files far away are pinned by hash or ETag: a pass stops where one changes, or where what
+        arrives is not what a checksum says (see ``verify`` of :func:`trajhelpers.gram`).
 
         A folder's checkpoints, and a repository's, are ordered by the stages and steps in their
         names: ``epoch_2`` before ``epoch_10``, ``stage1-step1000`` before ``stage2-step10``;
@@ -199,6 +201,7 @@ def open_trajectory(
         tuple(notes),
         contents[0].state,
         counting,
+        found.compared(),
     )
     return Trajectory(found.checkpoints, layout, origin, nonfinite)
 
@@ -289,7 +292,7 @@ class Trajectory(Stored):
         stored tensors and their shapes; what all checkpoints have in common.
     """
 
-    differences = property(lambda self: "predecessor")
+    links = property(lambda self: path_links(self.n))
     identity = property(lambda self: {"steps": list(self.steps)})
     leave_out = "leave such checkpoints out with nonfinite='skip-checkpoint'"
     steps = property(lambda self: tuple(found.step for found in self.checkpoints))

@@ -1,16 +1,25 @@
 """What can go wrong, by name. Every message says which file or checkpoint, what is wrong with it,
-and what to do.
+and what to do. They hold names from files, as they are; what is shown of them is printable.
 """
+
+from .printable import printable
 
 
 class TrajectoryError(Exception):
     """Base of everything this package raises about checkpoints, kernels and recordings."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class CheckpointError(TrajectoryError):
     """A checkpoint file cannot be read: truncated, corrupt, forged, of an unknown kind, or refused
     as unsafe.
     """
+
+
+class ChecksumError(CheckpointError):
+    """What arrived of a file is not what its checksum says: nothing that was made of it counts."""
 
 
 class LayoutError(TrajectoryError):
@@ -33,6 +42,9 @@ class ExistingRunError(TrajectoryError, FileExistsError):
 
 class TrajectoryWarning(UserWarning):
     """The result is right as far as it goes, but the reader must know something to read it well."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 def missing_extra(what, package, extra):

@@ -8,31 +8,38 @@ whatever p is."""
 
 import operator
 import warnings
-from contextlib import closing
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 
 from .checkpoints import Trajectory
-from .errors import LayoutError, NonFiniteError, TrajectoryWarning
+from .errors import ChecksumError, NonFiniteError, TrajectoryWarning
 from .kernel import ModelSetKernel, TrajectoryKernel
+from .kernel.certainty import better_links, largest_error
 from .models import ModelSet
-from .reading.account import capped, listed, of_constant
+from .reading.account import listed
 from .reading.lora import LowRankLayout
-from .streaming.blocks import Block, cut, in_turn, requests
+from .remarks import equal_pairs, warn_of_equal, without_constant
+from .streaming.blocks import Block, checks_of, cut, in_turn, requests
 from .streaming.cpu import COLUMNS, products_on_cpu
+from .streaming.default_groups import told_of
 from .streaming.devices import choose_device
+from .streaming.differences import Differences
+from .streaming.fingerprint import in_words
 from .streaming.low_rank import NotFiniteIn, products_of_adapters
 from .streaming.nonfinite import NonFiniteFound, NotFinite, nonfinite_checkpoints
 from .streaming.progress import progress_bar
 from .streaming.resuming import Partial, State, conditions
-from .streaming.segments import Groups, blocks_of, columns_of, segments_of
+from .streaming.segments import Groups, columns_of, once_each, segments_of
+from .streaming.sums import Sums
+from .streaming.verifying import confirm_nonfinite, finish, note_compared
 from .telling import tell
 from .version import __version__
 
-# Of ‖θ‖², that never moves: up to here a line is enough.
-_LARGEST_SILENT_SHARE = 0.01
+# After so many passes nothing is gained by another.
+_MOST_REPEATS = 3
 
 
 @overload
@@ -43,6 +50,7 @@ def gram(
     groups: Groups | None = ...,
     memory: int = ...,
     partial: str | Path | None = ...,
+    verify: bool = ...,
 ) -> TrajectoryKernel: ...
 
 
@@ -54,6 +62,7 @@ def gram(
     groups: Groups | None = ...,
     memory: int = ...,
     partial: str | Path | None = ...,
+    verify: bool = ...,
 ) -> ModelSetKernel: ...
 
 
@@ -64,6 +73,7 @@ def gram(
     groups: Groups | None = None,
     memory: int = 2_000_000_000,
     partial: str | Path | None = None,
+    verify: bool = False,
 ) -> TrajectoryKernel | ModelSetKernel:
     """The kernel of a trajectory: the Gram matrix of its increments, one a parameter tensor. Of a
     set of models: that of their differences from the base.
@@ -81,7 +91,9 @@ def gram(
         than the way it covers, which the kernel then warns of.
     groups : dict, optional
         Name → list of (tensor name, start, stop), ranges of flattened tensors with None for an open
-        end. Default: one group a tensor. n² × 8 bytes are kept a group.
+        end. n² × 8 bytes are kept a group. Default: one group a tensor; of more than 2,000 tensors,
+        those together whose names differ in their last number alone, as the experts of a layer do,
+        ``model.layers.3.mlp.experts.*.up_proj.weight``, which is told.
     memory : int
         Bytes for what is fetched from the hub: two blocks, of which one is multiplied while the
         next is on its way. More makes fewer and longer reads, up to 64 MiB; 2 GB make them 24 MiB
@@ -90,6 +102,12 @@ def gram(
         Where the sums so far are kept, after every block. A pass that was interrupted goes on from
         there, with the same result to the bit (on as many cores). Delete the file when the kernel
         is saved.
+    verify : bool
+        Read all of the files, so that each is compared with the hash that the hub lists, also where
+        tensors that do not count lie between, or a pass went on from ``partial``; of zips (``.pt``,
+        ``.npz``) elsewhere the CRC-32 of each record is. Without it, what goes by is compared as
+        far as it covers a file, or a zip's record. ``kernel.summary()`` says what was compared, and
+        with what.
 
     Returns
     -------
@@ -106,14 +124,19 @@ def gram(
     TrajectoryError
         Where ``partial`` is of other checkpoints, steps, groups, or was begun with another
         precision, device or memory.
+    OSError
+        Where ``partial`` cannot be written; before the pass.
     CheckpointError
-        Where the hub does not give what it should; ``partial`` then holds what is done.
+        Where the hub does not give what it should; ``partial`` then holds what is done. Where what
+        arrived is not what its checksum says; ``partial`` is then deleted, since it was summed.
 
     Notes
     -----
     What never moves (masks, position tables, frozen layers) is counted, and said: a line up to 1 %
     of ‖θ‖², a warning above, since it holds all cosines high. ``open_trajectory(…,
-    exclude="constant")`` leaves it out of the kernel.
+    exclude="constant")`` leaves it out of the kernel. Both see groups: a tensor that never moves
+    within a group of several that do is counted (an expert that is frozen, say), and where
+    ``exclude="constant"`` was to leave it out, that is told.
 
     n²p multiplications and one read of every checkpoint (on this machine a second one of two that
     come out equal without being neighbours). Global settings (threads, TF32, autocast) neither
@@ -137,21 +160,36 @@ def gram(
             f" {type(trajectory).__name__}"
         )
     if isinstance(trajectory.layout, LowRankLayout):
-        return _gram_of_adapters(trajectory, device, precision, groups, partial)
+        return _gram_of_adapters(trajectory, device, precision, groups, partial, verify)
     device, segments = _checked(trajectory, device, precision, groups, memory)
+    if grouped := told_of(segments) if groups is None else "":
+        tell(grouped)
     whole, state, store = trajectory, None, None
     if partial is not None:
         store = Partial(
             partial, conditions(trajectory, segments, precision, device, memory, __version__)
         )
         state = store.read()
-    state = state or State(0, [], _zeros(trajectory, segments))
+    state = state or State(0, [], Sums.none(trajectory.n))
     while True:
         trajectory = _without(whole, state.lost)
         try:
-            increments = _pass(trajectory, segments, precision, device, memory, state, store)
+            sums, checks = _pass(
+                trajectory,
+                segments,
+                trajectory.links,
+                (precision, device, memory),
+                state,
+                store,
+                verify,
+            )
             break
+        except ChecksumError:
+            if store:
+                store.discard()
+            raise
         except NonFiniteFound as found:
+            trajectory.refuse_changed()
             if trajectory.nonfinite == "raise" or not found.bad:
                 raise NonFiniteError(found.message) from None
             warnings.warn(
@@ -159,15 +197,31 @@ def gram(
             )
             left = [index for index in range(whole.n) if index not in state.lost]
             lost = sorted([*state.lost, *(left[index] for index in found.bad)])
-            state = State(0, lost, _zeros(_without(whole, lost), segments))
+            state = State(0, lost, Sums.none(whole.n - len(lost)))
     sizes = {name: columns_of(segment) for name, segment in segments.items()}
-    kernel = _kernel(trajectory, increments, sizes, precision)
+
+    def kernel_along(links):
+        found = sums
+        if links is not None:
+            begun = State(0, [], Sums.none(trajectory.n))
+            how = precision, device, memory
+            found, _ = _pass(trajectory, segments, links, how, begun, None, False)
+        products, exponent = found.in_one_unit(len(segments))
+        kernel = _kernel(trajectory, products, exponent, sizes, precision, links)
+        if once_each(segments.values(), trajectory.sizes):
+            kernel.source["digests"] = in_words(found.prints)
+        return kernel
+
+    kernel = _made(kernel_along, trajectory, may_repeat=trajectory.remote is None)
+    note_compared(kernel.source, trajectory, checks, verify)
     mixed = [name for name in kernel.names if len({part[0] for part in segments[name]}) > 1]
     if trajectory.origin.counting.without_constant and mixed:
         tell(
             "exclude='constant' leaves out groups, and no tensors within a group: what never moves"
             f" in {listed(mixed, 4)} is counted"
         )
+    if grouped:
+        kernel.source["notes"] = [*kernel.source["notes"], grouped]
     return kernel
 
 
@@ -185,13 +239,14 @@ def cost(
     groups: Groups | None = None,
     memory: int = 2_000_000_000,
     partial: str | Path | None = None,
+    verify: bool = False,
 ) -> tuple[int, int]:
     """What :func:`gram` with the same arguments still has to ask of the hub, as ``(requests,
     bytes)``; nothing for other sources.
     """
     if isinstance(trajectory.layout, LowRankLayout):
-        far = trajectory.layout.far()
-        return len(far), sum(end - begin for _, begin, end in far)
+        far, checks = trajectory.layout.far(), _checks_of_adapters(trajectory, verify)
+        return _sum([(1, end - begin) for _, begin, end in far], checks)
     device, segments = _checked(trajectory, device, precision, groups, memory)
     state = (
         Partial(
@@ -201,13 +256,20 @@ def cost(
         else None
     )
     trajectory = _without(trajectory, state.lost if state else [])
-    parts = requests(trajectory, cut(trajectory, list(segments.values()), memory))[
-        state.blocks if state else 0 :
-    ]
+    blocks = cut(trajectory, list(segments.values()), memory)
+    done = state.blocks if state else 0
+    return _sum(
+        requests(trajectory, blocks)[done:],
+        checks_of(trajectory, blocks, done, True) if verify else None,
+    )
+
+
+def _sum(parts, checks):
+    parts = [*parts, checks.to_fetch] if checks else parts
     return sum(count for count, _ in parts), sum(size for _, size in parts)
 
 
-def _gram_of_adapters(trajectory, device, precision, groups, partial):
+def _gram_of_adapters(trajectory, device, precision, groups, partial, verify):
     for name, given, only in (
         ("device", device, ("auto", "cpu")),
         ("precision", precision, ("float64",)),
@@ -219,42 +281,78 @@ def _gram_of_adapters(trajectory, device, precision, groups, partial):
                 f"{name}: products of LoRA adapters are taken on the CPU, in float64, a group a"
                 f" weight, and in one go; leave {name}= out"
             )
+    checks = _checks_of_adapters(trajectory, verify)
     try:
-        products = products_of_adapters(trajectory.layout.layers, trajectory.differences)
+        with checks or nullcontext():
+            products = products_of_adapters(trajectory.layout.layers, trajectory.links.tolist())
+            finish(checks)
     except NotFiniteIn as found:
+        trajectory.refuse_changed()
         raise NonFiniteError(
             f"{trajectory.called(found.row)} ({trajectory.sources[found.row]}): the change of"
             f" {found.layer!r} is not finite; {trajectory.leave_out}"
         ) from None
-    return _kernel(trajectory, products, trajectory.sizes, precision)
+    trajectory.refuse_changed()
+    kernel = _made(
+        lambda links: _kernel(trajectory, products, 0, trajectory.sizes, precision, None),
+        trajectory,
+        may_repeat=False,
+    )
+    note_compared(kernel.source, trajectory, checks, verify)
+    return kernel
 
 
-def _kernel(trajectory, products, sizes, precision):
+def _checks_of_adapters(trajectory, verify):
+    if trajectory.remote is None:
+        return None
+    return trajectory.remote.check([trajectory.layout.far()], verify=verify, apart=True)
+
+
+def _made(kernel_along, trajectory, may_repeat):
+    """The kernel of a pass, or of another one along shorter links, where the first's is not certain
+    enough; with what there is to be said of it.
+    """
+    kernel = kernel_along(None)
+    equal, close = equal_pairs(kernel, trajectory)
+    for _ in range(_MOST_REPEATS if may_repeat else 0):
+        links = better_links(kernel, equal)
+        if links is None:
+            break
+        tell(
+            f"rounding could change cosines by {largest_error(kernel, equal):.0e}, since"
+            f" {kernel.too_close}; the checkpoints are read again, each measured from the nearest"
+        )
+        other = kernel_along(links)
+        kernel = min(kernel, other, key=lambda one: largest_error(one, equal))
+        equal, close = equal_pairs(kernel, trajectory)
+        if kernel is not other:
+            break
+    warn_of_equal(kernel, equal, close)
+    if isinstance(kernel, ModelSetKernel):
+        return kernel.moving() if trajectory.origin.counting.without_constant else kernel
+    return without_constant(kernel, trajectory.origin.counting.without_constant)
+
+
+def _kernel(trajectory, products, exponent, sizes, precision, links):
     # Nobody else has them: the kernel need not copy them.
     products.setflags(write=False)
+    parts = {
+        "names": list(sizes),
+        "sizes": list(sizes.values()),
+        "source": trajectory.provenance,
+        "precision": precision,
+        "links": links,
+        "exponent": exponent,
+    }
     if isinstance(trajectory, ModelSet):
-        models = ModelSetKernel(
-            products,
-            trajectory.labels,
-            list(sizes),
-            list(sizes.values()),
-            trajectory.provenance,
-            precision,
-        )
-        _warn_of_equal(models)
-        return models.moving() if trajectory.origin.counting.without_constant else models
-    kernel = TrajectoryKernel(
+        return ModelSetKernel(products, trajectory.labels, **parts)
+    return TrajectoryKernel(
         products,
         trajectory.steps,
-        list(sizes),
-        list(sizes.values()),
-        trajectory.runs,
-        trajectory.provenance,
-        precision,
+        runs=trajectory.runs,
         tokens=_tokens(trajectory),
+        **parts,
     )
-    _warn_of_identical(kernel, trajectory)
-    return _without_constant(kernel, trajectory.origin.counting.without_constant)
 
 
 def _checked(trajectory, device, precision, groups, memory):
@@ -270,10 +368,6 @@ def _checked(trajectory, device, precision, groups, memory):
     return device, segments_of(trajectory, groups)
 
 
-def _zeros(trajectory, segments):
-    return np.zeros((len(segments), trajectory.n, trajectory.n))
-
-
 def _without(trajectory, lost):
     return (
         trajectory[[index for index in range(trajectory.n) if index not in lost]]
@@ -282,119 +376,42 @@ def _without(trajectory, lost):
     )
 
 
-def _pass(trajectory, segments, precision, device, memory, state, store):
-    """The increments' Gram matrices, (groups, n, n), of all blocks from where the state is."""
-    segments, increments = list(segments.values()), state.increments
+def _pass(trajectory, segments, links, how, state, store, verify):
+    """The sums over all blocks from where the state is, and what they were compared with. ``how``:
+    precision, device, memory.
+    """
+    precision, device, memory = how
+    segments, sums, differences = list(segments.values()), state.sums, Differences(links)
     whole = trajectory.remote is None and store is None
     blocks = [Block([], dict(enumerate(segments)))] if whole else cut(trajectory, segments, memory)
+    checks = checks_of(trajectory, blocks, state.blocks, verify)
     with (
-        progress_bar(trajectory, segments, blocks, state.blocks) as progress,
-        closing(in_turn(trajectory, blocks[state.blocks :], progress)) as in_hand,
+        progress_bar(trajectory, segments, blocks, state.blocks, checks) as progress,
+        closing(in_turn(trajectory, blocks[state.blocks :], progress, checks)) as in_hand,
     ):
         for done, block in enumerate(in_hand, state.blocks + 1):
             try:
-                increments[list(block.segments)] += _products(
-                    trajectory, list(block.segments.values()), precision, progress, device
+                sums.add(
+                    _products(trajectory, block.segments, differences, precision, progress, device)
                 )
             except NotFinite as found:
-                raise NonFiniteFound(
-                    *nonfinite_checkpoints(trajectory, found.segment, precision)
-                ) from None
+                bad, message = nonfinite_checkpoints(trajectory, found.segment, precision)
+                confirm_nonfinite(trajectory, checks, bad, found.segment)
+                raise NonFiniteFound(bad, message) from None
             if store:
-                store.write(State(done, state.lost, increments))
-    return increments
+                store.write(State(done, state.lost, sums))
+    trajectory.refuse_changed()
+    return sums, checks
 
 
-def _products(trajectory, segments, precision, progress, device):
-    if device == "cpu":
-        return products_on_cpu(trajectory, segments, precision, progress)
-    # Not at the top of the file: torch takes seconds to import.
-    from .streaming.accelerator import products_on_accelerator
+def _products(trajectory, segments, differences, precision, progress, device):
+    if device != "cpu":
+        # Not at the top of the file: torch takes seconds to import.
+        from .streaming.accelerator import products_on_accelerator
 
-    return products_on_accelerator(trajectory, segments, precision, progress, device)
-
-
-def _warn_of_identical(kernel, trajectory):
-    # A float64 increment of zero is proof, and so are equal hashes of files. For other pairs the
-    # kernel knows which are equal up to rounding; those few are read again, but not from afar.
-    still = (
-        np.diag(kernel.total) == 0 if kernel.precision == "float64" else np.full(kernel.n, False)
-    )
-    low_rank = isinstance(trajectory.layout, LowRankLayout)
-    stamps = trajectory.stamps() if trajectory.remote else None
-    equal, close = [], []
-    for s, t in kernel.identical():
-        proven = (t == s + 1 and still[t]) or (
-            stamps[s] == stamps[t] if stamps else not low_rank and _equal(trajectory[[s, t]])
-        )
-        (equal if proven else close if stamps or low_rank else []).append(
-            " and ".join(f"{kernel.runs[at]} {kernel.steps[at]}".strip() for at in (s, t))
-        )
-    for pairs, are in ((equal, "identical"), (close, "equal up to rounding")):
-        if pairs:
-            more = f" … ({len(pairs)} pairs)" if len(pairs) > 10 else ""
-            warnings.warn(
-                f"checkpoints at steps {', '.join(pairs[:10])}{more} are {are}",
-                TrajectoryWarning,
-                stacklevel=4,
+        with suppress(NotFinite):
+            return products_on_accelerator(
+                trajectory, segments, differences, precision, progress, device
             )
-
-
-def _warn_of_equal(kernel):
-    if pairs := kernel.identical():
-        more = f" … ({len(pairs)} pairs)" if len(pairs) > 10 else ""
-        warnings.warn(
-            f"models {', '.join(f'{a!r} and {b!r}' for a, b in pairs[:10])}{more} are identical, or"
-            " too close to tell",
-            TrajectoryWarning,
-            stacklevel=4,
-        )
-
-
-def _without_constant(kernel, leave_out):
-    """Groups whose increments are zero are masks, tables, or frozen: they hold every cosine high.
-    They are said, or left out.
-    """
-    still = ~kernel.squared_path[:, 1:].any(1)
-    if still.all():
-        if leave_out:
-            raise LayoutError(
-                "no parameters left (exclude='constant'): nothing moves between the checkpoints"
-            )
-        return kernel
-    if not still.any():
-        return kernel
-    squared = kernel.increments[still, 0, 0]
-    # Of the checkpoint where it is most: what moves is of another length in each.
-    whole = kernel.distance(None, np.arange(kernel.n)) ** 2
-    share = min(float(np.max(squared.sum() / whole)), 1.0) if squared.any() else 0.0
-    largest_first = np.flatnonzero(still)[np.argsort(-squared, kind="stable")]
-    facts = {
-        "share": share,
-        "numbers": sum(kernel.sizes[g] for g in largest_first),
-        "groups": capped(
-            [f"{kernel.names[g]} ({kernel.sizes[g]:,} numbers)" for g in largest_first]
-        ),
-        "left_out": leave_out,
-    }
-    if leave_out:
-        kernel = kernel.moving()
-        tell(of_constant(facts))
-    elif share > _LARGEST_SILENT_SHARE:
-        warnings.warn(
-            f"{of_constant(facts)}; leave it out with exclude='constant', or take kernel.moving()",
-            TrajectoryWarning,
-            stacklevel=4,
-        )
-    elif share:
-        tell(f"{of_constant(facts)}; leave it out with exclude='constant'")
-    kernel.source["constant"] = facts
-    return kernel
-
-
-def _equal(pair):
-    segments = [[(name, 0, size)] for name, size in pair.sizes.items()]
-    return all(
-        (np.diff(pair.read(block), axis=0) == 0).all()
-        for _, block, _ in blocks_of(segments, 0, pair.p, 1 << 20)
-    )
+        # Not finite, or so small or large that the rows have to be scaled, as the CPU does.
+    return products_on_cpu(trajectory, segments, differences, precision, progress)

@@ -82,20 +82,8 @@ def angles(kernel: TrajectoryKernel, stride: int = 1) -> dict[str, Float64[np.nd
     array([54.7, 35.3,  0. ])
     """
     of_a_path("angles", kernel)
-    k, n = stride, kernel.n
-    if not isinstance(k, (int, np.integer)) or not 1 <= k < n:
-        raise ValueError(
-            f"stride: expected a whole number from 1 to {n - 1} for {n} checkpoints, got {stride!r}"
-        )
-    t = np.arange(n)
-    between = kernel.cosine_between
     cosines = {
-        "consecutive": between(t[k : n - k], t[2 * k :], t[: max(n - 2 * k, 0)], t[k : n - k]),
-        "update_position": between(t[:-k], t[k:], None, t[:-k]),
-        "update_total": between(t[:-k], t[k:], 0, n - 1),
-        "progress_total": between(0, t[1:], 0, n - 1),
-        "apex_initialization": between(0, t[1:], 0, 1),
-        "apex_origin": between(None, t, None, 0),
+        name: kernel.cosine_between(*pairs) for name, pairs in angle_pairs(kernel, stride).items()
     }
     if np.isnan(cosines["apex_initialization"]).all():
         warnings.warn(
@@ -133,17 +121,42 @@ def norms(kernel: TrajectoryKernel, stride: int = 1) -> dict[str, Float64[np.nda
     array([1.   , 1.414, 1.732])
     """
     of_a_path("norms", kernel)
+    return {name: kernel.distance(*pair) for name, pair in length_pairs(kernel, stride).items()}
+
+
+def angle_pairs(kernel: TrajectoryKernel, stride: int = 1) -> dict[str, tuple[Any, Any, Any, Any]]:
+    """Between which differences of checkpoints the angles of :func:`angles` are, as
+    :meth:`~trajhelpers.TrajectoryKernel.cosine_between` takes them.
+    """
+    k, n = _checked_stride(kernel, stride), kernel.n
+    t = np.arange(n)
+    return {
+        "consecutive": (t[k : n - k], t[2 * k :], t[: max(n - 2 * k, 0)], t[k : n - k]),
+        "update_position": (t[:-k], t[k:], None, t[:-k]),
+        "update_total": (t[:-k], t[k:], 0, n - 1),
+        "progress_total": (0, t[1:], 0, n - 1),
+        "apex_initialization": (0, t[1:], 0, 1),
+        "apex_origin": (None, t, None, 0),
+    }
+
+
+def length_pairs(kernel: TrajectoryKernel, stride: int = 1) -> dict[str, tuple[Any, Any]]:
+    """Between which checkpoints the lengths of :func:`norms` are."""
+    k, t = _checked_stride(kernel, stride), np.arange(kernel.n)
+    return {
+        "parameters": (None, t),
+        "updates": (t[:-k], t[k:]),
+        "from_initialization": (0, t[1:]),
+    }
+
+
+def _checked_stride(kernel: TrajectoryKernel, stride: int) -> int:
     if not isinstance(stride, (int, np.integer)) or not 1 <= stride < kernel.n:
         raise ValueError(
             f"stride: expected a whole number from 1 to {kernel.n - 1} for {kernel.n} checkpoints,"
             f" got {stride!r}"
         )
-    t = np.arange(kernel.n)
-    return {
-        "parameters": kernel.distance(None, t),
-        "updates": kernel.distance(t[:-stride], t[stride:]),
-        "from_initialization": kernel.distance(0, t[1:]),
-    }
+    return int(stride)
 
 
 def spectra(kernel: TrajectoryKernel, origin: int = 0) -> dict[str, Float64[np.ndarray, " rank"]]:
@@ -229,9 +242,10 @@ def principal_components(
     if not 1 <= k < n:
         raise ValueError(f"k: expected 1 to {n - 1} components for {n} checkpoints, got {k}")
     # The centre is a mean of differences from θ_0, so that a path far from O loses no digits.
-    rows = kernel.coefficients(0, np.arange(n))
-    rows = rows - rows.mean(0)
-    eigenvalues, vectors = np.linalg.eigh(rows @ kernel.total @ rows.T)
+    centred = kernel.inner_between(0, np.arange(n)[:, None], 0, np.arange(n))
+    centred = centred - centred.mean(0)
+    centred = centred - centred.mean(1, keepdims=True)
+    eigenvalues, vectors = np.linalg.eigh(centred)
     eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0)[: n - 1], vectors[:, ::-1]
     coordinates = vectors[:, :k] * np.sqrt(eigenvalues[:k])
     coordinates *= np.where(coordinates[-1] < 0, -1, 1)

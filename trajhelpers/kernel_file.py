@@ -23,7 +23,11 @@ _CALLED: dict[str, dict[str, str]] = {
     "trajectory": {},
     "models": {"differences": "increments", "labels": "steps"},
 }
+# Of products in other units, or of differences along other links than usual: older versions would
+# take them for what they are not.
+_OTHERWISE = 3
 _ARRAYS = ("increments", "squared_path", "steps", "runs", "names", "sizes", "about")
+_OPTIONAL = ("tokens", "links")
 
 
 def write_kernel_file(path: str | Path, kind: str, kernel: dict[str, Any]) -> None:
@@ -33,16 +37,17 @@ def write_kernel_file(path: str | Path, kind: str, kernel: dict[str, Any]) -> No
     kernel = {_CALLED[kind].get(name, name): value for name, value in kernel.items()}
     n, products = len(kernel["steps"]), kernel["increments"]
     upper = np.triu_indices(n)
+    links, exponent = kernel.get("links"), kernel.get("exponent", 0)
     about = {
-        "format": _FORMATS[kind],
+        "format": _FORMATS[kind] if links is None and not exponent else _OTHERWISE,
         "kind": kind,
         "version": __version__,
         "precision": kernel["precision"],
         "p": sum(kernel["sizes"]),
         "source": kernel["source"],
+        **({"exponent": exponent} if exponent else {}),
     }
-    tokens = kernel.get("tokens")
-    optional = {} if tokens is None else {"tokens": tokens}
+    optional = {name: kernel[name] for name in _OPTIONAL if kernel.get(name) is not None}
     arrays = {
         "increments": products[:, upper[0], upper[1]],
         "squared_path": kernel.get("squared_path", np.einsum("gss->gs", products)),
@@ -86,14 +91,13 @@ def read_kernel_file(path: str | Path) -> tuple[str, dict[str, Any]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; `trajhelpers gram SOURCE -o {path}` writes one"
-        )
-    stored = read_arrays(path, _ARRAYS, ("tokens",))
+        wrong = "is no regular file" if path.exists() else "no such file"
+        raise FileNotFoundError(f"{path}: {wrong}; `trajhelpers gram SOURCE -o {path}` writes one")
+    stored = read_arrays(path, _ARRAYS, _OPTIONAL)
     about = parse_json(str(stored["about"]))
     refuse_depth(about)
     kind = about.get("kind", "trajectory")
-    if about["format"] > _FORMATS.get(kind, 0):
+    if about["format"] > (_OTHERWISE if kind in _FORMATS else 0):
         raise TrajectoryError(
             f"{path}: written by trajhelpers {about['version']}, in a newer format than this"
             " version reads; upgrade trajhelpers"
@@ -111,6 +115,9 @@ def read_kernel_file(path: str | Path) -> tuple[str, dict[str, Any]]:
         "sizes": stored["sizes"],
         "source": about["source"],
         "precision": about["precision"],
+        "squared_path": stored["squared_path"],
+        "links": stored.get("links"),
+        "exponent": about.get("exponent", 0),
     }
     if kind == "models":
         return kind, {**parts, "differences": increments, "labels": stored["steps"].tolist()}
@@ -119,7 +126,6 @@ def read_kernel_file(path: str | Path) -> tuple[str, dict[str, Any]]:
         "increments": increments,
         "steps": stored["steps"],
         "runs": stored["runs"].tolist(),
-        "squared_path": stored["squared_path"],
         "tokens": stored.get("tokens"),
     }
 

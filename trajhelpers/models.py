@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from .adapters import settle_lora
 from .kernel.models import BASE, check_labels
+from .links import base_links
 from .reading.contents import Contents
 from .reading.layout import Layout
 from .reading.lora import LowRankLayout
@@ -212,8 +213,8 @@ class ModelSet(Stored):
         return self.labels[0] == BASE
 
     @property
-    def differences(self) -> str:
-        return "base" if self.based else "nothing"
+    def links(self):
+        return base_links(self.n, self.based)
 
     @property
     def identity(self) -> dict[str, Any]:

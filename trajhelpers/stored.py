@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+from jaxtyping import Int
 
+from .printable import printable
 from .reading.account import Text, capped, counted, in_words
 from .reading.choice import Counting
 from .reading.layout import Layout
 from .reading.lora import LowRankLayout
-from .reading.tensors import is_far
+from .reading.place import refuse_changed
+from .reading.tensors import StoredTensor, is_far
 from .sources.protocol import Checkpoint, Fetcher, Range
 
 # Ranges (name, start, stop) of flattened tensors.
@@ -32,6 +35,8 @@ class Origin:
     notes: tuple[str, ...] = ()
     state: str = ""
     counting: Counting = field(default_factory=Counting)
+    # What was compared with checksums when the files were opened.
+    compared: dict[str, Any] = field(default_factory=dict)
 
 
 class Stored:
@@ -72,8 +77,8 @@ class Stored:
     remote = property(lambda self: self.origin.fetcher)
 
     @property
-    def differences(self) -> str:
-        """What a pass subtracts from a row, "predecessor", "base" or "nothing"."""
+    def links(self) -> Int[np.ndarray, " n"]:
+        """Which row a pass subtracts from each, −1 for none."""
         raise NotImplementedError
 
     @property
@@ -96,7 +101,7 @@ class Stored:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return self._headline() + self._besides()
+        return printable(self._headline()) + self._besides()
 
     def _besides(self):
         """In a line, how much :meth:`summary` has to say; nothing where there is nothing."""
@@ -123,7 +128,7 @@ class Stored:
         embeddings, by their names: 75 %: wte.weight
         left out: n: int64, not a parameter
         """
-        return Text(f"{self._headline()}\n{in_words(self.account)}")
+        return Text(f"{printable(self._headline())}\n{in_words(self.account)}")
 
     @property
     def account(self) -> dict[str, Any]:
@@ -154,6 +159,7 @@ class Stored:
         """
         out = np.empty((self.n, sum(stop - start for _, start, stop in segment)))
         self.read_into(segment, out)
+        _refuse_changed(tensor for name, *_ in segment for tensor in self.layout.tensors[name])
         return out
 
     def read_into(self, segment: Segment, out: np.ndarray, rows: slice = slice(None)) -> None:
@@ -173,6 +179,12 @@ class Stored:
             ):
                 tensor.read_into(start, stop, row)
             column += stop - start
+
+    def refuse_changed(self) -> None:
+        """A CheckpointError if a file on this machine was written to since it was opened, so that
+        what :meth:`read_into` gave may be partly old and partly new.
+        """
+        _refuse_changed(self.layout.stored())
 
     # ---- bytes ----
 
@@ -212,6 +224,14 @@ class Stored:
             for column in zip(*self.layout.tensors.values())
         ]
         return None if any(None in of_one for of_one in stamps) else list(map(sorted, stamps))
+
+
+def _refuse_changed(tensors: Iterable[StoredTensor]) -> None:
+    # Thousands of tensors lie in one place.
+    within = {id(tensor.place): tensor for tensor in tensors}
+    places = {id(place): place for tensor in within.values() for place in tensor.places}
+    for place in places.values():
+        refuse_changed(place)
 
 
 def _count(number, what):

@@ -8,13 +8,15 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from .printable import printable
+
 _SILENT = ContextVar("nobody wants to be told", default=False)
 
 
 def tell(line: str) -> None:
     """One line to stderr, above any bar that is on its way."""
     if not _SILENT.get():
-        tqdm.write(f"trajhelpers: {line}", file=sys.stderr)
+        tqdm.write(f"trajhelpers: {printable(line)}", file=sys.stderr)
 
 
 def bar(iterable=None, **options: Any) -> tqdm:

@@ -27,9 +27,12 @@ def local_revisions(
     format), what is no checkpoint, and where the order is a guess.
     """
     found, left_out, _, guesses = find_checkpoints(source)
-    inside = next((one for one in found if not Path(str(one.where)).exists()), None)
+    inside = next((one for one in found if not os.path.lexists(str(one.where))), None)
     if inside:
         raise CheckpointError(f"{inside.where}: is in an archive; unpack it for the audit")
+    for one in found:
+        if isinstance(one.where, LocalFile):
+            one.where.open().close()  # refuses what is no file
     runs = list(dict.fromkeys(one.run for one in found))
     if len(runs) > 1 and not is_path(source):
         raise StepError(f"{', '.join(runs)}: are several runs; audit one at a time")

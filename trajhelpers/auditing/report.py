@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import missing_extra
+from ..printable import printable
 from ..reading.formats import KINDS
 from ..sources.catalogue import Revision
 
@@ -102,7 +103,7 @@ class Audit:
         )
 
     def __repr__(self) -> str:
-        return (
+        return printable(
             f"Audit({self.source}: {len(self.revisions)} steps, {_count(self.errors, 'error')},"
             f" {_count(self.notes, 'note')})"
         )
@@ -113,12 +114,14 @@ class Audit:
         )
         read = Counter(self.formats.values())
         lines = [
-            f"{self.source or 'checkpoints'}:"
-            f" {_steps(revision.key for revision in self.revisions)}; {_amounts(held)}; to be"
-            f" read: {_amounts(read)}"
+            printable(
+                f"{self.source or 'checkpoints'}:"
+                f" {_steps(revision.key for revision in self.revisions)}; {_amounts(held)}; to be"
+                f" read: {_amounts(read)}"
+            )
         ]
         rows = [
-            (level, finding.kind, finding.format or "", _steps(finding.steps), finding.text)
+            [printable(cell) for cell in (level, *finding[:2], _steps(finding.steps), finding.text)]
             for level, findings in (("error", self.errors), ("note", self.notes))
             for finding in findings
         ]

@@ -5,6 +5,7 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError
 
 from .. import gram, load_kernel
+from ..printable import printable
 from ..telling import tell
 from .source import add_reading, opened, source_of
 
@@ -25,6 +26,11 @@ def add_computing(command):
         choices=["float64", "float32"],
         help="of the products (default: float64)",
     )
+    add_fetching(command)
+
+
+def add_fetching(command):
+    """How much is held of what is far away, and whether much of it is wanted."""
     command.add_argument(
         "--memory",
         type=_bytes,
@@ -34,6 +40,14 @@ def add_computing(command):
     )
     command.add_argument(
         "--yes", action="store_true", help="do not ask before more than 10 GB are fetched"
+    )
+    command.add_argument(
+        "--verify",
+        action="store_true",
+        help=(
+            "read all of the files, so that each is compared with the hash that the hub lists, or,"
+            " where it is a zip, with its own CRC-32"
+        ),
     )
 
 
@@ -59,6 +73,7 @@ def arguments_of(trajectory, options, partial=None):
         "groups": groups_of(trajectory),
         "memory": options.memory,
         "partial": partial if trajectory.remote is not None else None,
+        "verify": options.verify,
     }
 
 
@@ -67,20 +82,21 @@ def computed(trajectory, options, arguments):
     partial = arguments["partial"]
     if partial is not None and partial.exists():
         tell(f"{partial}: going on from there")
-    if not _is_wanted(trajectory, options.yes, arguments):
+    if not is_wanted(trajectory, options.yes, arguments):
         return None
     try:
         return gram(trajectory, **arguments)
     except BaseException:
         if partial is not None and partial.exists():
             print(
-                f"{partial}: holds what is done; the same command goes on from there",
+                printable(f"{partial}: holds what is done; the same command goes on from there"),
                 file=sys.stderr,
             )
         raise
 
 
-def _is_wanted(trajectory, yes, arguments):
+def is_wanted(trajectory, yes, arguments):
+    """Whether a pass goes ahead; before a long one, a terminal is asked."""
     from ..gram import cost
 
     requests, size = cost(trajectory, **arguments)

@@ -1,7 +1,11 @@
 """``trajhelpers gram``: the kernel of a trajectory."""
 
+import tempfile
 import time
+from contextlib import suppress
+from pathlib import Path
 
+from ..printable import printable
 from .computing import add_computing, arguments_of, computed
 from .output import print_json, writable
 from .source import opened
@@ -36,7 +40,7 @@ def run(options):
     kernel = computed(trajectory, options, arguments)
     if kernel is None:
         return 1
-    kernel.save(output)
+    _save(kernel, output, arguments["partial"])
     if trajectory.remote is not None:
         partial.unlink(missing_ok=True)
     if options.json:
@@ -57,7 +61,23 @@ def run(options):
             }
         )
     else:
-        print(f"{output}: {kernel}")
+        print(printable(f"{output}: {kernel}"))
+
+
+def _save(kernel, output, partial):
+    """Elsewhere, where the disk has become full during the pass, which may have taken hours."""
+    try:
+        kernel.save(output)
+    except OSError as error:
+        kept = "the kernel is lost" if partial is None else f"{partial} holds what is done"
+        with suppress(OSError):
+            folder = Path(tempfile.mkdtemp(prefix="trajhelpers-"))
+            try:
+                kernel.save(folder / output.name)
+                kept = f"the kernel is in {folder / output.name} now"
+            except OSError:
+                folder.rmdir()
+        raise OSError(f"{error}; {kept}") from error
 
 
 def _asked(trajectory, arguments):

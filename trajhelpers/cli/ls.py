@@ -8,6 +8,7 @@ from itertools import groupby
 from .. import open_trajectory
 from ..auditing.report import in_bytes
 from ..errors import TrajectoryError, TrajectoryWarning
+from ..printable import printable
 from ..reading.steps import Position, in_units, span
 from ..sources.stores.address import shown
 from ..sources.table import source_of as table_source_of
@@ -46,7 +47,8 @@ def run(options):
         found = _plain(what, listing, sizes) | {"counted": _counted(what, given, listing)}
         print(json.dumps(found))
     else:
-        print("\n".join([*_lines(listing, sizes), *_counted(what, given, listing)]))
+        lines = [*_lines(listing, sizes), *_counted(what, given, listing)]
+        print("\n".join(map(printable, lines)))
 
 
 def _counted(what, given, listing):
@@ -63,6 +65,7 @@ def _counted(what, given, listing):
     except TrajectoryError as error:
         return [f"does not open as it is: {error}"]
     said = {*listing.notes, *(f"left out: {line}" for line in listing.left_out)}
+    said = set(map(printable, said))
     lines = str(account).splitlines()[1:]
     return [line for line in lines if line.removeprefix("chosen: ") not in said]
 
@@ -126,7 +129,7 @@ def _row(name, members):
     tokens = [one.tokens for one in found if one.tokens is not None]
     seen = "" if not tokens else " … ".join(dict.fromkeys(map(in_units, (tokens[0], tokens[-1]))))
     return (
-        name,
+        printable(name),
         f"{len(found):,}",
         "" if steps.endswith(" tokens") else steps.partition(" ")[2],
         seen,

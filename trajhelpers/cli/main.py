@@ -10,14 +10,15 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ..errors import TrajectoryError, TrajectoryWarning
+from ..printable import printable, printable_lines
 from ..sources.hub.address import is_hub
 from ..sources.stores.address import is_in_a_store, shown
 from ..telling import silently
 from ..version import __version__
-from . import audit, gram, hallmarks, ls, plot, study, train
+from . import audit, gram, hallmarks, ls, plot, study, train, verify
 
 # In the order of the help.
-COMMANDS = (gram, ls, audit, hallmarks, plot, train, study)
+COMMANDS = (gram, ls, audit, verify, hallmarks, plot, train, study)
 
 
 def main(arguments=None):
@@ -45,8 +46,8 @@ def _run(arguments):
         raise
     except (TrajectoryError, OSError, ValueError, IndexError, ImportError) as error:
         if options.debug:
-            traceback.print_exc()
-        print(f"trajhelpers: error: {error}", file=sys.stderr)
+            print(printable_lines(traceback.format_exc()), end="", file=sys.stderr)
+        print(f"trajhelpers: error: {printable(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("trajhelpers: interrupted", file=sys.stderr)
@@ -60,14 +61,19 @@ def _showing_each_once():
     def show(message, category, filename, lineno, file=None, line=None):
         if str(message) not in shown_before:
             shown_before.add(str(message))
-            print(f"warning: {message}", file=sys.stderr)
+            print(f"warning: {printable(message)}", file=sys.stderr)
 
     return show
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        super().error(printable(message))
+
+
 def parser():
     """Of all commands; also what shtab makes completions for a shell from."""
-    whole = argparse.ArgumentParser(
+    whole = _Parser(
         prog="trajhelpers", description="Trajectory maps of a training run, from its checkpoints."
     )
     whole.add_argument("--version", action="version", version=__version__)

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from ..atomic import refuse_unwritable
+
 
 def writable(given, example, endings):
     """The path of a file to be written, refused before hours of work where that cannot be."""
@@ -15,6 +17,7 @@ def writable(given, example, endings):
     elif output.suffix.lower() not in endings:
         wrong = f"its ending has to be {', '.join(endings)}"
     else:
+        refuse_unwritable(output)
         return output
     raise OSError(f"{output}: {wrong}; give the name of a file, {example}")
 

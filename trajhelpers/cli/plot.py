@@ -1,6 +1,8 @@
 """``trajhelpers plot``: one sheet of pictures of a kernel."""
 
 from .. import ModelSetKernel
+from ..atomic import atomic_path
+from ..printable import printable
 from .computing import add_computing, kernel_of
 from .output import writable
 
@@ -45,8 +47,9 @@ def run(options):
         figure = plt.gcf()
     else:
         figure = plot_sheet(kernel)
-    figure.savefig(options.output)
-    print(options.output)
+    with atomic_path(options.output) as temporary:
+        figure.savefig(temporary)
+    print(printable(options.output))
 
 
 def _endings():

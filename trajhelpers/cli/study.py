@@ -1,5 +1,7 @@
 """``trajhelpers study``: the studies of the book."""
 
+from ..printable import printable
+
 
 def add(commands):
     command = commands.add_parser(
@@ -56,4 +58,4 @@ def run(options):
         progress=not options.quiet,
     )
     for name in names:
-        print(f"{options.out}/studies/{name}/runs.csv")
+        print(printable(f"{options.out}/studies/{name}/runs.csv"))

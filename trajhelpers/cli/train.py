@@ -2,6 +2,8 @@
 
 import os
 
+from ..printable import printable
+
 
 def add(commands):
     command = commands.add_parser(
@@ -68,6 +70,6 @@ def run(options):
     )
     if int(os.environ.get("RANK", 0)) == 0:  # once, not in every process
         print(
-            f"{options.out}: test accuracy {log.test_accuracy.iloc[-1]:.2%} after"
+            f"{printable(options.out)}: test accuracy {log.test_accuracy.iloc[-1]:.2%} after"
             f" {log.step.iloc[-1]} steps"
         )

@@ -9,7 +9,8 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
 from ..kernel_file import write_kernel_file
-from .points import NO_DISPLACEMENT, PointsKernel
+from ..links import O, base_links
+from .points import PointsKernel
 
 # Labels with a meaning: what the models are seen from, and the zero of parameter space.
 BASE, ZERO = "base", "O"
@@ -37,6 +38,8 @@ class ModelSetKernel(PointsKernel):
         :meth:`summary` alone.
     precision : {"float64", "float32"}
         Of the products, which says when rounding begins to matter.
+    squared_path, links, exponent
+        As of :class:`trajhelpers.TrajectoryKernel`; by default each model is linked to the base.
 
     Raises
     ------
@@ -84,23 +87,41 @@ class ModelSetKernel(PointsKernel):
         sizes: Sequence[int] | None = None,
         source: dict | None = None,
         precision: str = "float64",
+        squared_path: ArrayLike | None = None,
+        links: ArrayLike | None = None,
+        exponent: int = 0,
     ):
-        super().__init__(differences, names, sizes, source, precision)
         self.labels = tuple(labels)
+        n = np.shape(differences)[-1] if np.ndim(differences) else 0
+        super().__init__(
+            differences,
+            names,
+            sizes,
+            source,
+            precision,
+            squared_path,
+            base_links(n, self.based) if links is None else links,
+            exponent,
+        )
         self._check_count("labels", self.labels, self.n)
         check_labels(self.labels[self.based :])
 
     @property
     def based(self) -> bool:
         """Whether the first label is the base."""
-        return self.labels[0] == BASE
+        return self.labels[:1] == (BASE,)
 
     @property
     def differences(self) -> Float64[np.ndarray, "groups n n"]:
         """The Gram matrices that the kernel was made of. Neither these nor `total` can be written
         to; make another kernel, of a copy.
         """
-        return self._products
+        return self._usual_products
+
+    @property
+    def squared_path(self) -> Float64[np.ndarray, "groups n"]:
+        """As of :class:`trajhelpers.TrajectoryKernel`."""
+        return self._scaled(self._squared_path, 2)
 
     def __repr__(self) -> str:
         models = self.n - self.based
@@ -128,7 +149,7 @@ class ModelSetKernel(PointsKernel):
             warning, that of any model equal to it, which has no direction. The base has one where
             it is not the origin.
         """
-        return self._seen_from(origin)[0]
+        return self._gram_from(origin)
 
     def cosine(self, origin: str | None = None) -> Float64[np.ndarray, "rows rows"]:
         """Cosines between the models seen from ``origin``; parameters, shapes and rows left out
@@ -140,11 +161,11 @@ class ModelSetKernel(PointsKernel):
         array([[1. , 0.5],
                [0.5, 1. ]])
         """
-        return self._cosine(*self._seen_from(origin))
+        return self._cosine_from(origin)
 
     def kept(self, origin: str | None = None) -> tuple[str, ...]:
         """Labels of the models that have a row in ``gram(origin)`` and ``cosine(origin)``."""
-        return tuple(np.array(self.labels)[self._moved(origin)[0]].tolist())
+        return tuple(np.array(self.labels)[self._moved(origin)[1]].tolist())
 
     def distance(self, start: ArrayLike | None, end: ArrayLike) -> Float64[np.ndarray, " *pairs"]:
         """‖θ_end − θ_start‖ for labels, or arrays of labels of one shape; ``start`` may be ``"O"``,
@@ -155,7 +176,7 @@ class ModelSetKernel(PointsKernel):
         >>> kernel.distance(None, ["a", "b"]), kernel.distance("a", "b").round(3)
         (array([1., 1.]), np.float64(1.414))
         """
-        return self._length(self.coefficients(start, end))
+        return self._lengths(*self._pair(start, end))
 
     def cosine_between(
         self,
@@ -167,9 +188,7 @@ class ModelSetKernel(PointsKernel):
         """Cosine of the angle between θ_end − θ_start and θ_other_end − θ_other_start, for labels
         as in :meth:`distance`. NaN where one of the two vectors is zero.
         """
-        return self._cosine_between(
-            self.coefficients(start, end), self.coefficients(other_start, other_end)
-        )
+        return self._cosine_of(*self._pair(start, end), *self._pair(other_start, other_end))
 
     def identical(self) -> list[tuple[str, str]]:
         """Pairs of labels of models that are equal up to rounding.
@@ -180,8 +199,7 @@ class ModelSetKernel(PointsKernel):
         [('a', 'copy')]
         """
         first, last = np.triu_indices(self.n, 1)
-        squared, made_of = self._squared(self._sums(first, last))
-        equal = np.flatnonzero(squared <= NO_DISPLACEMENT * made_of)
+        equal = np.flatnonzero(np.isnan(self._squared(first, last)))
         return [(self.labels[first[pair]], self.labels[last[pair]]) for pair in equal]
 
     def coefficients(
@@ -200,18 +218,24 @@ class ModelSetKernel(PointsKernel):
         >>> kernel.coefficients("a", "b")
         array([ 0., -1.,  1.])
         """
-        return self._sums(self._start(start), self._indices(end))
-
-    def _sums(self, first, last):
-        points = np.eye(self.n)
+        first, last = self._pair(start, end)
+        points = np.eye(self.n + 1)[:, :-1]  # O's is the last
         if self.based:
-            points[:, 0] = 1
-        return points[last] - (0 if first is None else points[first])
+            points[:-1, 0] = 1
+        return points[last] - points[first]
+
+    def _pair(self, start, end):
+        return self._start(start), self._indices(end)
+
+    def _usual_links(self):
+        return base_links(self.n, self.based)
 
     def _start(self, origin):
         if origin is None:
             origin = BASE if self.based else ZERO
-        return None if isinstance(origin, str) and origin == ZERO else self._indices(origin)
+        if isinstance(origin, str) and origin == ZERO:
+            return np.asarray(O)
+        return self._indices(origin)
 
     def _indices(self, label):
         label = np.asarray(label)
@@ -253,7 +277,20 @@ class ModelSetKernel(PointsKernel):
             raise ValueError("kernel[[]]: no model is left; give a list of labels")
         labels = [BASE, *labels] if self.based else labels
         taken = self._indices(labels)
-        return self._with(differences=self.differences[:, taken][:, :, taken], labels=labels)
+        if self._is_usual:
+            return self._with(
+                differences=self._products[:, taken][:, :, taken],
+                squared_path=self._squared_path[:, taken],
+                labels=labels,
+            )
+        links = self._links_among(taken)
+        ends = np.append(taken, O)
+        return self._with(
+            differences=self._products_of(ends[links], taken),
+            squared_path=self._squared_ways(ends[links], taken),
+            labels=labels,
+            links=links,
+        )
 
     def moving(self) -> "ModelSetKernel":
         """The kernel of the groups in which any model differs from the base, as
@@ -265,16 +302,19 @@ class ModelSetKernel(PointsKernel):
 
     def _parts(self) -> dict[str, Any]:
         return {
-            "differences": self.differences,
+            "differences": self._products,
             "labels": self.labels,
             "names": self.names,
             "sizes": self.sizes,
             "source": self.source,
             "precision": self.precision,
+            "squared_path": self._squared_path,
+            "links": None if self._is_usual else self._links,
+            "exponent": self._exponent,
         }
 
     def _by_group(self):
-        return {"differences": self.differences}
+        return {"differences": self._products, "squared_path": self._squared_path}
 
     # ---- files ----
 

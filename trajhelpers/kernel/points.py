@@ -9,19 +9,21 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from jaxtyping import Float64, Int
+from jaxtyping import Bool, Float64, Int
 from numpy.typing import ArrayLike
 
 from ..errors import TrajectoryWarning
+from ..links import O, outwards, shortest_links, ways
 from ..reading.account import Text, in_words
+from .exact_sums import PointProducts
+from .rounding import LARGEST_SILENT, cosine_bound, estimate, relative_error
+from .scale import in_range
 
 _LARGEST_HIDDEN_EXCESS = 1e-6
-_LARGEST_SILENT_ERROR = 1e-6
-# A displacement this small against the increments it is made of is rounding and no direction.
-NO_DISPLACEMENT = 64 * np.finfo(np.float64).eps
 
 
 class PointsKernel(ABC):
@@ -42,7 +44,9 @@ class PointsKernel(ABC):
         sizes: Sequence[int] | None,
         source: dict | None,
         precision: str,
-        squared_path: ArrayLike | None = None,
+        squared_path: ArrayLike | None,
+        links: ArrayLike,
+        exponent: int,
     ):
         products = np.asarray(products, dtype=np.float64)
         if (
@@ -53,7 +57,10 @@ class PointsKernel(ABC):
             raise ValueError(
                 f"{self._PRODUCTS}: expected shape (n, n) or (groups, n, n), got {products.shape}"
             )
-        self._products = _frozen(products[None] if products.ndim == 2 else products)
+        products = products[None] if products.ndim == 2 else products
+        squared = None if squared_path is None else np.asarray(squared_path, dtype=np.float64)
+        products, squared, self._exponent = in_range(products, squared, exponent)
+        self._products = _frozen(products)
         count = len(self._products)
         self.names = ("all",) if names is None else tuple(names)
         self.sizes = (0,) * count if sizes is None else tuple(int(size) for size in sizes)
@@ -65,13 +72,12 @@ class PointsKernel(ABC):
             raise ValueError(f"names: two groups share a name in {self.names}")
         if precision not in ("float64", "float32"):
             raise ValueError(f"precision: expected 'float64' or 'float32', got {precision!r}")
+        self._links = np.asarray(links)
+        self._check_count("links", self._links, self.n)
+        outwards(self._links)
         # Summed once: everything below asks for it, and groups may be hundreds.
-        self._total = _frozen(self._products.sum(0))
-        self._squared_path = _frozen(
-            np.einsum("gss->gs", self._products)
-            if squared_path is None
-            else np.asarray(squared_path, dtype=np.float64)
-        )
+        self._sum = _frozen(self._products.sum(0))
+        self._squared_path = np.einsum("gss->gs", self._products) if squared is None else squared
         self._squared_path_total = self._squared_path.sum(0)
 
     def _check_count(self, what: str, values: Any, expected: int) -> None:
@@ -90,20 +96,16 @@ class PointsKernel(ABC):
         """Those parameters that have a row a group, but for names and sizes."""
 
     @abstractmethod
-    def _sums(
-        self, first: Int[np.ndarray, "..."] | None, last: Int[np.ndarray, "..."]
-    ) -> Float64[np.ndarray, "*pairs n"]:
-        """Coefficients of the differences in the way from ``first``, None for O, to ``last``,
-        indices of points.
-        """
+    def _usual_links(self) -> Int[np.ndarray, " n"]:
+        """From which point each row is measured where nothing else is said."""
 
     @abstractmethod
     def _indices(self, point: Any) -> Int[np.ndarray, "..."]:
         """Of points, as users name them."""
 
     @abstractmethod
-    def _start(self, origin: Any) -> Int[np.ndarray, "..."] | None:
-        """As `_indices`, of where something is seen from; None for O."""
+    def _start(self, origin: Any) -> Int[np.ndarray, "..."]:
+        """As `_indices`, of where something is seen from; −1 for O."""
 
     @abstractmethod
     def _called(self, indices: Any) -> str:
@@ -118,6 +120,31 @@ class PointsKernel(ABC):
         return self._products.shape[1]
 
     @property
+    def too_close(self) -> str:
+        """What warnings say where rounding matters."""
+        return self._TOO_CLOSE
+
+    @property
+    def links(self) -> Int[np.ndarray, " n"]:
+        """From which point each row is measured, −1 for O."""
+        return self._links
+
+    @property
+    def unmoved(self) -> Bool[np.ndarray, " n"]:
+        """Which points are, to the last bit, where they are measured from."""
+        return np.logical_not(self._squared_path.any(0))
+
+    def indistinct(self) -> list[tuple[int, int]]:
+        """Pairs of indices of points between which rounding leaves nothing: t the next one after s
+        that is so.
+        """
+        s, t = np.triu_indices(self.n, 1)
+        equal = np.zeros((self.n, self.n), bool)
+        equal[s, t] = np.isnan(self._squared(s, t))
+        again = np.flatnonzero(equal.any(1))
+        return list(zip(again.tolist(), np.argmax(equal[again], axis=1).tolist()))
+
+    @property
     def p(self) -> int:
         """Number of parameters."""
         return sum(self.sizes)
@@ -125,7 +152,32 @@ class PointsKernel(ABC):
     @property
     def total(self) -> Float64[np.ndarray, "n n"]:
         """The differences' Gram matrix over all parameters."""
-        return self._total
+        return self._usual_total
+
+    @cached_property
+    def _usual_total(self) -> Float64[np.ndarray, "n n"]:
+        if not self._is_usual:
+            return _frozen(self._usual_products.sum(0))
+        return _frozen(self._scaled(self._sum, 2)) if self._exponent else self._sum
+
+    @cached_property
+    def _usual_products(self) -> Float64[np.ndarray, "groups n n"]:
+        """Of the rows that one expects, whichever there are."""
+        if not self._is_usual:
+            usual = self._usual_links()
+            return _frozen(self._scaled(self._products_of(usual, np.arange(self.n)), 2))
+        return _frozen(self._scaled(self._products, 2)) if self._exponent else self._products
+
+    @property
+    def _is_usual(self):
+        return np.array_equal(self._links, self._usual_links())
+
+    def _scaled(self, values, power):
+        """From the units of the products to those of the parameters, to some power."""
+        if not self._exponent:
+            return values
+        with np.errstate(over="ignore", under="ignore"):
+            return np.ldexp(values, power * self._exponent)
 
     def __len__(self) -> int:
         return self.n
@@ -138,78 +190,150 @@ class PointsKernel(ABC):
 
     # ---- maps ----
 
-    def _cosine(self, inner, path):
-        squared = np.diag(inner)
-        self._warn_of_rounding(path, squared)
-        return clipped_cosine(inner, squared[:, None], squared[None, :])
+    @cached_property
+    def _points(self) -> PointProducts:
+        return PointProducts(self._sum, self._links)
 
-    def _length(self, rows):
-        squared, _ = self._squared(rows)
-        return np.sqrt(np.maximum(squared, 0))
+    @cached_property
+    def _ways(self) -> Float64[np.ndarray, "n+1 n+1"]:
+        """The lengths of all ways along the rows, from and to O with index −1."""
+        return ways(np.sqrt(self._squared_path_total), self._links)
 
-    def _cosine_between(self, a, b):
-        squares = []
-        for rows in (a, b):
-            squared, made_of = self._squared(rows)
-            squared = np.where(squared > NO_DISPLACEMENT * made_of, squared, np.nan)
-            self._warn_of_rounding(made_of, squared)
-            squares.append(squared)
-        inner = np.einsum("...i,...i->...", a @ self.total, b)
-        return clipped_cosine(inner, *squares)
+    @cached_property
+    def _made_of(self) -> Float64[np.ndarray, "n+1 n+1"]:
+        """The sums of squared lengths of the rows of all ways."""
+        return ways(self._squared_path_total, self._links)
 
-    def _squared(self, rows):
-        """Squared lengths of displacements, and the sums of the squared differences that they are
-        made of.
+    @property
+    def _relative_error(self) -> float:
+        """Of a product of two rows, relative to their lengths."""
+        return relative_error(self.p, self.precision)
+
+    def _squared(self, first, last):
+        """Squared distances; NaN where rounding of float64 leaves nothing of them. (Of what that of
+        float32 leaves, a warning tells.)
         """
-        squared = np.einsum("...i,...i->...", rows @ self.total, rows)
-        return squared, np.abs(rows) @ self._squared_path_total
+        squared = np.asarray(self._points(first, last, first, last))
+        rounding = relative_error(self.p, "float64") * self._ways[first, last] ** 2
+        return np.where(squared > rounding, squared, np.nan)
+
+    def _lengths(self, first, last):
+        squared = np.maximum(self._points(first, last, first, last), 0)
+        return self._scaled(np.sqrt(squared), 1)
+
+    def _cosine_of(self, first, last, other_first, other_last):
+        squared, other = self._squared(first, last), self._squared(other_first, other_last)
+        self._warn_of_rounding(first, last, squared)
+        self._warn_of_rounding(other_first, other_last, other)
+        inner = self._points(first, last, other_first, other_last)
+        return clipped_cosine(inner, squared, other)
+
+    def _error_of_cosine(self, first, last, other_first, other_last):
+        """What bounds the error of :meth:`_cosine_of`, NaN where that is."""
+        return cosine_bound(
+            self._relative_error,
+            self._ways[first, last] / np.sqrt(self._squared(first, last)),
+            self._ways[other_first, other_last] / np.sqrt(self._squared(other_first, other_last)),
+        )
+
+    def _error_of_length(self, first, last):
+        """Of a distance, where that is told from zero: of its square, over twice itself."""
+        squared = self._squared(first, last)
+        error = self._relative_error * self._ways[first, last] ** 2 / (2 * np.sqrt(squared))
+        zero = np.sqrt(self._relative_error) * self._ways[first, last]
+        return self._scaled(np.where(np.isnan(squared), zero, error), 1)
 
     def _moved(self, origin):
-        """Which points have a direction from the origin, and the displacements of all."""
-        rows = self._sums(self._start(origin), np.arange(self.n))
-        squared, made_of = self._squared(rows)
-        return squared > NO_DISPLACEMENT * made_of, rows
+        """Where something is seen from, and which points have a direction from there."""
+        start = self._start(origin)
+        return start, np.flatnonzero(~np.isnan(self._squared(start, np.arange(self.n))))
 
     def _seen_from(self, origin):
-        moved, rows = self._moved(origin)
-        lost = ~moved
-        start = self._start(origin)
-        if start is not None:
-            lost[start] = False
-        if lost.any():
+        start, kept = self._moved(origin)
+        lost = np.setdiff1d(np.arange(self.n), [*kept, start])
+        if len(lost):
             where = (
                 "are zero"
-                if start is None
+                if start < 0
                 else f"equal the origin ({self._called([start])}), or come too close to tell,"
             )
             warnings.warn(
-                f"{self._POINTS}{self._called(np.flatnonzero(lost))} {where} and have no direction:"
-                " left out of the map",
+                f"{self._POINTS}{self._called(lost)} {where} and have no direction: left out of the"
+                " map",
                 TrajectoryWarning,
                 stacklevel=4,
             )
-        rows = rows[moved]
-        return symmetric(rows @ self.total @ rows.T), np.abs(rows) @ self._squared_path_total
+        return start, kept
 
-    def _warn_of_rounding(self, made_of, squared):
-        """An inner product of differences carries a relative error of about eps, independent of the
-        others: errors add as squares.
+    def _gram_from(self, origin):
+        start, kept = self._seen_from(origin)
+        return self._scaled(self._points(start, kept[:, None], start, kept), 2)
+
+    def _cosine_from(self, origin):
+        start, kept = self._seen_from(origin)
+        squared = self._squared(start, kept)
+        self._warn_of_rounding(start, kept, squared)
+        inner = self._points(start, kept[:, None], start, kept)
+        return clipped_cosine(inner, squared[:, None], squared)
+
+    def _warn_of_rounding(self, first, last, squared):
+        """Of float32 a typical error is told, and early; of float64 the largest that there can
+        be.
         """
-        with np.errstate(divide="ignore", invalid="ignore"):
-            error = np.finfo(self.precision).eps / 2 * made_of / squared
+        with np.errstate(invalid="ignore"):
+            if self.precision == "float32":
+                error = estimate(self._made_of[first, last], squared)
+            else:
+                way = self._ways[first, last] / np.sqrt(squared)
+                error = cosine_bound(self._relative_error, way, way)
         worst = np.nanmax(np.atleast_1d(error), initial=0)
-        if worst > _LARGEST_SILENT_ERROR:
-            remedy = (
-                ": compute the kernel again with precision='float64'"
+        if worst > LARGEST_SILENT[self.precision]:
+            by, remedy = (
+                ("about", ": compute the kernel again with precision='float64'")
                 if self.precision == "float32"
-                else ""
+                else ("up to", "; kernel.error_bound() has each")
             )
             warnings.warn(
-                f"{self._TOO_CLOSE} that rounding in {self.precision} changes cosines by about"
-                f" {min(worst, 1):.0e}{remedy}",
+                f"{self._TOO_CLOSE} that rounding in {self.precision} changes cosines by {by}"
+                f" {min(worst, 2):.0e}{remedy}",
                 TrajectoryWarning,
                 stacklevel=5,
             )
+
+    def error_bound(self, measure: Any = None, **arguments: Any) -> Any:
+        """How far from the truth a number may be that was made of this kernel, by rounding in the
+        pass and here.
+
+        Parameters
+        ----------
+        measure : function, optional
+            :func:`trajhelpers.mds`, :func:`~trajhelpers.angles` or :func:`~trajhelpers.norms`.
+            Default: the map, as of :meth:`cosine`.
+        **arguments
+            What the measure is given: ``origin`` or ``stride``.
+
+        Returns
+        -------
+        As the measure's own: an array, a float, or a dict of arrays, in the same units; NaN or
+        infinity where nothing is certain.
+
+        Notes
+        -----
+        A product of two rows is wrong by g times their lengths at most, with g = u (3 + √min(p,
+        8192) + √(p/8192)), u = 2⁻⁵³ (2⁻²⁴ in float32): that of each block by its length, that of
+        the sum by the number of blocks, with rounding errors taken as independent (Higham and Mary
+        2019; six standard deviations). A difference of points, of length d, on a way of length w
+        along rows, is made of products that are wrong by g w² in all, a cosine by
+        ½ g (w/d + w'/d')². Sums of products are exact. Chapter "The kernel and its maps".
+
+        >>> import numpy as np, trajhelpers as th
+        >>> walk = th.random_walk(26)
+        >>> bool(walk.error_bound(th.mds) < 1e-12)
+        True
+        """
+        from ..error_bounds import bound_of
+
+        return bound_of(self, measure, arguments)
 
     # ---- parts ----
 
@@ -269,12 +393,42 @@ class PointsKernel(ABC):
         >>> TrajectoryKernel([mask, weight], names=["mask", "weight"]).moving().names
         ('weight',)
         """
-        moving = np.flatnonzero(self._squared_path[:, 1:].any(1))
-        if not len(moving):
+        constant = self.constant
+        moving = [g for g, name in enumerate(self.names) if name not in constant]
+        if not moving:
             raise ValueError("no group ever moves: the checkpoints are identical")
         kernel = self._of_groups(moving)
         kernel.source["constant"] = self.source.get("constant", {}) | {"left_out": True}
         return kernel
+
+    def _links_among(self, taken):
+        """For some of the points by themselves: the usual ones, or the shortest."""
+        if self._is_usual:
+            return self._usual_links()[: len(taken)]
+        both = np.append(taken, O)
+        return shortest_links(self._points.squared_distances()[np.ix_(both, both)])
+
+    def _products_of(self, first, last):
+        """Of differences of points, one matrix a group, in units of 2^exponent."""
+        pairs = first[:, None], last[:, None], first, last
+        return np.stack([PointProducts(rows, self._links)(*pairs) for rows in self._products])
+
+    def _squared_ways(self, first, last):
+        """Of differences of points, a row a group, the squared lengths of their ways."""
+        return (
+            np.stack(
+                [ways(np.sqrt(squares), self._links)[first, last] for squares in self._squared_path]
+            )
+            ** 2
+        )
+
+    @property
+    def constant(self) -> dict[str, float]:
+        """The groups that never move, each with its ‖θ‖², in squared parameter units."""
+        linked = self._links >= 0
+        still = np.flatnonzero(~self._squared_path[:, linked].any(1))
+        squares = self._scaled(self._squared_path[still][:, ~linked].max(1), 2)
+        return {self.names[g]: float(squared) for g, squared in zip(still, squares)}
 
     def _of_groups(self, chosen):
         return self._with(
@@ -313,11 +467,6 @@ def _captured(pattern: str, name: str) -> str | None:
     if match is None:
         return None
     return ".".join(part for part in match.groups() if part is not None) or match.group()
-
-
-def symmetric(matrix):
-    """A (…) Aᵀ is symmetric up to the last bit; make it so exactly."""
-    return (matrix + np.swapaxes(matrix, -1, -2)) / 2
 
 
 def _listed(names, most=8):

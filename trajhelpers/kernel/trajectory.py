@@ -14,8 +14,10 @@ from jaxtyping import Float64, Int
 from numpy.typing import ArrayLike
 
 from ..kernel_file import write_kernel_file
+from ..links import O, path_links
+from ..printable import printable
 from ..reading.steps import first_and_last
-from .points import NO_DISPLACEMENT, PointsKernel, symmetric
+from .points import PointsKernel
 
 
 class TrajectoryKernel(PointsKernel):
@@ -42,16 +44,22 @@ class TrajectoryKernel(PointsKernel):
     precision : {"float64", "float32"}
         Of the products, which says when rounding begins to matter.
     squared_path : array, shape (groups, n), optional
-        Slicing sums increments, and their rounding errors with them: the squared lengths of what
-        each increment was made of. Default the diagonals of ``increments``.
+        Slicing sums increments, and their rounding errors with them: the squared length of the way
+        of which each increment is the sum. Default the diagonals of ``increments``.
     tokens : sequence of n numbers, optional
         How many each checkpoint was trained on so far, NaN where that is unknown; kept as an array,
         None where nothing is known.
+    links : sequence of n integers, optional
+        Row t of ``increments`` is θ_t − θ_links[t], −1 for O. Default the checkpoint before. Where
+        a path comes back to where it was, :func:`trajhelpers.gram` takes others, since increments
+        are then long and what they add up to is short.
+    exponent : int
+        Lengths are in units of 2^exponent, and products in those of its square.
 
     Raises
     ------
     ValueError
-        Where shapes do not fit together, or two groups share a name.
+        Where shapes do not fit together, two groups share a name, or the links are no tree.
 
     Examples
     --------
@@ -85,8 +93,20 @@ class TrajectoryKernel(PointsKernel):
         precision: str = "float64",
         squared_path: ArrayLike | None = None,
         tokens: ArrayLike | None = None,
+        links: ArrayLike | None = None,
+        exponent: int = 0,
     ):
-        super().__init__(increments, names, sizes, source, precision, squared_path)
+        n = np.shape(increments)[-1] if np.ndim(increments) else 0
+        super().__init__(
+            increments,
+            names,
+            sizes,
+            source,
+            precision,
+            squared_path,
+            path_links(n) if links is None else links,
+            exponent,
+        )
         self.steps = np.arange(self.n) if steps is None else np.asarray(steps)
         self.runs = ("",) * self.n if runs is None else tuple(runs)
         self.tokens = None if tokens is None else np.asarray(tokens)
@@ -100,17 +120,17 @@ class TrajectoryKernel(PointsKernel):
         """The increments' Gram matrices, one a group. Neither these nor `total` can be written to;
         make another kernel, of a copy.
         """
-        return self._products
+        return self._usual_products
 
     @property
     def squared_path(self) -> Float64[np.ndarray, "groups n"]:
-        """The sums of squared lengths of what each of ``increments`` was made of, where a kernel
-        of fewer checkpoints adds them up.
+        """Of each row, the squared length of the way that it is the sum of, where a kernel of fewer
+        checkpoints adds rows up.
         """
-        return self._squared_path
+        return self._scaled(self._squared_path, 2)
 
     def __repr__(self) -> str:
-        return (
+        return printable(
             f"TrajectoryKernel({self.n} checkpoints,"
             f" {first_and_last(self.steps.tolist(), self.runs)}, {self.p:,} parameters in"
             f" {len(self.names)} group{'s'[: len(self.names) > 1]})"
@@ -135,7 +155,7 @@ class TrajectoryKernel(PointsKernel):
             equal to it, which has no direction. ``kernel.kept(origin)`` gives the indices of those
             that are left.
         """
-        return self._seen_from(origin)[0]
+        return self._gram_from(origin)
 
     def cosine(self, origin: int | None = None) -> Float64[np.ndarray, "rows rows"]:
         """C, the Trajectory Map, or C_τ, the Relative Trajectory Map: cosines between checkpoints
@@ -150,17 +170,17 @@ class TrajectoryKernel(PointsKernel):
         array([[1.   , 0.707],
                [0.707, 1.   ]])
         """
-        return self._cosine(*self._seen_from(origin))
+        return self._cosine_from(origin)
 
     def kept(self, origin: int | None = None) -> Int[np.ndarray, " rows"]:
         """Indices of the checkpoints that have a row in ``gram(origin)`` and ``cosine(origin)``."""
-        return np.flatnonzero(self._moved(origin)[0])
+        return self._moved(origin)[1]
 
     def distance(self, start: ArrayLike | None, end: ArrayLike) -> Float64[np.ndarray, " *pairs"]:
         """‖θ_end − θ_start‖ for arrays of checkpoint indices of one shape; ``start=None`` measures
         from O.
         """
-        return self._length(self.coefficients(start, end))
+        return self._lengths(*self._pair(start, end))
 
     def cosine_between(
         self,
@@ -179,9 +199,25 @@ class TrajectoryKernel(PointsKernel):
         >>> walk.cosine_between(0, [1, 2, 3], 0, 3).round(3)      # progress, the whole way
         array([0.577, 0.816, 1.   ])
         """
-        return self._cosine_between(
-            self.coefficients(start, end), self.coefficients(other_start, other_end)
-        )
+        return self._cosine_of(*self._pair(start, end), *self._pair(other_start, other_end))
+
+    def inner_between(
+        self,
+        start: ArrayLike | None,
+        end: ArrayLike,
+        other_start: ArrayLike | None,
+        other_end: ArrayLike,
+    ) -> Float64[np.ndarray, " *pairs"]:
+        """⟨θ_end − θ_start, θ_other_end − θ_other_start⟩, in squared parameter units, for arrays of
+        checkpoint indices as in :meth:`cosine_between`.
+
+        >>> import numpy as np
+        >>> walk = TrajectoryKernel(np.eye(4))
+        >>> walk.inner_between(0, [1, 2, 3], 0, 3)
+        array([1., 2., 3.])
+        """
+        inner = self._points(*self._pair(start, end), *self._pair(other_start, other_end))
+        return self._scaled(inner, 2)
 
     def identical(self) -> list[tuple[int, int]]:
         """Pairs of indices (s, t) of checkpoints that are equal up to rounding: t the next one
@@ -192,28 +228,7 @@ class TrajectoryKernel(PointsKernel):
         >>> TrajectoryKernel(delta @ delta.T).identical()
         [(0, 2), (2, 3)]
         """
-        total = self.total
-        made_of = NO_DISPLACEMENT * np.cumsum(self._squared_path_total)
-        # Squared distances from all s to t grow from those to t − 1: nothing large is subtracted
-        # from anything large.
-        squared, largest, before, pairs = (
-            np.zeros(self.n),
-            np.zeros(self.n),
-            np.full(self.n, False),
-            [],
-        )
-        for t in range(1, self.n):
-            # Σ ⟨δ_a, δ_t⟩ over s < a < t, for s = 0 … t − 2
-            since = np.cumsum(total[t - 1 : 0 : -1, t])[::-1]
-            squared[:t] += total[t, t]
-            squared[: t - 1] += 2 * since
-            largest[:t] = np.maximum(largest[:t], squared[:t])
-            equal = (
-                squared[:t] <= NO_DISPLACEMENT * largest[:t] + made_of[t] - made_of[:t]
-            ) & ~before[:t]
-            pairs += [(int(s), t) for s in np.flatnonzero(equal)]
-            before[:t] |= equal
-        return pairs
+        return self.indistinct()
 
     def coefficients(
         self, start: ArrayLike | None, end: ArrayLike
@@ -228,15 +243,18 @@ class TrajectoryKernel(PointsKernel):
         array([[0., 0., 1., 0.],
                [0., 0., 1., 1.]])
         """
-        return self._sums(self._start(start), self._indices(end))
-
-    def _sums(self, first, last):
+        first, last = self._pair(start, end)
         column = np.arange(self.n)
-        upto_end = column <= last[..., None]
-        return upto_end.astype(float) - (0 if first is None else column <= first[..., None])
+        return (column <= last[..., None]).astype(float) - (column <= first[..., None])
+
+    def _pair(self, start, end):
+        return self._start(start), self._indices(end)
+
+    def _usual_links(self):
+        return path_links(self.n)
 
     def _start(self, origin):
-        return None if origin is None else self._indices(origin)
+        return np.asarray(O) if origin is None else self._indices(origin)
 
     def _indices(self, index):
         index = np.asarray(index)
@@ -279,32 +297,35 @@ class TrajectoryKernel(PointsKernel):
                 "checkpoints must be taken in increasing order, at least one of them; got indices"
                 f" {taken.tolist()}"
             )
-        rows = self.coefficients(np.concatenate([[0], taken[:-1]]), taken)
-        rows[0] = every <= taken[0]
+        links = self._links_among(taken)
+        ends = np.append(taken, O)  # by a link of -1, O
         return self._with(
-            increments=symmetric(rows @ self.increments @ rows.T),
-            squared_path=self._squared_path @ rows.T,
+            increments=self._products_of(ends[links], taken),
+            squared_path=self._squared_ways(ends[links], taken),
             steps=self.steps[taken],
             tokens=None if self.tokens is None else self.tokens[taken],
             runs=[self.runs[i] for i in taken],
+            links=None if self._is_usual else links,
         )
 
     def _parts(self) -> dict[str, Any]:
         """What this kernel would be made of, by the names of the parameters."""
         return {
-            "increments": self.increments,
+            "increments": self._products,
             "steps": self.steps,
             "names": self.names,
             "sizes": self.sizes,
             "runs": self.runs,
             "source": self.source,
             "precision": self.precision,
-            "squared_path": self.squared_path,
+            "squared_path": self._squared_path,
             "tokens": self.tokens,
+            "links": None if self._is_usual else self._links,
+            "exponent": self._exponent,
         }
 
     def _by_group(self):
-        return {"increments": self.increments, "squared_path": self.squared_path}
+        return {"increments": self._products, "squared_path": self._squared_path}
 
     def _called(self, indices):
         return "step " + ", ".join(str(step) for step in self.steps[np.asarray(indices)])
@@ -312,5 +333,13 @@ class TrajectoryKernel(PointsKernel):
     # ---- files ----
 
     def save(self, path: str | Path) -> None:
-        """Write the kernel to one ``.npz`` file, in one atomic move. Nothing in it is pickled."""
+        """Write the kernel to one ``.npz`` file, in one atomic move. Nothing in it is pickled.
+
+        As elsewhere, a symlink's target is written; a file that is there keeps its permissions.
+
+        Raises
+        ------
+        OSError
+            Where the path cannot be written, with what was there before as it was.
+        """
         write_kernel_file(path, "trajectory", self._parts())

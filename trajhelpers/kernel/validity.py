@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from ..links import outwards
+
 # Against the lengths of the differences: what rounding can do to a product, and some more. Float32
 # products are summed in float64, so many at a time that the worst case is 2^14 roundings.
 _ROUNDING = {"float64": 1e-9, "float32": 1e-3}
 _AT_ONCE = 1 << 23
+# Of a unit of lengths, as a power of two: float64 has no others.
+_LARGEST = 1100
 
 
 def refuse_no_kernel(parts: dict[str, Any]) -> None:
@@ -32,6 +36,13 @@ def refuse_no_kernel(parts: dict[str, Any]) -> None:
     else:
         _refuse_no_numbers("steps", parts["steps"], (n,), "i")
         _refuse_no_text("runs", parts["runs"], n)
+    if parts.get("links") is not None:
+        _refuse_no_numbers("links", parts["links"], (n,), "i")
+        if np.any((parts["links"] < -1) | (parts["links"] >= n)):
+            raise ValueError(f"links: lead to no checkpoint, {parts['links'].tolist()}")
+        outwards(parts["links"])
+    if type(parts.get("exponent", 0)) is not int or abs(parts.get("exponent", 0)) > _LARGEST:
+        raise ValueError(f"exponent: expected a whole number, got {parts['exponent']!r}")
     if parts.get("tokens") is not None:
         _refuse_no_counts("tokens", parts["tokens"], n, "iuf")
     if squared_path is not None:

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from ..hallmarks import angles, norms, of_a_path, principal_components, spectra
 from ..kernel import TrajectoryKernel
 from .counting import counted
-from .style import NULL_COLOUR, STEP_COLOURS, styled
+from .style import NULL_COLOUR, STEP_COLOURS, literally, styled
 
 _MOST_UNEVEN_LINEAR = 50
 
@@ -44,7 +44,7 @@ def _places(kernel, ax, unit):
     if len(set(kernel.runs)) > 1 and not (unit == "tokens" and np.all(np.diff(count.numbers) > 0)):
         ax.set_xlabel("checkpoint")
         return np.arange(kernel.n)
-    ax.set_xlabel(count.unit)
+    ax.set_xlabel(literally(count.unit))
     gaps = np.diff(count.numbers)
     if gaps.max() > _MOST_UNEVEN_LINEAR * gaps.min():
         first = count.numbers[count.numbers > 0][0] if count.unit == "tokens" else 1
@@ -205,7 +205,7 @@ def plot_path(
         count = counted(kernel, unit)
         places = np.linspace(0, kernel.n - 1, 5).round().astype(int)
         labels = [count.written(count.numbers[place]) for place in places]
-        label = count.unit
+        label = literally(count.unit)
         if np.any(np.diff(count.numbers) <= 0):  # anew in each run, as in the other pictures
             label, labels = "checkpoint", [str(place) for place in places]
         bar = ax.figure.colorbar(points, ax=ax, label=label, fraction=0.046, pad=0.04)

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from ..errors import missing_extra
 from ..kernel import ModelSetKernel, TrajectoryKernel
 from .counting import counted
-from .style import MAP_COLOURS, styled
+from .style import MAP_COLOURS, literally, styled
 
 
 @styled
@@ -86,8 +86,9 @@ def plot_map(
     image = ax.imshow(cosine, cmap=MAP_COLOURS, vmin=vmin, vmax=vmax, interpolation="none")
     ax.grid(False)
     if isinstance(kernel, ModelSetKernel):
-        ax.set_xticks(range(len(kept)), kept, rotation=90)
-        ax.set_yticks(range(len(kept)), kept)
+        labels = [literally(label) for label in kept]
+        ax.set_xticks(range(len(kept)), labels, rotation=90)
+        ax.set_yticks(range(len(kept)), labels)
     else:
         label_checkpoints(ax.xaxis, kernel, kept, unit)
         label_checkpoints(ax.yaxis, kernel, kept, unit)
@@ -139,7 +140,7 @@ def plot_maps(
     axes = grid.ravel()
     for ax, (name, kernel) in zip(axes, kernels.items()):
         plot_map(kernel, origin, ax, vmin, vmax, unit, colorbar=False)
-        ax.set_title(name)
+        ax.set_title(literally(name))
     for ax in axes[len(kernels) :]:
         ax.remove()
     axes = axes[: len(kernels)]
@@ -210,7 +211,7 @@ def label_checkpoints(
     # Tokens go on through the stages of a run, where steps begin anew.
     if len(borders) and not (count.unit == "tokens" and np.all(np.diff(count.numbers) > 0)):
         starts, ends = np.concatenate([[0], borders]), np.concatenate([borders, [len(kept)]])
-        axis.set_ticks((starts + ends - 1) / 2, [runs[start] for start in starts])
+        axis.set_ticks((starts + ends - 1) / 2, [literally(runs[start]) for start in starts])
         axis.set_label_text("run")
         return
     most = 5 if axis.axes.bbox.width > 2.2 * axis.axes.figure.dpi else 3
@@ -224,4 +225,4 @@ def label_checkpoints(
         places = sorted(set(np.linspace(0, len(kept) - 1, most).round().astype(int)))
     labels = [count.written(count.numbers[place], thousands="\u202f") for place in places]
     axis.set_ticks(places, labels)
-    axis.set_label_text(count.unit)
+    axis.set_label_text(literally(count.unit))

@@ -8,7 +8,7 @@ from ..kernel import TrajectoryKernel
 from .counting import counted
 from .lines import plot_angles, plot_norms, plot_path, plot_spectra
 from .maps import plot_map
-from .style import styled
+from .style import literally, styled
 
 
 @styled
@@ -28,7 +28,8 @@ def plot_sheet(kernel: TrajectoryKernel, origin: int = 0, unit: str = "step") ->
     count = counted(kernel, unit)
     origin_is = count.written(count.numbers[origin])
     run = f"{kernel.runs[origin]}, " if len(set(kernel.runs)) > 1 else ""
-    rtm.set_title(f"seen from {run}{count.unit} {origin_is}, ω = {mds(kernel, origin):.3f}")
+    seen_from = literally(f"{run}{count.unit} {origin_is}")
+    rtm.set_title(f"seen from {seen_from}, ω = {mds(kernel, origin):.3f}")
     if kernel.n > 2:
         plot_path(kernel, path, unit=unit)
     plot_angles(kernel, ax=angle, unit=unit)

@@ -10,6 +10,8 @@ from typing import Any, ParamSpec, TypeVar
 import matplotlib
 from matplotlib.rcsetup import cycler
 
+from ..printable import printable_lines
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -67,6 +69,17 @@ def use_style() -> None:
     110.0
     """
     matplotlib.rcParams.update(RC)
+
+
+def literally(name: object) -> str:
+    """A name from a file as matplotlib's text: no ``$`` begins a formula, and no underscore at its
+    start keeps it out of a legend.
+
+    >>> print(literally("$^$"), literally("_run"))
+    \\$^\\$  _run
+    """
+    text = printable_lines(name).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 # Settings are the whole process's, and pyplot's current figure too: one thread draws at a time. A

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from ..printable import printable
+from .compared import in_words as of_checksums
+
 _EMBEDDING = re.compile(r"(^|\.)([^.]*embed[^.]*|wte|wpe|lm_head|shared)(\.|$)", re.IGNORECASE)
 _ALONE, _PATTERNS, _NAMES, _LINES = 4, 8, 8, 50
 
@@ -134,6 +137,8 @@ def in_words(source: Mapping[str, Any]) -> str:
         lines.append(f"state of each checkpoint: {source['state']}")
     if source.get("constant"):
         lines.append(of_constant(source["constant"]))
+    if source.get("verified"):
+        lines.append(f"compared: {of_checksums(source['verified'])}")
     lines += [f"chosen: {note}" for note in source.get("notes", ())]
     lines += [f"left out: {line}" for line in source.get("left_out", ())]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

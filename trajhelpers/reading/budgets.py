@@ -36,7 +36,13 @@ def refuse_names(names: Iterable[str], where: object) -> None:
 
 def refuse_expansion(tensors: Mapping[str, StoredTensor], where: object) -> None:
     """A CheckpointError where there are many more elements than numbers in the files."""
-    made = {name: _made(tensor.place, tensor.size) for name, tensor in tensors.items()}
+    made = {
+        name: _made(tensor.place, tensor.size)
+        for name, tensor in tensors.items()
+        if isinstance(tensor.place, (Strided, Scattered))
+    }
+    if not made:
+        return
     total = sum(made.values())
     if total > max(MOST_EXPANDED, sum(tensor.size for tensor in tensors.values()) - total):
         name = max(made, key=made.__getitem__)

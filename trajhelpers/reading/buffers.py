@@ -24,24 +24,24 @@ from collections.abc import Container
 
 from .tensors import StoredTensor
 
-_STATISTIC, _ROTARY = "a running statistic", "a table of rotary embeddings"
-_BY_NAME = {
-    _STATISTIC: re.compile(
-        r"(^|\.)(running_mean|running_var|num_batches_tracked|moving_mean|moving_variance)$"
-        r"|(^|\.)batch_stats\."
+_STATISTIC, _SPECTRAL = "a running statistic", "a vector of spectral normalization"
+_BY_LAST_PART = {
+    **dict.fromkeys(
+        ("running_mean", "running_var", "num_batches_tracked", "moving_mean", "moving_variance"),
+        _STATISTIC,
     ),
-    "a causal mask": re.compile(r"(^|\.)masked_bias$"),
-    _ROTARY: re.compile(r"(^|\.)((original_)?inv_freq|(cos|sin)_cached|freqs_cis)$"),
-    "a vector of spectral normalization": re.compile(r"(^|\.)parametrizations\.[^.]+\.\d+\._[uv]$"),
-    "an observer of quantization": re.compile(
-        r"(^|\.)(activation_post_process(_\d+)?|weight_fake_quant)\."
+    "masked_bias": "a causal mask",
+    **dict.fromkeys(
+        ("inv_freq", "original_inv_freq", "cos_cached", "sin_cached", "freqs_cis"),
+        "a table of rotary embeddings",
     ),
 }
+_OBSERVER = re.compile(r"activation_post_process(_\d+)?|weight_fake_quant")
 _CAUSAL_MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")
 _OF_CODEBOOKS = ("cluster_size", "embed_avg")
 _BESIDE_ORIGINAL = {
-    "_u": "a vector of spectral normalization",
-    "_v": "a vector of spectral normalization",
+    "_u": _SPECTRAL,
+    "_v": _SPECTRAL,
     "_mask": "a mask of pruning",
 }
 
@@ -56,15 +56,21 @@ def what_buffer(name: str, tensor: StoredTensor, names: Container[str]) -> str |
     """
     if tensor.is_buffer:
         return "a buffer"
-    for what, pattern in _BY_NAME.items():
-        if pattern.search(name):
-            return what
-    if _CAUSAL_MASK.search(name) and len(tensor.shape) == 4 and tensor.shape[:2] == (1, 1):
+    *above, own = name.split(".")
+    if own in _BY_LAST_PART:
+        return _BY_LAST_PART[own]
+    if "batch_stats" in above:
+        return _STATISTIC
+    if any(map(_OBSERVER.fullmatch, above)):
+        return "an observer of quantization"
+    if own in ("_u", "_v") and above[-3:-2] == ["parametrizations"] and above[-1].isdecimal():
+        return _SPECTRAL
+    if len(tensor.shape) == 4 and tensor.shape[:2] == (1, 1) and _CAUSAL_MASK.search(name):
         return "a causal mask"
     for ending, what in _BESIDE_ORIGINAL.items():
         if name.endswith(ending) and f"{name.removesuffix(ending)}_orig" in names:
             return what
-    layer, dot, own = name.rpartition(".")
+    layer, dot, _ = name.rpartition(".")
     if own == "queue" and f"{name}_ptr" in names:
         return "a queue"
     if own in _OF_CODEBOOKS and all(f"{layer}{dot}{other}" in names for other in _OF_CODEBOOKS):

@@ -1,7 +1,8 @@
 """What a reader says of one checkpoint."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from .tensors import StoredTensor
 
@@ -16,3 +17,5 @@ class Contents:
     tensors: Mapping[str, StoredTensor]
     state: str = ""
     left_out: tuple[str, ...] = ()
+    # Held, so that an equal header of the next checkpoint is not parsed again.
+    parsed: tuple[Any, ...] = field(default=(), compare=False, repr=False)

@@ -6,7 +6,7 @@ reused buffers and a whole checkpoint is never held.
 
 import re
 from collections.abc import Callable
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from ..errors import CheckpointError
 from .boundary import damage_named
@@ -182,6 +182,7 @@ def _read_several(where: Several, state: str | None) -> Contents:
     tensors: dict[str, StoredTensor] = {}
     states: list[str] = []
     left_out: list[str] = []
+    parsed: list[Any] = []
     for name, file in where.files:
         contents = read_checkpoint(file, state)
         before = f"{name}." if name else ""
@@ -195,4 +196,5 @@ def _read_several(where: Several, state: str | None) -> Contents:
         tensors |= named
         states += [contents.state] if contents.state else []
         left_out += [f"{name}: {line}" if name else line for line in contents.left_out]
-    return Contents(tensors, " and ".join(dict.fromkeys(states)), tuple(left_out))
+        parsed += contents.parsed
+    return Contents(tensors, " and ".join(dict.fromkeys(states)), tuple(left_out), tuple(parsed))

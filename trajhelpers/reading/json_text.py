@@ -13,9 +13,14 @@ DEEPEST_JSON = 64
 
 def read_json(file: File, most: int = LONGEST_JSON) -> Any:
     """What a file of JSON holds; a ValueError where it is none, or out of bounds."""
+    return parse_json(text_of(file, most))
+
+
+def text_of(file: File, most: int = LONGEST_JSON) -> str:
+    """A file of JSON as it stands; a ValueError where it is out of bounds."""
     if file.size > most:
         raise ValueError(f"{file.size:,} bytes of JSON, where {most:,} are the most")
-    return parse_json(file.read_text())
+    return file.read_text()
 
 
 def parse_json(text: str | bytes, unique: bool = False) -> Any:

@@ -2,9 +2,11 @@
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
+from typing import TypeVar
 
 from ..errors import LayoutError, TrajectoryWarning
 from .choice import Choice, Counting
@@ -19,6 +21,7 @@ _OPPONENTS = (
     ("netg", "netd"),
     ("actor", "critic"),
 )
+_Said = TypeVar("_Said")
 _NUMBER = re.compile(r"\d+$")
 _REMEDY = "leave it out with exclude=, or open files of one model only"
 
@@ -57,6 +60,10 @@ class Layout:
         """Names of tensors that all checkpoints store in another order than row-major."""
         return {name for name, stored in self.tensors.items() if stored[0].strides}
 
+    def stored(self) -> Iterator[StoredTensor]:
+        """All that is read of all checkpoints."""
+        return chain.from_iterable(self.tensors.values())
+
     def of(self, indices: Sequence[int]) -> "Layout":
         """That of some of the checkpoints."""
         return Layout(
@@ -82,8 +89,8 @@ def settle(
     stored, prefixes = _without_prefixes(stored)
     choice = Choice(include, exclude)
     names, counting = choice.of(stored, prefixes, sources[0])
-    _check(stored, sources, names, choice)
-    tensors = {name: _in_one_order([tensors[name] for tensors in stored]) for name in names}
+    _check_names(stored, sources, names, choice)
+    tensors = {name: _column(name, [one[name] for one in stored], sources) for name in names}
     _warn_of_mixed_types(tensors)
     notes = (*counting.notes, *_two_for_one(names), *_two_networks(tensors))
     return Layout(tensors), replace(counting, notes=notes)
@@ -91,17 +98,23 @@ def settle(
 
 def _without_prefixes(stored):
     """The checkpoints by names without prefixes, and the prefixes of any of them."""
-    bare: list[dict[str, StoredTensor]] = []
-    prefixes: dict[str, None] = {}
-    before: list[str] = []
-    after: list[str] = []
+    shorter = of_names(
+        stored, lambda names: (after := without_prefixes(names), taken_off(names, after))
+    )
+    bare = [dict(zip(after, tensors.values())) for tensors, (after, _) in zip(stored, shorter)]
+    return bare, tuple(dict.fromkeys(prefix for _, taken in shorter for prefix in taken))
+
+
+def of_names(
+    stored: Sequence[Mapping[str, StoredTensor]], what: Callable[[list[str]], _Said]
+) -> list[_Said]:
+    """What names say in each checkpoint, asked once for all that follow one of equal names."""
+    names: list[str] = []
+    found: list[_Said] = []
     for tensors in stored:
-        names = list(tensors)
-        if names != before:
-            before, after = names, without_prefixes(names)
-            prefixes |= dict.fromkeys(taken_off(before, after))
-        bare.append(dict(zip(after, tensors.values())))
-    return bare, tuple(prefixes)
+        before, names = names, list(tensors)
+        found.append(found[-1] if found and names == before else what(names))
+    return found
 
 
 def _widest(dtypes: set[str]) -> str:
@@ -155,10 +168,10 @@ def _two_networks(tensors):
     )
 
 
-def _check(stored, sources, names, choice):
-    expected = {name: stored[0][name].shape for name in names}
+def _check_names(stored, sources, names, choice):
+    expected = set(names)
     for tensors, source in zip(stored[1:], sources[1:]):
-        missing = [name for name in expected if name not in tensors]
+        missing = [name for name in names if name not in tensors]
         if missing:
             raise LayoutError(
                 f"{source}: lacks parameter {missing[0]!r}{_and_more(missing)}, which {sources[0]}"
@@ -174,35 +187,35 @@ def _check(stored, sources, names, choice):
                 f"{source}: has parameter {extra[0]!r}{_and_more(extra)}, which {sources[0]} lacks;"
                 f" {_REMEDY}"
             )
-        for name, shape in expected.items():
-            tensor = tensors[name]
-            if tensor.shape != shape:
-                raise LayoutError(
-                    f"{source}: parameter {name!r} has shape {tensor.shape}, expected {shape} as in"
-                    f" {sources[0]}; {_REMEDY}"
-                )
-            if tensor.dtype not in RAW:
-                raise LayoutError(
-                    f"{source}: parameter {name!r} is stored as {tensor.dtype}; only"
-                    f" {', '.join(RAW)} can be read: leave it out with exclude={name!r}"
-                )
 
 
-def _in_one_order(tensors):
-    """Inner products do not ask in which order elements lie, if it is one order: channels_last
-    tensors are read as they lie.
+def _column(name, tensors, sources):
+    """One tensor in all checkpoints, of one shape. Inner products do not ask in which order its
+    elements lie, if it is one order: channels_last tensors are read as they lie.
     """
-    strides = tensors[0].strides
-    if all(tensor.strides == strides for tensor in tensors):
+    dtypes, shapes, _, _, strides, *_ = zip(*tensors)
+    if shapes.count(shapes[0]) < len(shapes):
+        at, shape = next((at, one) for at, one in enumerate(shapes) if one != shapes[0])
+        raise LayoutError(
+            f"{sources[at]}: parameter {name!r} has shape {shape}, expected {shapes[0]} as in"
+            f" {sources[0]}; {_REMEDY}"
+        )
+    if not RAW.keys() >= set(dtypes):
+        at, dtype = next((at, one) for at, one in enumerate(dtypes) if one not in RAW)
+        raise LayoutError(
+            f"{sources[at]}: parameter {name!r} is stored as {dtype}; only {', '.join(RAW)} can be"
+            f" read: leave it out with exclude={name!r}"
+        )
+    if strides.count(strides[0]) == len(strides):
         return tuple(tensors)
-    return tuple(rows_first(tensor) for tensor in tensors)
+    return tuple(map(rows_first, tensors))
 
 
 def _warn_of_mixed_types(tensors):
     mixed = {
-        name: sorted({tensor.dtype for tensor in stored})
+        name: sorted(found)
         for name, stored in tensors.items()
-        if any(tensor.dtype != stored[0].dtype for tensor in stored)
+        if len(found := {tensor.dtype for tensor in stored}) > 1
     }
     if mixed:
         first, dtypes = next(iter(mixed.items()))

@@ -1,14 +1,15 @@
 """From the tensors of a pickle to where in a file their bytes lie."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from ..errors import CheckpointError
 from .contents import Contents
+from .parsed import Parsed
 from .place import Place
-from .states import choose_state
 from .strided import Strided
 from .tensors import RAW, StoredTensor, in_memory
 from .tree import Buffer
@@ -18,15 +19,16 @@ from .unpickling import SIZES, Array, Lying, Storage
 Find = Callable[[Storage], tuple[Place, int, int] | None]
 
 
-def chosen_and_located(content: Any, where, state: str | None, find: Find) -> Contents:
+def chosen_and_located(pickle: Parsed, where, state: str | None, find: Find) -> Contents:
     """The state that is θ of what a pickle holds, each of its tensors where ``find`` says that its
     storage lies.
     """
-    chosen = choose_state(content, where, state)
+    chosen = pickle.chosen(where, state)
     tensors: Mapping[str, Any] = chosen.tensors
     return replace(
         chosen,
         tensors={name: located(name, tensor, where, find) for name, tensor in tensors.items()},
+        parsed=(pickle,),
     )
 
 
@@ -36,7 +38,7 @@ def located(name: str, tensor: Any, where, find: Find) -> StoredTensor:
     if isinstance(tensor, Buffer):
         is_buffer, tensor = True, tensor.tensor
     found = _stored(name, tensor, where, find)
-    return replace(found, is_buffer=True) if is_buffer else found
+    return found._replace(is_buffer=True) if is_buffer else found
 
 
 def _stored(name: str, tensor: Lying | Array, where, find: Find) -> StoredTensor:
@@ -45,23 +47,23 @@ def _stored(name: str, tensor: Lying | Array, where, find: Find) -> StoredTensor
             return StoredTensor(tensor.dtype, tensor.shape)
         return in_memory(tensor.values)
     dtype, shape = tensor.dtype, tensor.shape
-    count, size = math.prod(shape), SIZES[dtype]
-    if not count:
+    how = _lying(shape, tensor.strides)
+    if not how.size:
         return StoredTensor(dtype, shape)
-    place, begin = _checked(name, tensor, where, find)
+    place, begin = _checked(name, tensor, how.extent, where, find)
+    size = SIZES[dtype]
     begin += tensor.start * size
     identity = (place, begin, tensor.strides, shape)
     if dtype not in RAW:
         return StoredTensor(dtype, shape, identity=identity)
-    spread = sorted((stride, n) for stride, n in zip(tensor.strides, shape) if n > 1)
-    strides = None if _rows_first(tensor) else tensor.strides
-    if strides and math.prod(n for _, n in spread) != _dense(spread):
-        place = Strided(place, begin, shape, strides, size)
+    if not how.is_dense:
+        place = Strided(place, begin, shape, tensor.strides, size)
         return StoredTensor(dtype, shape, place, identity=identity)
+    strides = None if how.is_rows_first else tensor.strides
     return StoredTensor(dtype, shape, place, begin, strides, identity)
 
 
-def _checked(name: str, tensor: Lying, where, find: Find) -> tuple[Place, int]:
+def _checked(name: str, tensor: Lying, extent: int, where, find: Find) -> tuple[Place, int]:
     """Where the tensor's storage begins, if all of it is there and the tensor lies within."""
     found = find(tensor.storage)
     if found is None:
@@ -71,7 +73,7 @@ def _checked(name: str, tensor: Lying, where, find: Find) -> tuple[Place, int]:
     place, begin, there = found
     before = tensor.storage.begin * SIZES[tensor.storage.dtype]
     needed = max(
-        before + (tensor.start + _extent(tensor)) * SIZES[tensor.dtype],
+        before + (tensor.start + extent) * SIZES[tensor.dtype],
         before + tensor.storage.nbytes,
     )
     if needed > there:
@@ -82,25 +84,33 @@ def _checked(name: str, tensor: Lying, where, find: Find) -> tuple[Place, int]:
     return place, begin + before
 
 
-def _extent(tensor: Lying) -> int:
-    """Elements of the storage from its first to behind its last."""
-    return 1 + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.strides))
+class _Lies(NamedTuple):
+    """``size`` elements within ``extent`` of the storage, from the first to behind the last."""
+
+    size: int
+    extent: int
+    is_rows_first: bool
+    # Without a gap, in whichever order.
+    is_dense: bool
 
 
-def _rows_first(tensor: Lying) -> bool:
+@lru_cache(maxsize=1024)  # a model has few shapes
+def _lying(shape: tuple[int, ...], strides: tuple[int, ...]) -> _Lies:
+    lengths = [(stride, n) for stride, n in zip(strides, shape) if n > 1]
+    is_rows_first = _follow(reversed(lengths))
+    return _Lies(
+        math.prod(shape),
+        1 + sum((n - 1) * stride for stride, n in lengths),
+        is_rows_first,
+        is_rows_first or _follow(sorted(lengths)),
+    )
+
+
+def _follow(lengths: Iterable[tuple[int, int]]) -> bool:
+    """Whether elements lie one behind another, dimension by dimension from the innermost on."""
     expected = 1
-    for stride, size in zip(reversed(tensor.strides), reversed(tensor.shape)):
-        if size > 1 and stride != expected:
+    for stride, size in lengths:
+        if stride != expected:
             return False
         expected *= size
     return True
-
-
-def _dense(spread: list[tuple[int, int]]) -> int | None:
-    """The number of elements, if they lie without a gap, in whichever order."""
-    expected = 1
-    for stride, size in spread:
-        if stride != expected:
-            return None
-        expected *= size
-    return expected

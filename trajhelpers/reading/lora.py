@@ -6,7 +6,7 @@ file), of kohya and of the older diffusers (``lora_down``, ``to_q_lora.down``, `
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -187,13 +187,16 @@ class LowRankLayout:
         """Where the factors lie that have to be fetched, in bytes."""
         return [
             found
-            for lows in self.layers.values()
-            for low in lows
-            if low is not None
-            for tensor in (low.down, low.up)
+            for tensor in self.stored()
             for found in tensor.ranges(0, tensor.size)
             if is_far(found[0])
         ]
+
+    def stored(self) -> Iterator[StoredTensor]:
+        """All factors of all adapters."""
+        for lows in self.layers.values():
+            for low in filter(None, lows):
+                yield from (low.down, low.up)
 
     def of(self, indices: Sequence[int]) -> "LowRankLayout":
         """That of some of the adapters."""

@@ -4,7 +4,6 @@ another, as flat buffers hold them.
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ..errors import CheckpointError
 from .scattered import Box, Scattered
@@ -46,7 +45,7 @@ def joined(
         )
     dtype = dtypes.pop()
     if len(pieces) == 1:
-        return replace(pieces[0][1], shape=shape)
+        return pieces[0][1]._replace(shape=shape)
     if dtype not in RAW or not wanted:
         return StoredTensor(dtype, shape)
     lying = [
@@ -63,7 +62,7 @@ def part(tensor: StoredTensor, start: int, shape: Sequence[int]) -> StoredTensor
     stop = start + math.prod(shape)
     if not 0 <= start <= stop <= tensor.size or tensor.strides:
         raise ValueError(f"elements {start}:{stop} of a tensor of shape {tensor.shape}")
-    return replace(tensor, shape=shape, offset=tensor.offset + start * tensor.itemsize, identity=())
+    return tensor._replace(shape=shape, offset=tensor.offset + start * tensor.itemsize, identity=())
 
 
 def _overlap(boxes) -> bool:

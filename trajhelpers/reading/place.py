@@ -40,6 +40,15 @@ class Composed(Place, Protocol):
         """Where bytes ``begin`` to ``end`` lie: ``(place, begin, end)``."""
 
 
+def refuse_changed(place: Place) -> None:
+    """A CheckpointError if what was read there may be of another content than when it was opened:
+    of a file on this machine. Others check each read, or cannot change.
+    """
+    check = getattr(place, "refuse_changed", None)
+    if check:
+        check()
+
+
 def read_values(place: Place, offset: int, count: int, dtype: np.dtype) -> np.ndarray:
     """What :meth:`Place.values` gives, of a place whose bytes have to be copied."""
     found = np.empty(count, dtype)
@@ -80,6 +89,11 @@ class File(Place, Protocol):
     def expect_headers(self, starts: Mapping[int, int]) -> None:
         """Of a remote file: by the byte at which a zip's record should begin, where its header
         does, which is checked when the record is first read.
+        """
+
+    def expect_checksums(self, records: Mapping[int, tuple[int, int]]) -> None:
+        """Of a remote file: by the byte at which a zip's record begins, its size and CRC-32, with
+        which it is compared when it is read.
         """
 
 

@@ -6,10 +6,21 @@ from collections.abc import Callable, Iterable
 from ..errors import CheckpointError
 from .boundary import damage_named
 from .contents import Contents
-from .json_text import parse_json, read_json
+from .json_text import parse_json, text_of
+from .parsed import EqualHeaders
 from .place import File, within
 
 _OF = re.compile(r"(?P<before>.*-)(?P<number>\d+)(?P<of>-of-(?P<count>\d{1,5})\.\w+)")
+
+
+class _Index:
+    """``shards`` by the name of each tensor."""
+
+    def __init__(self, shards: dict[str, str]):
+        self.shards = shards
+
+
+_INDEXES: EqualHeaders[_Index] = EqualHeaders()
 
 
 def read_shards(index: File, read: Callable[[File], Contents]) -> Contents:
@@ -17,7 +28,9 @@ def read_shards(index: File, read: Callable[[File], Contents]) -> Contents:
     index.
     """
     with damage_named(index):
-        shards = _weight_map(read_json(index))
+        text = text_of(index)
+        promised = _INDEXES.parsed(text.encode(), lambda: _Index(_weight_map(parse_json(text))))
+    shards = promised.shards
     files = {shard: index.beside(shard) for shard in sorted(set(shards.values()))}
     missing = [shard for shard, file in files.items() if not file.is_file()]
     if missing:
@@ -49,6 +62,7 @@ def read_shards(index: File, read: Callable[[File], Contents]) -> Contents:
                 if shards.get(name) != shard
             ),
         ),
+        (promised, *(header for part in found.values() for header in part.parsed)),
     )
 
 

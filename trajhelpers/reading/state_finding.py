@@ -173,7 +173,8 @@ def _slots_in(node: Node) -> str:
 
 def _split(path: tuple[str, ...], tensors: dict[str, Any]) -> Iterator[State]:
     """A flat state, without what lies in it of an optimizer or of an average."""
-    if not _SUSPICIOUS.search("\n".join(tensors)):
+    text = "\n".join(tensors).lower()
+    if not any(word in text for word in _SUSPICIOUS):
         yield State(path, tensors, "network")
         return
     parts: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -227,9 +228,12 @@ def _split(path: tuple[str, ...], tensors: dict[str, Any]) -> Iterator[State]:
         yield State((*path, *_SEPARATOR.split(average)), within, "average", _AVERAGES)
 
 
-_SUSPICIOUS = re.compile(
-    rf"(?i)opt|ema|swa|polyak|avg|averag|shadow|teacher|target|momentum|encoder_k|{'|'.join(SLOTS)}"
+# fmt: off
+_SUSPICIOUS = (
+    "opt", "ema", "swa", "polyak", "avg", "averag", "shadow", "teacher", "target", "momentum",
+    "encoder_k", *SLOTS,
 )
+# fmt: on
 _ENDS_IN_SLOT = re.compile(rf"_({'|'.join(sorted(SLOTS - {'prev_grad'}))})$")
 
 

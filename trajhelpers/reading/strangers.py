@@ -108,26 +108,26 @@ STRANGERS = (
 # Of zip files, by the names in them; torch's own has none of these.
 _OF_ZIPS = (
     (
-        r"(^|/)constants\.pkl$",
+        re.compile(r"(^|/)constants\.pkl$"),
         "is a TorchScript archive (torch.jit.save), not a checkpoint; load it with torch.jit.load"
         " and save its state_dict()",
     ),
     (
-        r"(^|/)(serialized_exported_program\.json|archive_format|models/[^/]+\.json)$",
+        re.compile(r"(^|/)(serialized_exported_program\.json|archive_format|models/[^/]+\.json)$"),
         "is an exported program (torch.export, .pt2), not a checkpoint; load it with"
         " torch.export.load and save its state_dict",
     ),
     (
-        r"(^|/)\.data/extern_modules$",
+        re.compile(r"(^|/)\.data/extern_modules$"),
         "is a torch.package, which holds code; save model.state_dict() from the model in it",
     ),
     (
-        r"^model\.weights\.h5$",
+        re.compile(r"^model\.weights\.h5$"),
         "is a Keras archive (.keras), not a checkpoint of torch's; load it with Keras and give a"
         " list of {variable.path: variable.numpy()}, or save that with numpy.savez",
     ),
     (
-        r"^_stable_baselines3_version$|^policy\.pth$",
+        re.compile(r"^_stable_baselines3_version$|^policy\.pth$"),
         "is a Stable-Baselines3 archive, whose weights are policy.pth in it; unzip it a folder"
         " each, and open those",
     ),
@@ -164,7 +164,7 @@ def file_of(name: str, start: bytes) -> str | None:
 def zip_of(names: Sequence[str]) -> str | None:
     """Why a zip of these names is no checkpoint of torch's; None where it is one."""
     for pattern, what in _OF_ZIPS:
-        if any(re.search(pattern, name) for name in names):
+        if any(map(pattern.search, names)):
             return what
     if names and all(name.endswith(".npy") for name in names):
         return "holds arrays of NumPy's; give its name the ending .npz"

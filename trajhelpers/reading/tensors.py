@@ -1,7 +1,7 @@
 """A tensor's type and place, and how to read a range of it exactly."""
 
-from dataclasses import dataclass, replace
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ RAW: dict[str, np.dtype] = {
 }
 
 
-@dataclass(frozen=True)
-class StoredTensor:
+class StoredTensor(NamedTuple):
     """``shape`` elements of ``dtype``, dense, from byte ``offset`` of ``place`` on; one whose dtype
     is not in RAW cannot be read and may have no place.
     """
@@ -148,4 +147,4 @@ def rows_first(tensor: StoredTensor) -> StoredTensor:
     if tensor.strides is None or tensor.place is None:
         return tensor
     place = Strided(tensor.place, tensor.offset, tensor.shape, tensor.strides, tensor.itemsize)
-    return replace(tensor, place=place, offset=0, strides=None)
+    return tensor._replace(place=place, offset=0, strides=None)

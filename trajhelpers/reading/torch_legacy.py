@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 from ..errors import CheckpointError
 from .contents import Contents
 from .located import Find, chosen_and_located
+from .parsed import Parsed
 from .pickles import Ended
 from .place import File, Place
 from .unpickling import Storage, read_pickle
@@ -22,7 +23,7 @@ _LENGTH = struct.Struct("<q")
 def read_legacy(file: File, opened: BinaryIO, state: str | None) -> Contents:
     """The tensors of the state that is θ; only pickles and lengths are read."""
     content, find = legacy_content(file, opened)
-    return chosen_and_located(content, file, state, find)
+    return chosen_and_located(Parsed(content), file, state, find)
 
 
 def legacy_content(file: File, opened: BinaryIO) -> tuple[Any, Find]:

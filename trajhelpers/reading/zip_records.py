@@ -58,6 +58,16 @@ def read_index(
             for entry, start in zip(entries, starts)
         ]
         _refuse_disorder(file, entries, records, archive.start_dir)
+        file.expect_checksums(
+            {
+                record.start: (record.size, entry.CRC)
+                for entry, record in zip(entries, records)
+                if record.size
+            }
+        )
+        for entry in entries:
+            # Torch writes 0 where it is told to compute none.
+            entry.CRC = entry.CRC or None  # type: ignore[assignment]
         return (
             {record.name: record for record in records},
             {

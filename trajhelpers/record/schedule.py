@@ -18,6 +18,8 @@ def whole_number(name: str, value: SupportsIndex, least: int = 0) -> int:
         )
     if number < least:
         raise ValueError(f"{name}: expected a whole number from {least} on, got {number}")
+    if number >= 2**63:  # more than a kernel's file holds
+        raise ValueError(f"{name}: expected a whole number below 2⁶³, got {number}")
     return number
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from ..atomic import atomic_path
+from ..atomic import atomic_path, remove_abandoned
 from ..errors import TrajectoryError
 from ..telling import tell
 from .lock import FolderLock
@@ -49,8 +49,8 @@ class FolderWriter:
             other.close("another recorder of this process has taken over the folder")
         self._lock = FolderLock(folder)
         _WRITERS[place] = self
-        for file in folder.glob(".step_*.tmp"):  # left by a process that was killed
-            file.unlink(missing_ok=True)
+        for left in folder.glob(".step_*.tmp"):
+            remove_abandoned(left)
 
     def files(self) -> list[tuple[int, Path]]:
         """The checkpoints that are in the folder, with their steps and in their order."""

@@ -1,12 +1,13 @@
 """Files on this machine: folders of checkpoints, and lists of them."""
 
+import io
+import itertools
 import os
 import re
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -15,10 +16,14 @@ from ..reading.folders import FoundRuns
 from ..reading.formats import read_checkpoint
 from ..reading.place import File, Folder, is_unfinished, read_values
 from .archives import is_archive, open_archive
+from .descriptors import DESCRIPTORS, Descriptor
+from .identity import Identity, identity_of, is_same, open_regular, settled_identity
 from .places import find_in_places, listing_of, short_names
 from .protocol import Listing
 
-_OPEN_FILES = 400
+_LONGEST_TEXT = 64 << 20
+# Of OpenFiles: what the descriptors of each are kept under, never that of another.
+_NUMBERS = itertools.count()
 
 
 class Disk:
@@ -32,12 +37,16 @@ class Disk:
     def list(
         self, what: Any, every: int, skip: Iterable[int | str], file: Sequence[str] | None = None
     ) -> Listing:
-        return listing_of(
-            find_checkpoints(what, file),
-            every,
-            skip,
-            lambda places, state: [read_checkpoint(where, state) for where in places],
-        )
+        opened = OpenFiles()
+
+        def read(places, state):
+            try:
+                return [read_checkpoint(where, state) for where in places]
+            finally:
+                # A header that makes no sense may be of a file that is being replaced.
+                opened.refuse_replaced()
+
+        return listing_of(find_checkpoints(what, file, opened), every, skip, read)
 
 
 def is_path(what: Any) -> bool:
@@ -46,14 +55,16 @@ def is_path(what: Any) -> bool:
 
 
 def find_checkpoints(
-    source: str | os.PathLike | Sequence[str | os.PathLike], patterns: Sequence[str] | None = None
+    source: str | os.PathLike | Sequence[str | os.PathLike],
+    patterns: Sequence[str] | None = None,
+    opened: "OpenFiles | None" = None,
 ) -> FoundRuns:
     """The checkpoints of a folder, a run; of several, joined; or of a list of files and folders
     that are one each.
     """
     alone = isinstance(source, (str, os.PathLike))
     paths = [Path(source)] if alone else [Path(path) for path in source]  # type: ignore
-    opened = OpenFiles()
+    opened = opened or OpenFiles()
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder{_meant(path)}")
@@ -83,29 +94,28 @@ def _meant(path: Path) -> str:
 
 
 class OpenFiles:
-    """File descriptors shared by the reading threads: of the first few hundred files kept open, of
-    others opened for each read.
+    """Files that are read together, each of which has to stay what it was when its first byte was
+    read: header and numbers come from one open file, or from one that was opened again and is the
+    same.
     """
 
     def __init__(self) -> None:
-        self._stamps: dict[Path, tuple[int, int]] = {}
-        self._descriptors: dict[Path, int] = {}
-        self._lock = threading.Lock()
+        self._number = next(_NUMBERS)
+        self._identities: dict[Path, Identity] = {}
 
     def open(self, path: Path) -> BinaryIO:
-        """A file of its own for whoever reads headers. All that is read of this path later must be
-        of the file that was opened first.
-        """
-        file = open(path, "rb")
-        self._stamps.setdefault(path, _stamp(os.fstat(file.fileno())))
-        return file
+        """For whoever reads headers; the file has the length that it had at first."""
+        self._give_back(self._take(path))
+        return cast(BinaryIO, io.BufferedReader(_Reader(self, path)))
 
     def read_into(self, path: Path, offset: int, buffer: np.ndarray) -> None:
-        descriptor, kept = self._descriptor(path)
+        self.fill(path, offset, buffer.view(np.uint8).data)
+
+    def fill(self, path: Path, offset: int, view: memoryview) -> None:
+        descriptor = self._take(path)
         try:
-            view = buffer.view(np.uint8).data
             while view:
-                count = os.preadv(descriptor, [view], offset)
+                count = os.preadv(descriptor.number, [view], offset)
                 if count == 0:
                     raise CheckpointError(
                         f"{path}: became shorter while it was read; check that nothing is still"
@@ -113,35 +123,104 @@ class OpenFiles:
                     )
                 view, offset = view[count:], offset + count
         finally:
-            if not kept:
-                os.close(descriptor)
+            self._give_back(descriptor)
 
-    def stamp(self, path: Path) -> tuple[int, int]:
-        """Size and time of a file, as it was opened."""
-        return self._stamps[path]
+    def identity(self, path: Path) -> Identity | None:
+        """Of a file that was opened, as it was then."""
+        return self._identities.get(path)
 
-    def _descriptor(self, path: Path) -> tuple[int, bool]:
-        with self._lock:
-            if path in self._descriptors:
-                return self._descriptors[path], True
-            descriptor = os.open(path, os.O_RDONLY)
-            if _stamp(os.fstat(descriptor)) != self._stamps[path]:
-                os.close(descriptor)
-                raise CheckpointError(
-                    f"{path}: changed since the trajectory was opened; open it again"
-                )
-            if len(self._descriptors) >= _OPEN_FILES:
-                return descriptor, False
-            self._descriptors[path] = descriptor
-            return descriptor, True
+    def refuse_changed(self, path: Path) -> None:
+        """A CheckpointError if what was read of a file since it was opened may be of another
+        content. One that is open may have lost its name to another file; its content stays.
+        """
+        descriptor = DESCRIPTORS.held((self._number, path))
+        if descriptor is None:
+            self._refuse_replaced(path)
+            return
+        try:
+            if not is_same(self._identities[path], os.fstat(descriptor.number)):
+                raise _changed(path)
+        finally:
+            self._give_back(descriptor)
+
+    def refuse_replaced(self) -> None:
+        """A CheckpointError unless all files that were opened are still those of their names: then
+        there was a moment at which they all were there together.
+        """
+        for path in list(self._identities):
+            self._refuse_replaced(path)
+
+    def _refuse_replaced(self, path: Path) -> None:
+        try:
+            found = identity_of(os.stat(path))
+        except FileNotFoundError:
+            raise _changed(path) from None
+        if found != self._identities[path]:
+            raise _changed(path)
+
+    def _take(self, path: Path) -> Descriptor:
+        return DESCRIPTORS.take((self._number, path), lambda: self._opened(path))
+
+    def _give_back(self, descriptor: Descriptor) -> None:
+        DESCRIPTORS.give_back(descriptor)
+
+    def _opened(self, path: Path) -> int:
+        try:
+            descriptor = open_regular(path)
+        except FileNotFoundError:
+            if path in self._identities:
+                raise _changed(path) from None
+            raise
+        try:
+            if path not in self._identities:
+                self._identities.setdefault(path, settled_identity(path, descriptor))
+            if identity_of(os.fstat(descriptor)) != self._identities[path]:
+                raise _changed(path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
 
     def __del__(self) -> None:
-        for descriptor in self._descriptors.values():
-            os.close(descriptor)
+        DESCRIPTORS.drop([(self._number, path) for path in self._identities])
 
 
-def _stamp(stat: os.stat_result) -> tuple[int, int]:
-    return stat.st_size, stat.st_mtime_ns
+def _changed(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: changed since it was opened, so that what was read of it may be partly old and"
+        " partly new; open it again when nothing writes to it"
+    )
+
+
+class _Reader(io.RawIOBase):
+    """A file from its beginning on, wherever others read in it."""
+
+    def __init__(self, files: OpenFiles, path: Path):
+        self._files, self._path, self._at = files, path, 0
+        identity = files.identity(path)
+        self._size = identity.size if identity else 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"{self._path}: has no byte {base + offset}")
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")[: max(0, self._size - self._at)]
+        self._files.fill(self._path, self._at, view)
+        self._at += len(view)
+        return len(view)
 
 
 @dataclass(frozen=True)
@@ -154,10 +233,17 @@ class LocalFile:
 
     remote = False
     name = property(lambda self: self.path.name)
-    size = property(lambda self: self.path.stat().st_size)
 
     def __str__(self) -> str:
         return str(self.path)
+
+    @property
+    def size(self) -> int:
+        """Of a file that was opened, what it was then."""
+        identity = self.files.identity(self.path)
+        if identity:
+            return identity.size
+        return self.path.stat().st_size if self.path.exists() else 0
 
     def is_file(self) -> bool:
         return self.path.is_file()
@@ -169,7 +255,19 @@ class LocalFile:
         return self.files.open(self.path)
 
     def read_text(self) -> str:
-        return self.path.read_text()
+        with self.open() as opened:
+            if self.size > _LONGEST_TEXT:
+                raise CheckpointError(
+                    f"{self}: has {self.size:,} bytes, too many for what it should be"
+                )
+            content = opened.read()
+        self.refuse_changed()
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            raise CheckpointError(
+                f"{self}: holds something other than text; fetch or save it again"
+            ) from None
 
     def read_headers(self, offsets: Sequence[int], length: int) -> list[bytes]:
         with self.open() as file:
@@ -182,14 +280,22 @@ class LocalFile:
     def expect_headers(self, starts: Mapping[int, int]) -> None:
         """Nothing: on this machine headers are read."""
 
+    def expect_checksums(self, records: Mapping[int, tuple[int, int]]) -> None:
+        """Nothing: on this machine they are compared when that is asked for."""
+
     def read_into(self, offset: int, buffer: np.ndarray) -> None:
         self.files.read_into(self.path, offset, buffer)
 
     def values(self, offset: int, count: int, dtype: np.dtype) -> np.ndarray:
         return read_values(self, offset, count, dtype)
 
-    def stamp(self) -> tuple[int, int]:
-        return self.files.stamp(self.path)
+    def stamp(self) -> tuple | None:
+        identity = self.files.identity(self.path)
+        # Not the device, whose number another machine, or this one after a restart, gives anew.
+        return identity and identity[1:]
+
+    def refuse_changed(self) -> None:
+        self.files.refuse_changed(self.path)
 
 
 @dataclass(frozen=True)
@@ -213,7 +319,8 @@ class LocalFolder:
         ]
 
     def files(self) -> Sequence[LocalFile]:
-        return [LocalFile(path, self.opened) for path in self._entries() if path.is_file()]
+        # What is neither, a pipe or a link that leads nowhere, is refused where it is read.
+        return [LocalFile(path, self.opened) for path in self._entries() if not path.is_dir()]
 
     def folder(self, path: str) -> "LocalFolder":
         return LocalFolder(self.path / path, self.opened)

@@ -50,7 +50,7 @@ def _from_memory(item, index: int, state: str | None) -> Contents:
 
 def _held(value: Any) -> StoredTensor:
     if isinstance(value, Buffer):
-        return replace(in_memory(value.tensor), is_buffer=True)
+        return in_memory(value.tensor)._replace(is_buffer=True)
     return in_memory(value)
 
 

@@ -51,11 +51,59 @@ class Fetch(Protocol):
     def __exit__(self, *exception) -> None: ...
 
 
+class Checks(Protocol):
+    """Of one pass: what it fetches, compared with checksums. As a context manager, reads that go
+    past its fetches are seen.
+    """
+
+    @property
+    def to_fetch(self) -> tuple[int, int]:
+        """Requests and bytes that are asked for to this end alone."""
+
+    @property
+    def received(self) -> int:
+        """Of those bytes, so far."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """How many files were compared with what, and how many were not, and why."""
+
+    def confirm(self, pieces: Iterable[Range]) -> None:
+        """That what the pass has at hand of these is what the files hold, before it ends here."""
+
+    def finish(self) -> None:
+        """Begin to read what the pass has not led to."""
+
+    def wait(self, seconds: float | None) -> bool:
+        """Whether all is compared, after so many seconds at most; raises what went wrong."""
+
+    def cancel(self) -> None:
+        """Ask for no more."""
+
+    def drain(self) -> None:
+        """Wait until nothing is on its way."""
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *exception) -> None: ...
+
+
 class Fetcher(Protocol):
     """Of a source far away: gives ranges ahead of their being read, several in flight."""
 
-    def fetch(self, pieces: Iterable[Range]) -> Fetch:
+    def fetch(self, pieces: Iterable[Range], checks: Any = None) -> Fetch:
         """Begin to fetch."""
+
+    def check(
+        self,
+        blocks: Iterable[Iterable[Range]],
+        done: int = 0,
+        verify: bool = False,
+        apart: bool = False,
+    ) -> Checks:
+        """The checksums of what a pass will fetch, block by block, of which so many are done;
+        ``apart`` where it reads one thing after another instead. ``verify``: all of each file.
+        """
 
     def join(self, pieces: Iterable[Range]) -> Sequence[Range]:
         """What would be asked for: neighbours together."""
@@ -87,6 +135,8 @@ class Listing:
     sizes: Callable[[], Sequence[int]] = tuple
     # None where nothing has to be fetched ahead.
     fetcher: Fetcher | None = None
+    # What was compared with checksums while headers were read.
+    compared: Callable[[], dict[str, Any]] = dict
 
 
 class Source(Protocol):

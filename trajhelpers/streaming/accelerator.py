@@ -8,14 +8,16 @@ from itertools import cycle
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 
 from ..stored import Stored
-from .differences import SUBTRACTED
+from .differences import Differences
+from .fingerprint import fingerprints_of_torch, weights
 from .nonfinite import NotFinite
 from .progress import Progress
 from .segments import LONGEST_FLOAT32_SUM, Segment, blocks_of, columns_of
 from .settings import exact_products
+from .sums import SHORTEST, Scaled, Sums
 
 # Accelerators want fewer and larger transfers than a CPU's cache does.
 _BLOCK_BYTES = 64 << 20
@@ -23,25 +25,30 @@ _BLOCK_BYTES = 64 << 20
 
 def products_on_accelerator(
     trajectory: Stored,
-    segments: list[Segment],
+    segments: dict[int, Segment],
+    differences: Differences,
     precision: str,
     progress: Progress,
     device: str,
-) -> Float64[np.ndarray, "segments n n"]:
-    """The increments' Gram matrices. NotFinite names a block whose product is not, a few blocks
-    after it was read.
+) -> Sums:
+    """Of the segments, by their indices. NotFinite names a block whose product is not, or has
+    squares that underflow, a few blocks after it was read.
     """
-    return sums_on_device(trajectory, segments, precision, progress, device).cpu().numpy()
+    ranges = list(segments.values())
+    products, prints = sums_on_device(trajectory, ranges, differences, precision, progress, device)
+    found = map(Scaled, products.cpu().numpy())
+    return Sums(dict(zip(segments, found)), prints.cpu().numpy().view(np.uint64))
 
 
 def sums_on_device(
     trajectory: Stored,
     segments: list[Segment],
+    differences: Differences,
     precision: str,
     progress: Progress,
     device: str,
-) -> Float64[torch.Tensor, "segments n n"]:
-    """:func:`products_on_accelerator`, still on ``device``, but for mps, which has no float64."""
+) -> tuple[Float64[torch.Tensor, "segments n n"], Int64[torch.Tensor, " n"]]:
+    """The products and the fingerprints, still on ``device``, but for mps, which has no float64."""
     stored = getattr(torch, _stored_as(trajectory, segments))
     working = getattr(torch, precision)
     has_float64 = torch.device(device).type != "mps"
@@ -51,9 +58,9 @@ def sums_on_device(
         else torch.float32
     )
     sums_on = torch.device(device if has_float64 else "cpu")
-    subtracted = SUBTRACTED[trajectory.differences]
     n, columns = trajectory.n, max(1, _BLOCK_BYTES // (stored.itemsize * trajectory.n))
     sums = torch.zeros((len(segments), n, n), dtype=torch.float64, device=sums_on)
+    prints = torch.zeros(n, dtype=torch.int64, device=sums_on)
     queue = _queue(torch.device(device), n * columns, stored)
     with (
         torch.no_grad(),
@@ -66,16 +73,24 @@ def sums_on_device(
             _fill(trajectory, block, host, pool)
             theta = queue.upload(host) if exact != torch.float64 or has_float64 else host
             theta = theta.to(exact)
-            delta = torch.cat([theta[:1], theta[1:] - subtracted(theta)]).to(working).to(device)
+            of_columns = torch.from_numpy(weights(block).view(np.int64))
+            prints += fingerprints_of_torch(theta.to(sums_on), of_columns.to(sums_on))
+            delta = torch.empty_like(theta)
+            differences.of(theta, delta)
+            delta = delta.to(working).to(device)
             for part in delta.split(
                 LONGEST_FLOAT32_SUM if precision == "float32" else width, dim=1
             ):
-                sums[index] += (part @ part.T).to(sums_on).double()
+                product = part @ part.T
+                sums[index] += product.to(sums_on).double()
+                # NaN where the CPU has to scale what squares cannot hold.
+                lost = (product.diagonal() < SHORTEST[precision]) & part.any(1)
+                sums[index].masked_fill_(lost.any().to(sums_on), math.nan)
             queue.multiplied(sums[index].trace(), block)
             progress.add(block)
             progress.show()
         queue.finish()
-    return sums
+    return sums, prints
 
 
 def _stored_as(trajectory: Stored, segments: list[Segment]) -> str:

@@ -8,6 +8,7 @@ import bisect
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..sources.protocol import Checks
 from ..stored import Stored
 from .segments import Segment, united
 
@@ -64,32 +65,42 @@ def cut(trajectory: Stored, segments: list[Segment], memory: int) -> list[Block]
     return blocks
 
 
-def in_turn(trajectory: Stored, blocks: list[Block], progress: "Progress") -> Generator[Block]:
-    """Each block in turn, at hand while it is yielded. Close this generator, so that what is on its
-    way is called off.
+def in_turn(
+    trajectory: Stored, blocks: list[Block], progress: "Progress", checks: Checks | None = None
+) -> Generator[Block]:
+    """Each block in turn, at hand while it is yielded, and compared with checksums. Close this
+    generator, so that what is on its way is called off.
     """
-    if trajectory.remote is None:
+    checks = checks or checks_of(trajectory, blocks)
+    if trajectory.remote is None or checks is None:
         yield from blocks
         return
     fetches: list[Any] = []
     done = 0
-    progress.fetched = lambda: done + sum(fetch.received for fetch in fetches)
-    try:
-        for block, following in zip(blocks, [*blocks[1:], None]):
-            if not fetches:
-                fetches.append(trajectory.remote.fetch(trajectory.ranges(block.pieces)))
-            while not fetches[0].wait(0.1):
+    progress.fetched = lambda: done + sum(fetch.received for fetch in fetches) + checks.received
+    with checks:
+        try:
+            for block, following in zip(blocks, [*blocks[1:], None]):
+                if not fetches:
+                    fetches.append(trajectory.remote.fetch(trajectory.ranges(block.pieces), checks))
+                while not fetches[0].wait(0.1):
+                    progress.show()
+                if following:
+                    ranges = trajectory.ranges(following.pieces)
+                    fetches.append(trajectory.remote.fetch(ranges, checks))
+                with fetches[0]:
+                    yield block
+                done += fetches.pop(0).received
+            checks.finish()
+            while not checks.wait(0.1):
                 progress.show()
-            if following:
-                fetches.append(trajectory.remote.fetch(trajectory.ranges(following.pieces)))
-            with fetches[0]:
-                yield block
-            done += fetches.pop(0).received
-    finally:
-        for fetch in fetches:
-            fetch.cancel()
-        for fetch in fetches:
-            fetch.drain()
+        finally:
+            checks.cancel()
+            for fetch in fetches:
+                fetch.cancel()
+            for fetch in fetches:
+                fetch.drain()
+            checks.drain()
 
 
 def requests(trajectory: Stored, blocks: list[Block]) -> list[tuple[int, int]]:
@@ -98,3 +109,13 @@ def requests(trajectory: Stored, blocks: list[Block]) -> list[tuple[int, int]]:
         return [(0, 0)] * len(blocks)
     ranges = [trajectory.remote.join(trajectory.ranges(block.pieces)) for block in blocks]
     return [(len(parts), sum(end - begin for _, begin, end in parts)) for parts in ranges]
+
+
+def checks_of(
+    trajectory: Stored, blocks: list[Block], done: int = 0, verify: bool = False
+) -> Checks | None:
+    """The checksums of what a pass fetches; None where it fetches nothing."""
+    if trajectory.remote is None:
+        return None
+    ranges = (trajectory.ranges(block.pieces) for block in blocks)
+    return trajectory.remote.check(ranges, done, verify)

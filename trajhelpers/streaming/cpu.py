@@ -7,24 +7,30 @@ import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 import numpy as np
-from jaxtyping import Float64
 
 from ..stored import Stored
-from .differences import SUBTRACTED
+from .differences import Differences
+from .fingerprint import fingerprints, weights
 from .nonfinite import NotFinite
 from .progress import Progress
 from .segments import LONGEST_FLOAT32_SUM, Segment, blocks_of, columns_of
 from .settings import cores, one_blas_thread
+from .sums import Sums, product
 
 # A block and its increments must fit a core's cache.
 COLUMNS = {"float32": LONGEST_FLOAT32_SUM, "float64": 8192}
 
 
 def products_on_cpu(
-    trajectory: Stored, segments: list[Segment], precision: str, progress: Progress
-) -> Float64[np.ndarray, "segments n n"]:
-    """The increments' Gram matrices. NotFinite names a block whose product is not."""
-    total = sum(map(columns_of, segments))
+    trajectory: Stored,
+    segments: dict[int, Segment],
+    differences: Differences,
+    precision: str,
+    progress: Progress,
+) -> Sums:
+    """Of the segments, by their indices. NotFinite names a block whose product is not."""
+    indices, ranges = list(segments), list(segments.values())
+    total = sum(map(columns_of, ranges))
     columns = COLUMNS[precision]
     workers = max(1, min(cores(), total // columns))
     edges = [total * worker // workers for worker in range(workers + 1)]
@@ -33,7 +39,14 @@ def products_on_cpu(
         try:
             parts = [
                 pool.submit(
-                    _multiply_blocks, trajectory, segments, begin, end, precision, progress, stop
+                    _multiply_blocks,
+                    trajectory,
+                    ranges,
+                    differences,
+                    (begin, end),
+                    precision,
+                    progress,
+                    stop,
                 )
                 for begin, end in zip(edges, edges[1:])
             ]
@@ -44,22 +57,21 @@ def products_on_cpu(
         finally:
             stop.set()
     # Added in the order of the ranges, so that the same machine gives the same bits.
-    increments = np.zeros((len(segments), trajectory.n, trajectory.n))
+    sums = Sums.none(trajectory.n)
     for part in parts:
-        for index, product in part.result().items():
-            increments[index] += product
-    return increments
+        sums.add(part.result())
+    return sums.renamed(indices)
 
 
 def _multiply_blocks(
     trajectory: Stored,
     segments: list[Segment],
-    begin: int,
-    end: int,
+    differences: Differences,
+    columns_from_to: tuple[int, int],
     precision: str,
     progress: Progress,
     stop: threading.Event,
-) -> dict[int, Float64[np.ndarray, "n n"]]:
+) -> Sums:
     columns = COLUMNS[precision]
     # Values are held in the type that loses nothing, and differenced in it: a difference taken in
     # float32 of what is stored in float64 would lose the updates of a converged run.
@@ -72,22 +84,18 @@ def _multiply_blocks(
         np.empty((trajectory.n, columns), exact),
         np.empty((trajectory.n, columns), precision),
     )
-    sums: dict[int, np.ndarray] = {}
-    subtracted = SUBTRACTED[trajectory.differences]
-    for index, block, width in blocks_of(segments, begin, end, columns):
+    sums = Sums.none(trajectory.n)
+    for index, block, width in blocks_of(segments, *columns_from_to, columns):
         if stop.is_set():
             break
         theta, delta = values[:, :width], increments[:, :width]
         trajectory.read_into(block, theta)
         with np.errstate(over="ignore", invalid="ignore"):
-            delta[0] = theta[0]
-            np.subtract(theta[1:], subtracted(theta), out=delta[1:], casting="same_kind")
-            product = delta @ delta.T
-        if not np.isfinite(np.trace(product)):
+            differences.of(theta, delta)
+            found = product(delta)
+        if not np.isfinite(np.trace(found.values)):
             raise NotFinite(block)
-        if index in sums:
-            sums[index] += product
-        else:
-            sums[index] = product.astype(np.float64)
+        sums.add_product(index, found)
+        sums.prints += fingerprints(theta, weights(block))
         progress.add(block)
     return sums

@@ -1,19 +1,49 @@
-"""What a pass multiplies: the first row as it is, and differences of the others from something."""
+"""What a pass multiplies: each row of a block minus the row that it is linked to, or as it is."""
 
-from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
-# What is subtracted from the rows of a block after its first, of NumPy or of torch: along a path
-# each one's predecessor, in a set the base, which is the first, or nothing where there is no base.
-SUBTRACTED: dict[str, Callable[[Any], Any]] = {
-    "predecessor": lambda theta: theta[:-1],
-    "base": lambda theta: theta[:1],
-    "nothing": lambda theta: 0.0,
-}
+import numpy as np
+from jaxtyping import Int
 
 
-def subtracted_row(differences: str, row: int) -> int | None:
-    """The same by rows: which is subtracted from a row, None for none."""
-    if row == 0 or differences == "nothing":
-        return None
-    return row - 1 if differences == "predecessor" else 0
+class Differences:
+    """Rows minus those that ``links`` has for them, −1 for none; in as few subtractions as there
+    are runs of rows that are linked alike.
+
+    >>> differences = Differences(np.array([-1, 0, 1, 1, 1]))
+    >>> differences.runs
+    [(slice(0, 1, None), None), (slice(1, 3, None), slice(0, 2, None)), \
+(slice(3, 5, None), slice(1, 2, None))]
+    """
+
+    def __init__(self, links: Int[np.ndarray, " n"]):
+        self.links = links.tolist()
+        self.runs: list[tuple[slice, slice | None]] = []
+        rows = range(len(links))
+        while rows:
+            first, link = rows[0], self.links[rows[0]]
+            alike = [
+                _length(self.links[row] == link for row in rows),
+                _length(link >= 0 and self.links[row] - link == row - first for row in rows),
+            ]
+            count, source = max(alike), None
+            if link >= 0:
+                source = slice(link, link + (1 if alike[0] == count else count))
+            self.runs.append((slice(first, first + count), source))
+            rows = rows[count:]
+
+    def of(self, theta: Any, delta: Any) -> None:
+        """Into ``delta``: arrays of NumPy's or torch's, a row a checkpoint."""
+        for rows, source in self.runs:
+            if source is None:
+                delta[rows] = theta[rows]
+            elif isinstance(theta, np.ndarray):
+                np.subtract(theta[rows], theta[source], out=delta[rows], casting="same_kind")
+            else:
+                delta[rows] = theta[rows] - theta[source]
+
+
+def _length(alike) -> int:
+    """How many come first that are so."""
+    return sum(1 for _ in next((group for so, group in groupby(alike) if so), ()))

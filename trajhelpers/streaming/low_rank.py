@@ -15,7 +15,6 @@ from jaxtyping import Float64
 from ..reading.lora import LowRank
 from ..reading.tensors import StoredTensor
 from ..telling import bar
-from .differences import subtracted_row
 from .settings import cores, one_blas_thread
 
 # Of the longer factors of all adapters in a layer, what is in memory at a time.
@@ -30,15 +29,15 @@ class NotFiniteIn(Exception):
 
 
 def products_of_adapters(
-    layers: Mapping[str, Sequence[LowRank | None]], differences: str
+    layers: Mapping[str, Sequence[LowRank | None]], links: Sequence[int]
 ) -> Float64[np.ndarray, "layers n n"]:
-    """The Gram matrices of the rows' products B A, differenced as the rows of any other pass are.
+    """The Gram matrices of the rows' products B A, each minus that of the row it is linked to.
     NotFiniteIn names a row.
     """
     found = []
     with one_blas_thread.held(), ThreadPoolExecutor(cores()) as pool:
         try:
-            several = pool.map(partial(_products_of_layer, differences), layers.values())
+            several = pool.map(partial(_products_of_layer, links), layers.values())
             for name, products in zip(layers, bar(several, desc="layers", total=len(layers))):
                 bad = np.flatnonzero(~np.isfinite(np.diag(products)))
                 if len(bad):
@@ -50,10 +49,9 @@ def products_of_adapters(
     return np.stack(found)
 
 
-def _products_of_layer(differences: str, rows: Sequence[LowRank | None]) -> np.ndarray:
-    starts = [subtracted_row(differences, row) for row in range(len(rows))]
+def _products_of_layer(links: Sequence[int], rows: Sequence[LowRank | None]) -> np.ndarray:
     return _products(
-        [_Change(row, None if start is None else rows[start]) for row, start in zip(rows, starts)]
+        [_Change(row, None if start < 0 else rows[start]) for row, start in zip(rows, links)]
     )
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from tqdm.auto import tqdm
 
 from ..reading.tensors import RAW
+from ..sources.protocol import Checks
 from ..stored import Stored
 from ..telling import bar
 from .blocks import Block, requests
@@ -43,11 +44,17 @@ class Progress:
 
 @contextmanager
 def progress_bar(
-    trajectory: Stored, segments: list[Segment], blocks: list[Block], done: int
+    trajectory: Stored,
+    segments: list[Segment],
+    blocks: list[Block],
+    done: int,
+    checks: Checks | None = None,
+    what: str = "kernel",
 ) -> Iterator[Progress]:
     sizes = [size for _, size in requests(trajectory, blocks)]
-    with bar(unit="B", unit_scale=True, desc="kernel", initial=sum(sizes[:done])) as shown:
+    with bar(unit="B", unit_scale=True, desc=what, initial=sum(sizes[:done])) as shown:
         progress = Progress(trajectory, shown)
         shown.total = sum(sizes) if trajectory.remote else sum(map(progress.bytes, segments))
+        shown.total += checks.to_fetch[1] if checks else 0
         yield progress
         progress.show()

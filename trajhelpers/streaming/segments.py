@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from ..printable import printable
 from ..stored import Stored
+from .default_groups import default_groups
 
 # Ranges (name, start, stop) of flattened tensors.
 Segment = list[tuple[str, int, int]]
@@ -13,10 +15,11 @@ LONGEST_FLOAT32_SUM = 16384
 
 
 def segments_of(trajectory: Stored, groups: Groups | None) -> dict[str, Segment]:
-    """Each group's ranges, checked, with their ends filled in; by default a group a tensor."""
-    if groups is None:
-        return {name: [(name, 0, size)] for name, size in trajectory.sizes.items()}
+    """Each group's ranges, checked, with their ends filled in; by default whole tensors."""
     sizes = trajectory.sizes
+    if groups is None:
+        together = default_groups(sizes)
+        return {group: [(name, 0, sizes[name]) for name in together[group]] for group in together}
     segments: dict[str, Segment] = {}
     for group, ranges in groups.items():
         segments[group] = []
@@ -24,7 +27,7 @@ def segments_of(trajectory: Stored, groups: Groups | None) -> dict[str, Segment]
             if name not in sizes:
                 raise ValueError(
                     f"groups: {group!r} names the tensor {name!r}, which the trajectory does not"
-                    f" have; it has {', '.join(list(sizes)[:8])} …"
+                    f" have; it has {printable(', '.join(list(sizes)[:8]))} …"
                 )
             start = 0 if start is None else start
             stop = sizes[name] if stop is None else stop
@@ -72,6 +75,18 @@ def blocks_of(
                     block, width = [], 0
         if block:
             yield index, block, width
+
+
+def once_each(segments: Iterable[Segment], sizes: Mapping[str, int]) -> bool:
+    """Whether each number is in just one of the segments."""
+    segments = list(segments)
+    every = {name: [(0, size)] for name, size in sizes.items() if size}
+    found = {
+        name: [(ranges[0][0], ranges[-1][1])]
+        for name, ranges in united(segments).items()
+        if len(ranges) == 1
+    }
+    return found == every and sum(map(columns_of, segments)) == sum(sizes.values())
 
 
 def united(segments: Iterable[Segment]) -> dict[str, list[tuple[int, int]]]:

@@ -6,6 +6,8 @@ import re
 
 import numpy as np
 
+from ...printable import printable
+
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.|^layer (\d+)$")
 _IN_LAYER = re.compile(r"(?:^|\.)layers\.\d+\.(.+)\.(weight|bias)$")
 _FUSED = re.compile(r"(?:^|\.)layers\.\d+\.attention\.query_key_value\.(?:weight|bias)$")
@@ -93,8 +95,8 @@ def gpt_neox_groups(trajectory, heads=None):
         missing = "no tensor ….layers.<i>.attention.query_key_value.weight"
         raise ValueError(
             f"not a GPT-NeoX network: {_config(trajectory).get('model_type') or missing}"
-            f" (it has {', '.join(trajectory.names[:4])} …); use gram's one group a tensor and"
-            " kernel.group_by"
+            f" (it has {printable(', '.join(trajectory.names[:4]))} …); use gram's one group a"
+            " tensor and kernel.group_by"
         )
     heads = _heads(trajectory, heads)
     groups = {}

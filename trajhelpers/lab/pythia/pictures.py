@@ -6,6 +6,7 @@ in `plot_depth` and missing from the maps, whose titles then say of how many che
 0.728 of 37"."""
 
 import io
+from html import escape
 
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -13,7 +14,8 @@ import numpy as np
 
 from ...hallmarks import mds
 from ...plots.maps import label_checkpoints, plot_map, plot_maps, round_down
-from ...plots.style import MAP_COLOURS, NULL_COLOUR, styled
+from ...plots.style import MAP_COLOURS, NULL_COLOUR, literally, styled
+from ...printable import printable
 from .parts import PARTS, layer_of, part_of
 from .settle import cosine_to_end, with_direction
 
@@ -76,7 +78,8 @@ def plot_depth(kernel, part, origin=None, ax=None, vmin=None, unit="step"):
     every = -(-len(groups) // _MOST_LAYERS_LABELLED)
     ax.set_yticks(range(0, len(groups), every), list(groups)[::every])
     ax.set_ylabel("layer")
-    ax.set_title(part if origin is None else f"{part}, seen from {unit} {kernel.steps[0]}")
+    seen_from = literally(f"{unit} {kernel.steps[0]}")
+    ax.set_title(part if origin is None else f"{part}, seen from {seen_from}")
     ax.figure.colorbar(image, ax=ax, label="cosine to the end", fraction=0.046, pad=0.02)
     return ax
 
@@ -130,8 +133,8 @@ def plot_layer_maps(kernel, part=None, layer=None, origin=None, columns=4, vmin=
         if seen is None:
             seen_from = "O" if origin is None else "the first"
             raise ValueError(
-                f"{name}: no checkpoint has a direction seen from {seen_from}, so that there is no"
-                " map; leave the group out with kernel.select"
+                f"{printable(name)}: no checkpoint has a direction seen from {seen_from}, so that"
+                " there is no map; leave the group out with kernel.select"
             )
         maps[_title(name, group, seen, origin)] = seen
     return plot_maps(maps, origin, columns, vmin, unit=unit)
@@ -202,7 +205,9 @@ def layer_picker(kernel, unit="step"):
             )
             for layer, pair in seen[part].items()
         }
-        nothing = drawn.get(None) or ipywidgets.HTML(f"This layer has no {part}.")
+        nothing = drawn.get(None) or ipywidgets.HTML(
+            f"This layer has no {escape(printable(part))}."
+        )
         stacks.append(
             ipywidgets.Stack([drawn.get(layer, nothing) for layer in layers], selected_index=0)
         )
@@ -226,7 +231,8 @@ def _pair(kernel, part, layer, group, seen, lowest, unit):
         else:
             plot_map(of_origin, origin, ax, vmin=lowest[origin], unit=unit)
             ax.set_title(_title(None, group, of_origin, origin))
-    figure.suptitle(part if layer is None else f"layer {layer}, {part}", fontsize=10)
+    name = literally(part)
+    figure.suptitle(name if layer is None else f"layer {layer}, {name}", fontsize=10)
     # Smaller than the other widgets' pictures: there are layers × types of them on a page.
     with io.BytesIO() as file:
         figure.savefig(file, format="webp", dpi=80, pil_kwargs={"quality": 65, "method": 6})
@@ -268,7 +274,8 @@ def _layers_there(kernel):
     return (
         f"there are layers {layers[0]} to {layers[-1]}"
         if layers
-        else f"no group is of a layer: {', '.join(kernel.names[:4])} …; a group a tensor is needed"
+        else f"no group is of a layer: {printable(', '.join(kernel.names[:4]))} …; a group a tensor"
+        " is needed"
     )
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ...errors import TrajectoryError
 from ...kernel import load_kernel
 from ..data import DATA_FOLDER
 from .catalogue import STUDIES
@@ -51,6 +52,8 @@ def load_study(name, folder=None):
         For a name that is no study.
     FileNotFoundError
         Where the study was not run.
+    TrajectoryError
+        Where its table names a run outside of its folder.
 
     Notes
     -----
@@ -151,6 +154,17 @@ def _stamps(place):
     return tuple(sorted((name, s.st_mtime_ns, s.st_size, s.st_ino) for name, s in statuses))
 
 
+def _kernel_file(place, run):
+    """The table may be a stranger's: a name in it leads nowhere else, and a symlink neither."""
+    name = f"{run}.npz"
+    if "\0" in name or Path(name).name != name or (place / name).resolve().parent != place:
+        raise TrajectoryError(
+            f"{place / 'runs.csv'}: the run {run!r} leads out of the study's folder; a run is"
+            " called as its kernel in there, without .npz"
+        )
+    return place / name
+
+
 @lru_cache(maxsize=len(STUDIES))
 def _read(place, stamps):
     """``stamps`` says which state of the folder is meant."""
@@ -160,6 +174,7 @@ def _read(place, stamps):
     )
     table["diverged"] = table.diverged.fillna("")
     kernels = {
-        run: load_kernel(place / f"{run}.npz") for run in table.index[table.diverged == ""].unique()
+        run: load_kernel(_kernel_file(place, run))
+        for run in table.index[table.diverged == ""].unique()
     }
     return table, kernels, pd.read_csv(place / "log.csv", dtype={"run": "str"})

@@ -5,7 +5,7 @@ import numpy as np
 
 from ...hallmarks import angles, norms, spectra
 from ...nulls import random_walk_like
-from ...plots.style import LINES, NULL_COLOUR, styled
+from ...plots.style import LINES, NULL_COLOUR, literally, styled
 
 _MEASURES = {
     "consecutive": (angles, 1, "consecutive updates (degrees)"),
@@ -66,7 +66,7 @@ def plot_measure(groups, measure, ax=None, unit="epoch", null=True):
     for style, (name, kernels) in zip(LINES * (1 + len(groups) // len(LINES)), groups.items()):
         values = np.stack([series(kernel) for kernel in kernels])
         x = np.arange(first, first + values.shape[1])
-        ax.plot(x, values.mean(0), label=name, **style)
+        ax.plot(x, values.mean(0), label=literally(name), **style)
         ax.fill_between(
             x, values.min(0), values.max(0), color=style["color"], alpha=0.2, linewidth=0
         )
@@ -84,7 +84,7 @@ def plot_measure(groups, measure, ax=None, unit="epoch", null=True):
             ax.axhline(level, color=NULL_COLOUR, linewidth=0.9, linestyle="-", zorder=0)
     if compute is not angles:
         ax.set_yscale("log")
-    ax.set_xlabel("rank" if spectral else unit)
+    ax.set_xlabel("rank" if spectral else literally(unit))
     ax.set_ylabel(label)
     return ax
 
@@ -159,7 +159,7 @@ def plot_points(table, x, y, by=None, ax=None, labels=None):
         ax.plot(
             [ticks.index(value) for value in mean.index],
             mean,
-            label=labels.get(name, str(name)),
+            label=labels.get(name, literally(name)),
             **style,
         )
         ax.plot(
@@ -174,12 +174,12 @@ def plot_points(table, x, y, by=None, ax=None, labels=None):
     ax.set_xticks(
         range(len(ticks)),
         [
-            f"{tick:.3g}" if isinstance(tick, (int, float, np.number)) else str(tick)
+            f"{tick:.3g}" if isinstance(tick, (int, float, np.number)) else literally(tick)
             for tick in ticks
         ],
     )
-    ax.set_xlabel(labels.get(x, x))
-    ax.set_ylabel(labels.get(y, y))
+    ax.set_xlabel(labels.get(x, literally(x)))
+    ax.set_ylabel(labels.get(y, literally(y)))
     if by is not None:
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return ax

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ...atomic import atomic_path
+from ...atomic import atomic_path, refuse_unwritable
 from ...checkpoints import open_trajectory
 from ...errors import NonFiniteError, TrajectoryWarning
 from ...gram import gram
@@ -55,6 +55,11 @@ def run_studies(names, out, seeds=3, jobs=2, device="auto", progress=True):
     for option, value in (("seeds", seeds), ("jobs", jobs)):
         if value < 1:
             raise ValueError(f"{option}: expected a whole number from 1 on, got {value}")
+    for study in studies:  # before hours of training
+        place = out / "studies" / study.name
+        place.mkdir(parents=True, exist_ok=True)
+        for name in ("runs.csv", "log.csv"):
+            refuse_unwritable(place / name)
     recipes = list(dict.fromkeys(recipe for study in studies for _, recipe in study.recipes(seeds)))
     missing = [recipe for recipe in recipes if not _is_done(_folder(out, recipe))]
     sharp = {recipe for study in studies if study.sharpness for _, recipe in study.recipes(seeds)}
@@ -155,7 +160,6 @@ def _read_json(path, missing):
 
 def _collect(study, out, seeds):
     place = out / "studies" / study.name
-    place.mkdir(parents=True, exist_ok=True)
     rows, logs = [], {}
     for arm, recipe in study.recipes(seeds):
         folder = _folder(out, recipe)

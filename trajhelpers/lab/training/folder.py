@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ...atomic import atomic_path
+from ...atomic import atomic_path, remove_abandoned
 from ...errors import ExistingRunError, TrajectoryError
 
 _CHECKPOINT = re.compile(r"step(\d+)|step_(\d+)\.safetensors")
@@ -73,8 +73,8 @@ class RunFolder:
         run from the start, nothing.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        for file in self.path.glob(".*.tmp"):  # left by a process that was killed
-            file.unlink()
+        for left in self.path.glob(".*.tmp"):
+            remove_abandoned(left)
         if step == 0:
             for file in (self.state_file, self.path / "log.csv"):
                 file.unlink(missing_ok=True)

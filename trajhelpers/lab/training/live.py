@@ -2,6 +2,7 @@
 
 import io
 import threading
+from html import escape
 
 import ipywidgets
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,6 +13,7 @@ from ...errors import TrajectoryError
 from ...gram import gram
 from ...hallmarks import mds
 from ...plots.maps import plot_map
+from ...printable import printable
 from .loop import train
 
 _RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -71,7 +73,7 @@ def live_training(recipe, folder="runs/live"):
                 on_checkpoint=on_checkpoint,
             )
         except (TrajectoryError, ValueError, OSError) as error:
-            said.value = f"<b>{error}</b>"
+            said.value = f"<b>{escape(printable(error))}</b>"
         finally:
             start.disabled, stop.disabled = False, True
 

@@ -90,7 +90,6 @@ def train(
     recorder = None
     if engine.is_main_process:
         recorder = task.recorder(place.path, resume=run.step > 0)
-        recorder.flush()
     bar = tqdm(
         total=task.steps,
         initial=run.step,
@@ -100,6 +99,8 @@ def train(
         leave=False,
     )
     try:
+        if recorder:
+            recorder.flush()
         for batch in run.batches():
             run.take_step(batch)
             bar.update()
@@ -191,18 +192,22 @@ class Run:
         if recorder:
             recorder(self.step)
             recorder.flush()  # the state must never be ahead of the checkpoints
-            with atomic_path(self.place.state_file) as temporary:
-                torch.save(
-                    {
-                        "step": self.step,
-                        "model": self.task.model.state_dict(),
-                        "optimizer": self.task.optimizer.state_dict(),
-                        "log": self.log,
-                        "running": running,
-                        "seconds": time.perf_counter() - self._started,
-                    },
-                    temporary,
-                )
+            state = {
+                "step": self.step,
+                "model": self.task.model.state_dict(),
+                "optimizer": self.task.optimizer.state_dict(),
+                "log": self.log,
+                "running": running,
+                "seconds": time.perf_counter() - self._started,
+            }
+            try:
+                with atomic_path(self.place.state_file) as temporary:
+                    torch.save(state, temporary)
+            except RuntimeError as error:  # torch's, where the disk is full
+                raise TrajectoryError(
+                    f"{self.place.state_file}: the state of the training cannot be written"
+                    f" ({error}); make room, and go on with resume=True"
+                ) from error
 
     def finish(self):
         """Complete the last row: a finished log stands for a finished run."""

@@ -98,6 +98,8 @@ def open_like(
 
 
 def _refuse_beyond(file: File, chunks: Iterable[Chunk]) -> None:
+    # So that the size is that of what is read.
+    file.open().close()
     for chunk in chunks:
         if chunk.offset < 0 or chunk.length < 1 or chunk.offset + chunk.length > file.size:
             raise CheckpointError(

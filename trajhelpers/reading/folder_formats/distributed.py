@@ -235,5 +235,5 @@ def _piece(tensor: _Listed, sizes: tuple[int, ...], file: File, found: Opened) -
                 f"{file}: a chunk of {tensor.key!r} has shape {piece.shape}, and .metadata promises"
                 f" {sizes}; fetch or save it again"
             )
-        piece = replace(piece, shape=sizes)
-    return replace(piece, identity=())
+        piece = piece._replace(shape=sizes)
+    return piece._replace(identity=())

@@ -7,7 +7,6 @@ parts of its name. Each file says which slices of the whole tensor its own are.
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from ...errors import CheckpointError
 from ..boundary import damage_named
@@ -114,7 +113,7 @@ def _box(text: str, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, .
 def _slice(tensor: StoredTensor, offsets: Sequence[int], sizes: Sequence[int]) -> StoredTensor:
     """Some of the rows of a rank's share, or all of it."""
     if tuple(sizes) == tensor.shape:
-        return replace(tensor, identity=())
+        return tensor._replace(identity=())
     if tuple(sizes[1:]) != tensor.shape[1:]:
         raise ValueError("a part of its columns")
     return part(tensor, offsets[0] * math.prod(tensor.shape[1:]), tuple(sizes))

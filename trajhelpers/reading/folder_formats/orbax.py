@@ -15,7 +15,7 @@ from ...errors import CheckpointError, missing_extra
 from ..boundary import damage_named
 from ..contents import Contents
 from ..json_text import read_json
-from ..place import File, Folder, read_values
+from ..place import File, Folder, read_values, refuse_changed
 from ..states import choose_state
 from ..tensors import StoredTensor
 
@@ -135,14 +135,13 @@ def _open(specs: Mapping[str, dict], folder: Folder, witness: File) -> dict[str,
         import tensorstore
     except ImportError as error:
         raise missing_extra(f"{folder}: reading arrays of JAX's", "tensorstore", "jax") from error
-    with witness.open():
-        stamp = witness.stamp()
+    witness.open().close()
     asked = {name: tensorstore.open(spec, read=True, open=True) for name, spec in specs.items()}
     found = {}
     for name, array in asked.items():
         with damage_named(f"{folder}: array {name!r}"):
             opened = array.result()
-        place = _Array(opened, f"{folder}: {name}", stamp)
+        place = _Array(opened, f"{folder}: {name}", witness)
         found[name] = StoredTensor(opened.dtype.name, tuple(opened.shape), place)
     return found
 
@@ -150,8 +149,8 @@ def _open(specs: Mapping[str, dict], folder: Folder, witness: File) -> dict[str,
 class _Array:
     """A :class:`trajhelpers.reading.place.Place`: the bytes of an array in row-major order."""
 
-    def __init__(self, array: Any, name: str, stamp: tuple | None):
-        self._array, self._name, self._stamp = array, name, stamp
+    def __init__(self, array: Any, name: str, witness: File):
+        self._array, self._name, self._witness = array, name, witness
         self._shape = tuple(array.shape)
         self._itemsize = array.dtype.numpy_dtype.itemsize
         self.size = math.prod(self._shape) * self._itemsize
@@ -174,7 +173,11 @@ class _Array:
         return read_values(self, offset, count, dtype)
 
     def stamp(self) -> tuple | None:
-        return self._stamp and (*self._stamp, self._name)
+        stamp = self._witness.stamp()
+        return stamp and (*stamp, self._name)
+
+    def refuse_changed(self) -> None:
+        refuse_changed(self._witness)
 
 
 def boxes(shape: tuple[int, ...], begin: int, end: int) -> Iterator[tuple]:

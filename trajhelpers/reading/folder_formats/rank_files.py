@@ -138,7 +138,7 @@ def _stored(name: str, tensor: Any, ranks: Sequence[TorchFile], folder: Folder) 
             for share in shares:
                 piece = rank.stored(name, share.tensor)
                 if piece.size or not pieces:
-                    pieces[share.offsets, piece.shape] = replace(piece, identity=())
+                    pieces[share.offsets, piece.shape] = piece._replace(identity=())
         filled = [(at, piece) for (at, _), piece in pieces.items() if piece.size]
         empty = [((0,) * len(tensor.shape), StoredTensor(tensor.dtype, tensor.shape))]
         return joined(tensor.shape, filled or empty, f"{folder}: {name}")

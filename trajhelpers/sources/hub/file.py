@@ -8,6 +8,7 @@ from huggingface_hub import HfFileMetadata, hf_hub_url
 
 from ...errors import CheckpointError
 from ..catalogue import ListedFile
+from ..remote.checksums import Checksum, of_file
 from ..remote.file import RemoteFile, Tree
 from ..remote.files import RemoteFiles
 from .asking import content_of
@@ -40,7 +41,11 @@ class Commit(HubTree):
         return hf_hub_url(self.repository, path, revision=self.commit)
 
     def content_of(self, path: str) -> bytes:
-        return content_of(self.repository, self.commit, cast(ListedFile, self.listed[path]))
+        return content_of(self.repository, self.commit, self._listed(path))
+
+    def checksum(self, path: str) -> Checksum | None:
+        listed = self._listed(path)
+        return of_file(listed.size, listed.sha256)
 
     def refuse_other(self, file: RemoteFile, found: HfFileMetadata) -> None:
         if found.size is not None and found.size != file.size:
@@ -48,6 +53,19 @@ class Commit(HubTree):
                 f"{file}: has {found.size:,} bytes, where the repository's list says"
                 f" {file.size:,}; open the trajectory again"
             )
+        listed = self._listed(file.path).sha256
+        tag = of_file(file.size, found.etag or "")
+        # Of another kind it may be anything, as whoever stands between us and the hub likes.
+        other = tag and len(tag.value) == len(listed) and tag.value != listed
+        if other or found.commit_hash not in (None, self.commit):
+            raise CheckpointError(
+                f"{file}: the hub answers with another file than its list has (commit"
+                f" {found.commit_hash}, ETag {found.etag}; expected {self.commit} and {listed});"
+                " open the trajectory again, through another network if that does not help"
+            )
+
+    def _listed(self, path: str) -> ListedFile:
+        return cast(ListedFile, self.listed[path])
 
 
 def address_of(repository: str, revision: str, path: str) -> str:

@@ -3,9 +3,7 @@ alone, or whole files in the hub's own cache.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import CheckpointError
@@ -16,17 +14,15 @@ from ...reading.place import Folder
 from ...reading.sizes import kind_of
 from ...telling import bar
 from ..catalogue import Revision, choose_format, paths_in
-from ..disk import LocalFolder
 from ..listed import ListedFolder
 from ..protocol import Checkpoint, Listing
 from ..remote.files import RemoteFiles
+from ..remote.headers import read_headers
 from .asking import content_of
+from .cached import Cache
 from .file import address_of, remote_file
-from .private_logs import no_signatures_logged
 from .ranges import files_on_the_hub
 from .revisions import find_run
-
-_IN_FLIGHT = 8
 
 
 def list_hub(
@@ -76,6 +72,7 @@ def list_hub(
         formats=formats,
         sizes=lambda: [one.size for one in held],
         fetcher=run.files,
+        compared=lambda: run.cache.facts,
     )
 
 
@@ -146,21 +143,13 @@ class _Run:
     def __init__(self, held: Sequence[_Held], cache: bool):
         self.held = held
         self.files = None if cache else files_on_the_hub()
+        self.cache = Cache()
 
     def read_headers(self, no_weights: str, state: str | None) -> list[Contents]:
         if not self.held:
             raise CheckpointError(no_weights)
         places = self._in_cache() if self.files is None else self._on_the_hub(self.files)
-        names = [one.name for one in self.held]
-        with ThreadPoolExecutor(_IN_FLIGHT, "headers") as pool:
-            try:
-                read = pool.map(partial(_read_header, state=state), names, places)
-                return list(bar(read, desc="headers", total=len(places)))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                if self.files:
-                    self.files.give_up()
-                raise
+        return read_headers(self.files, list(zip(self.held, places)), state, _read_header)
 
     def read_config(self) -> dict:
         revision = self.held[0].revision
@@ -176,7 +165,16 @@ class _Run:
         return [one.where(_folder_of(one.revision, files)) for one in self.held]
 
     def _in_cache(self) -> Sequence[Where]:
-        return [one.where(_cached(one)) for one in bar(self.held, desc="files")]
+        # A folder's files are not all known by their names: .metadata is hidden.
+        return [
+            one.where(
+                self.cache.folder(
+                    one.revision,
+                    one.revision.files if not one.usual and one.patterns is None else one.paths,
+                )
+            )
+            for one in bar(self.held, desc="files")
+        ]
 
 
 def _folder_of(revision: Revision, files: RemoteFiles) -> ListedFolder:
@@ -191,35 +189,11 @@ def _folder_of(revision: Revision, files: RemoteFiles) -> ListedFolder:
     )
 
 
-def _cached(held: _Held) -> LocalFolder:
-    """The folder in the client's cache, which is laid out as the repository is."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
-
-    from .client import FAILURES
-
-    failures: tuple[type[Exception], ...]
-    failures = (*FAILURES, EntryNotFoundError, OfflineModeIsEnabled)
-    revision = held.revision
-    # A folder's files are not all known by their names: .metadata is hidden.
-    whole = not held.usual and held.patterns is None
-    try:
-        with no_signatures_logged():
-            for path in map(revision.path_of, revision.files if whole else held.paths):
-                file = Path(hf_hub_download(revision.repository, path, revision=revision.commit))
-    except failures as error:
-        raise CheckpointError(
-            f"hf://{revision.repository}@{revision.name}: its files could not be fetched"
-            f" ({type(error).__name__}); check the network and `hf auth login`, and try again,"
-            " which goes on where it was"
-        ) from None
-    return LocalFolder(file.parents[path.count("/")] / revision.folder)
-
-
-def _read_header(name: str, where: Where, state: str | None) -> Contents:
+def _read_header(place: tuple[_Held, Where], state: str | None) -> Contents:
+    held, where = place
     try:
         return read_checkpoint(where, state)
     except CheckpointError as error:
         raise (
-            error if str(error).startswith("hf://") else CheckpointError(f"{name}: {error}")
+            error if str(error).startswith("hf://") else CheckpointError(f"{held.name}: {error}")
         ) from error

@@ -3,13 +3,11 @@
 import threading
 import time
 from collections import deque
-from urllib.parse import urlsplit
-
-from huggingface_hub.utils import build_hf_headers
 
 from ..remote.trying import Filling, Stop, Stopped, Unfit
-from .client import answered, asked_to_wait
+from .client import answered, asked_to_wait, headers_of_ours
 from .private_logs import no_signatures_logged
+from .redirects import same_server
 
 
 class Limit:
@@ -30,10 +28,7 @@ class Limit:
 
 def headers_for(address: str, on_the_hub: str) -> dict[str, str]:
     """The token goes to the hub's own host and no other."""
-    is_hub = urlsplit(address)[:2] == urlsplit(on_the_hub)[:2]
-    return build_hf_headers(token=None if is_hub else False, library_name="trajhelpers") | {
-        "Accept-Encoding": "identity"
-    }
+    return headers_of_ours(None if same_server(address, on_the_hub) else False)
 
 
 def read_range(

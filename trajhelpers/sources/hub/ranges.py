@@ -5,6 +5,7 @@ ranges are asked of that address, which is signed, may expire, and on another ho
 """
 
 import threading
+from functools import partial
 from typing import cast
 
 from huggingface_hub import get_hf_file_metadata
@@ -13,11 +14,13 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from ...errors import CheckpointError
 from ..remote.file import RemoteFile
 from ..remote.files import RemoteFiles
-from ..remote.trying import Stop, Unfit
+from ..remote.trying import Stop, Unfit, longest
 from .client import FAILURES, TRANSIENT, asked_to_wait
 from .file import HubTree
+from .in_time import in_time
 from .private_logs import no_signatures_logged
 from .range_requests import Limit, headers_for, read_range
+from .redirects import Misled, led_to
 
 # The hub's limit without an account is 3,000 in five minutes.
 _RESOLVED, _WITHIN = 2_800, 300
@@ -81,6 +84,10 @@ class _HubRequests:
             raise CheckpointError(
                 f"{file}: the hub cannot be reached in offline mode; unset HF_HUB_OFFLINE"
             ) from None
+        except Misled as problem:
+            raise CheckpointError(
+                f"{file}: the hub's answer {problem}; check HF_ENDPOINT and the network"
+            ) from None
         except FAILURES as error:
             raise Unfit(type(error).__name__) from None
 
@@ -90,10 +97,11 @@ class _HubRequests:
         with lock:
             if file not in self._addresses:
                 self._calls.wait(stop)
+                url = _tree_of(file).url(file.path)
                 with no_signatures_logged():
-                    found = get_hf_file_metadata(_tree_of(file).url(file.path))
+                    found = in_time(partial(get_hf_file_metadata, url), longest(0))
                 _tree_of(file).refuse_other(file, found)
-                self._addresses[file] = found.location
+                self._addresses[file] = led_to(url, found.location)
             return self._addresses[file]
 
     def _forget(self, file: RemoteFile, address: str) -> None:

@@ -5,8 +5,8 @@ commits, and what files they hold. No weights are read.
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import NamedTuple, cast
-from urllib.parse import quote
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 from ...errors import StepError
 from ...reading.folders import checkpoints_of_runs, run_within
@@ -18,6 +18,7 @@ from ...telling import bar
 from ..catalogue import ListedFile, ListedName, Revision, paths_in
 from ..listed import ListedFolder
 from .address import Address, parse
+from .answers import commits_in, revision_in
 from .asking import ask, content_of
 from .choosing import Chosen, choose_revisions, few
 
@@ -96,8 +97,7 @@ def find_run(
 
 def _commits_of(repo: str) -> dict[str, str]:
     """By the name of each branch and tag, the commit that it has now."""
-    refs = ask(repo, f"api/models/{repo}/refs").json()
-    return {ref["name"]: ref["targetCommit"] for kind in ("tags", "branches") for ref in refs[kind]}
+    return ask(repo, f"api/models/{repo}/refs", commits_in)
 
 
 def _known(address: Address, commits: dict[str, str]) -> Address:
@@ -279,24 +279,9 @@ def _tops(paths: Iterable[str]) -> set[str]:
 # ---- what they hold ----
 
 
-def _look_up(repo, commit):
-    from huggingface_hub import ModelInfo
-
-    info = ModelInfo(
-        **ask(repo, f"api/models/{repo}/revision/{quote(commit, safe='')}", blobs=True).json()
-    )
-    files = {
-        file.rfilename: ListedFile(
-            file.rfilename,
-            file.lfs.size if file.lfs else file.size or 0,
-            file.lfs.sha256 if file.lfs else file.blob_id or "",
-        )
-        for file in info.siblings or ()
-    }
-    return {
-        "files": files,
-        "dtypes": tuple(sorted(info.safetensors.parameters)) if info.safetensors else (),
-    }
+def _look_up(repo: str, commit: str) -> dict[str, Any]:
+    path = f"api/models/{repo}/revision/{commit}"
+    return ask(repo, path, partial(revision_in, commit=commit), blobs="true")
 
 
 def _with_shards(revisions: Sequence[Revision], pool: ThreadPoolExecutor) -> list[Revision]:

@@ -11,14 +11,20 @@ import numpy as np
 from .file import RemoteFile, RemoteRange
 
 if TYPE_CHECKING:
+    from .checking import Checks
     from .files import RemoteFiles
 
 
 class Fetch:
     """Ranges on their way into memory. As a context manager, they are held: reads find them."""
 
-    def __init__(self, files: "RemoteFiles", ranges: Sequence[RemoteRange]):
-        self._files, self._received = files, 0
+    def __init__(
+        self,
+        files: "RemoteFiles",
+        ranges: Sequence[RemoteRange],
+        checks: "Checks | None" = None,
+    ):
+        self._files, self._checks, self._received = files, checks, 0
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._failure: Exception | None = None
         self._places: dict[RemoteFile, tuple[list[int], list[memoryview]]] = {}
@@ -74,6 +80,8 @@ class Fetch:
             self._files.get(file, begin, view, self._stop)
             for header, start in self._files.unconfirmed(file, begin, begin + len(view)):
                 self._files.confirm(file, start, bytes(view[header - begin : header - begin + 30]))
+            if self._checks:
+                self._checks.add(file, begin, view)
         except Exception as failure:
             # The first one; it stops the others, who then fail in their turn.
             with self._lock:

@@ -7,15 +7,17 @@ import bisect
 import random
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, ChecksumError
 from ...reading.zip_records import end_of_header
 from ..protocol import Range
+from .checking import Asked, Checks, asked_of
+from .checksums import Checksum
 from .fetch import Fetch
 from .file import RemoteFile, RemoteRange
 from .trying import LONGEST_ASKED, Stop, Stopped, Unfit
@@ -27,6 +29,8 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60
 # where it is shorter than a request is worth.
 _WIDEST_GAP = 1024
 _LONGEST_READ = 64 << 20
+# Of headers and directories of all files together, for their checksums.
+_MOST_KEPT = 128 << 20
 
 # Waits are jittered by dice of our own: the user's stay as they are.
 _DICE = random.Random()
@@ -61,7 +65,12 @@ class RemoteFiles:
         self._headers: dict[RemoteFile, dict[int, int]] = {}
         self._starts: dict[RemoteFile, list[int]] = {}
         self._texts: dict[tuple[str, str], str] = {}
+        # Of each file, what was read of it when it was opened, and the checksums of its records.
+        self._kept: dict[RemoteFile, list[tuple[int, bytes]]] = {}
+        self._bytes_kept = 0
+        self._records: dict[RemoteFile, list[Checksum]] = {}
         self.held: list[Fetch] = []
+        self.watching: list[Checks] = []
         self._given_up = threading.Event()
         self._under_way: weakref.WeakSet[Fetch] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -76,13 +85,17 @@ class RemoteFiles:
         if len(view):
             self.confirm(file, offset)
             self.get(file, offset, view)
+            for checks in list(self.watching):
+                checks.add_aside(file, offset, view)
 
     def read(self, file: RemoteFile, offset: int, length: int) -> bytes:
-        """A range, in a request of its own."""
+        """A range, in a request of its own, as headers are read."""
         content = bytearray(length)
         if length:
             self.get(file, offset, memoryview(content))
-        return bytes(content)
+        found = bytes(content)
+        self._keep(file, offset, found)
+        return found
 
     def text(self, file: RemoteFile) -> str:
         """All of a small file, which is asked for once."""
@@ -96,11 +109,11 @@ class RemoteFiles:
                 ) from None
         return self._texts[stamp]
 
-    def fetch(self, pieces: Iterable[Range]) -> Fetch:
+    def fetch(self, pieces: Iterable[Range], checks: Checks | None = None) -> Fetch:
         """Begin to fetch pieces, of which each is a Range, ahead; neighbouring ones in one request.
         Returns a :class:`Fetch`.
         """
-        fetch = Fetch(self, self.join(pieces))
+        fetch = Fetch(self, self.join(pieces), checks)
         with self._lock:
             self._under_way.add(fetch)
         if self._given_up.is_set():
@@ -124,20 +137,81 @@ class RemoteFiles:
         the header that confirms where it begins.
         """
         ranges: list[RemoteRange] = []
-        for file, begin, end in sorted(
-            (RemoteRange(file, self._header_of(file, begin), end) for file, begin, end in pieces),
-            key=lambda piece: (str(piece.file), piece.begin),
-        ):
-            if (
-                ranges
-                and ranges[-1].file == file
-                and begin - ranges[-1].end <= _WIDEST_GAP
-                and max(end, ranges[-1].end) - ranges[-1].begin <= _LONGEST_READ + _WIDEST_GAP
-            ):
-                ranges[-1] = ranges[-1]._replace(end=max(end, ranges[-1].end))
-            else:
-                ranges.append(RemoteRange(file, begin, end))
+        for file, parts in _by_file(pieces):
+            headers = self._headers.get(file, {})
+            joined: list[list[int]] = []
+            for begin, end in sorted((headers.get(begin, begin), end) for begin, end in parts):
+                last = joined[-1] if joined else [0, -_WIDEST_GAP - 1]
+                whole = max(end, last[1])
+                if (
+                    begin - last[1] <= _WIDEST_GAP
+                    and whole - last[0] <= _LONGEST_READ + _WIDEST_GAP
+                ):
+                    last[1] = whole
+                else:
+                    joined.append([begin, end])
+            ranges += [RemoteRange(file, begin, end) for begin, end in joined]
         return ranges
+
+    # ---- checksums ----
+
+    def check(
+        self,
+        blocks: Iterable[Iterable[Range]],
+        done: int = 0,
+        verify: bool = False,
+        apart: bool = False,
+    ) -> Checks:
+        """Those of what a pass will fetch, block by block, of which so many are done; ``apart``
+        where it will read one thing after another instead.
+        """
+        asked = asked_of(map(self.join, blocks), done)
+        for file, spans in self._kept.items():
+            # All of a small file came when it was opened.
+            if sum(len(content) for _, content in spans) == file.size and file.tree.checksum(
+                file.path
+            ):
+                asked.setdefault(file, Asked([], []))
+        return Checks(self, asked, verify, apart)
+
+    def _keep(self, file: RemoteFile, begin: int, content: bytes) -> None:
+        """For the checksum of the whole file; no more than is worth its memory."""
+        with self._lock:
+            spans = self._kept.setdefault(file, [])
+            end, new, at = begin + len(content), [], begin
+            for first, kept in spans:
+                last = min(first + len(kept), end)
+                if begin < last and first < end:
+                    same = max(first, begin)
+                    if kept[same - first : last - first] != content[same - begin : last - begin]:
+                        raise ChecksumError(f"{file}: arrives otherwise each time; {self.whole}")
+                    new.append((at, content[at - begin : same - begin]))
+                    at = last
+            for first, part in [*new, (at, content[at - begin :])]:
+                if part and self._bytes_kept + len(part) <= _MOST_KEPT:
+                    self._bytes_kept += len(part)
+                    bisect.insort(spans, (first, part))
+
+    def kept(self, file: RemoteFile, begin: int, end: int) -> bytes | None:
+        """Some of what was kept from a byte on, None where nothing was."""
+        spans = self.kept_spans(file)
+        index = bisect.bisect_right(spans, begin, key=lambda span: span[0]) - 1
+        first, content = spans[index] if index >= 0 else (0, b"")
+        return content[begin - first : end - first] or None
+
+    def kept_spans(self, file: RemoteFile) -> list[tuple[int, bytes]]:
+        """``(begin, content)`` of what was kept, in order."""
+        return self._kept.get(file, [])
+
+    def expect_records(self, file: RemoteFile, records: Sequence[Checksum]) -> None:
+        """Those of a zip's records, which are compared when they are read."""
+        with self._lock:
+            known = {*self._records.get(file, ()), *records}
+            self._records[file] = sorted(known, key=lambda record: record.begin)
+
+    def records(self, file: RemoteFile) -> list[Checksum]:
+        """Of those that are known, in order."""
+        return self._records.get(file, [])
 
     # ---- where the records of zip files begin ----
 
@@ -149,9 +223,6 @@ class RemoteFiles:
             known = self._headers.get(file, {}) | dict(headers)
             self._headers[file] = known
             self._starts[file] = sorted({*self._starts.get(file, ()), *headers})
-
-    def _header_of(self, file: RemoteFile, begin: int) -> int:
-        return self._headers.get(file, {}).get(begin, begin)
 
     def unconfirmed(self, file: RemoteFile, begin: int, end: int) -> list[tuple[int, int]]:
         """``(header, start)`` of the records that begin within a range and have not been read
@@ -205,6 +276,17 @@ class RemoteFiles:
             f"{file}: bytes {offset:,} to {offset + len(view):,} could not be had in {_TRIES} tries"
             f" (the last: {problem}); try again later, or {self.whole}"
         )
+
+
+def _by_file(pieces: Iterable[Range]) -> list[tuple[RemoteFile, list[tuple[int, int]]]]:
+    """In the order of their names. There may be 10⁵ pieces of a file, whose hash takes its time."""
+    same: dict[int, tuple[RemoteFile, list[tuple[int, int]]]] = {}
+    for file, begin, end in pieces:
+        same.setdefault(id(file), (file, []))[1].append((begin, end))
+    found: dict[RemoteFile, list[tuple[int, int]]] = {}
+    for file, parts in same.values():
+        found.setdefault(file, []).extend(parts)
+    return sorted(found.items(), key=lambda item: str(item[0]))
 
 
 def _wait(attempt: int, answer: Unfit) -> float:

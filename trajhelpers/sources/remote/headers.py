@@ -1,24 +1,32 @@
 """Headers of many files far away, several in flight."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from typing import Any
 
 from ...reading.contents import Contents
-from ...reading.formats import Where, read_checkpoint
+from ...reading.formats import read_checkpoint
 from ...telling import bar
 from .files import RemoteFiles
 
 _IN_FLIGHT = 8
 
 
-def read_headers(files: RemoteFiles, places: Sequence[Where], state: str | None) -> list[Contents]:
-    """What each checkpoint holds; where one cannot be read, or on Ctrl-C, nobody goes on asking."""
+def read_headers(
+    files: RemoteFiles | None,
+    places: Sequence[Any],
+    state: str | None,
+    read: Callable[[Any, str | None], Contents] = read_checkpoint,
+) -> list[Contents]:
+    """What each checkpoint holds, as ``read`` reads it of a place; where one cannot be read, or on
+    Ctrl-C, nobody goes on asking.
+    """
     with ThreadPoolExecutor(_IN_FLIGHT, "headers") as pool:
         try:
-            read = pool.map(partial(read_checkpoint, state=state), places)
-            return list(bar(read, desc="headers", total=len(places)))
+            found = pool.map(lambda place: read(place, state), places)
+            return list(bar(found, desc="headers", total=len(places)))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            files.give_up()
+            if files is not None:
+                files.give_up()
             raise

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from ..protocol import Fetch, Fetcher, Range
+from ...reading.compared import sum_of_facts
+from ..protocol import Checks, Fetch, Fetcher, Range
 
 
 class Together:
@@ -13,8 +14,35 @@ class Together:
     def __init__(self, fetchers: Mapping[Any, Fetcher]):
         self._fetchers = dict(fetchers)
 
-    def fetch(self, pieces: Iterable[Range]) -> Fetch:
-        return _Fetches([fetcher.fetch(own) for fetcher, own in self._shared(pieces)])
+    def fetch(self, pieces: Iterable[Range], checks: "_Checks | None" = None) -> Fetch:
+        return _Fetches(
+            [
+                fetcher.fetch(own, checks and checks.of[id(fetcher)])
+                for fetcher, own in self._shared(pieces)
+            ]
+        )
+
+    def check(
+        self,
+        blocks: Iterable[Iterable[Range]],
+        done: int = 0,
+        verify: bool = False,
+        apart: bool = False,
+    ) -> Checks:
+        shares: dict[int, list[list[Range]]] = {
+            id(fetcher): [] for fetcher in self._fetchers.values()
+        }
+        for block in blocks:
+            own = {id(fetcher): some for fetcher, some in self._shared(block)}
+            for key, several in shares.items():
+                several.append(own.get(key, []))
+        fetchers = {id(fetcher): fetcher for fetcher in self._fetchers.values()}
+        return _Checks(
+            {
+                key: fetcher.check(shares[key], done, verify, apart)
+                for key, fetcher in fetchers.items()
+            }
+        )
 
     def join(self, pieces: Iterable[Range]) -> Sequence[Range]:
         return [found for fetcher, own in self._shared(pieces) for found in fetcher.join(own)]
@@ -49,6 +77,53 @@ class _Fetches:
     def __enter__(self) -> "_Fetches":
         for fetch in self._fetches:
             self._held.enter_context(fetch)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._held.close()
+
+
+class _Checks:
+    """Those of each fetcher, by its id."""
+
+    def __init__(self, of: Mapping[int, Checks]):
+        self.of, self._held = of, ExitStack()
+
+    @property
+    def to_fetch(self) -> tuple[int, int]:
+        requests, sizes = zip(*(one.to_fetch for one in self.of.values()))
+        return sum(requests), sum(sizes)
+
+    @property
+    def received(self) -> int:
+        return sum(one.received for one in self.of.values())
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return sum_of_facts([one.facts for one in self.of.values()])
+
+    def confirm(self, pieces: Iterable[Range]) -> None:
+        for file, begin, end in pieces:
+            self.of[id(file.files)].confirm([(file, begin, end)])
+
+    def finish(self) -> None:
+        for one in self.of.values():
+            one.finish()
+
+    def wait(self, seconds: float | None) -> bool:
+        return all(one.wait(seconds) for one in self.of.values())
+
+    def cancel(self) -> None:
+        for one in self.of.values():
+            one.cancel()
+
+    def drain(self) -> None:
+        for one in self.of.values():
+            one.drain()
+
+    def __enter__(self) -> "_Checks":
+        for one in self.of.values():
+            self._held.enter_context(one)
         return self
 
     def __exit__(self, *exception) -> None:

@@ -12,6 +12,11 @@ _LEAST_BYTES_A_SECOND = 10_000
 LONGEST_ASKED = 330
 
 
+def longest(size: int) -> float:
+    """Seconds after which so many bytes are too few."""
+    return max(_PATIENCE, size / _LEAST_BYTES_A_SECOND)
+
+
 class Stop(Protocol):
     """What tells readers to stop: a :class:`threading.Event`."""
 
@@ -52,7 +57,7 @@ class Filling:
             raise Unfit("more bytes than were asked for")
         self._view[self._at : end] = chunk
         self._at = end
-        if seconds > _PATIENCE and end < seconds * _LEAST_BYTES_A_SECOND:
+        if seconds > longest(end):
             raise Unfit(f"{end:,} bytes of {len(self._view):,} in {seconds:.0f} seconds")
 
     def finish(self) -> None:

@@ -8,12 +8,11 @@ from typing import Any
 from ...errors import CheckpointError
 from ...reading.formats import ENDINGS
 from ...reading.place import File, Folder
-from ..archives import is_archive, open_archive
-from ..listed import ListedFolder
+from ..archives import is_archive
 from ..places import short_names
 from ..protocol import Listing
 from ..remote.files import RemoteFiles
-from ..remote.listing import remote_listing
+from ..remote.listing import file_or_folder, remote_listing
 from .address import Address, address_of
 from .bucket import AskedAbout, Bucket, StoreRequests, list_objects
 from .clients import client_of
@@ -28,47 +27,31 @@ def list_stores(
     alone = isinstance(what, str)
     addresses = [address_of(one) for one in ([what] if alone else what)]
     files = RemoteFiles(StoreRequests())
-    places, aside = _places(addresses, files)
+    places = _places(addresses, files)
     names = short_names([str(address) for address in addresses])
-    return remote_listing(list(zip(names, places)), files, every, skip, file, alone, aside)
+    return remote_listing(list(zip(names, places)), files, every, skip, file, alone)
 
 
-def _places(
-    addresses: Sequence[Address], files: RemoteFiles
-) -> tuple[list[File | Folder], list[str]]:
-    """Of each address, the folder below it or in it, or the file that it is; and what is left out
-    of archives, with the reason.
-    """
+def _places(addresses: Sequence[Address], files: RemoteFiles) -> list[File | Folder]:
+    """Of each address, the folder below it, or the file that it is."""
     servers: dict[Address, Bucket] = {}
     for address in addresses:
         bare = replace(address, path="")
         if address.kind == "https" and bare not in servers:
             servers[bare] = Bucket(files, bare.root, AskedAbout(bare), bare, client_of(bare))
-    aside: list[str] = []
 
     def place(address: Address) -> File | Folder:
         server = servers.get(replace(address, path=""))
-        found = _in_a_bucket(address, files) if server is None else _on_a_server(address, server)
-        if not isinstance(found, Folder) and is_archive(found.name):
-            found, links = open_archive(found)
-            aside.extend(links)
-        return found
+        return _in_a_bucket(address, files) if server is None else _on_a_server(address, server)
 
     with ThreadPoolExecutor(_LISTS_IN_FLIGHT, "lists") as pool:
-        return list(pool.map(place, addresses)), aside
+        return list(pool.map(place, addresses))
 
 
 def _in_a_bucket(address: Address, files: RemoteFiles) -> File | Folder:
     bare = replace(address, path="")
-    objects = list_objects(address)
-    bucket = Bucket(files, bare.root, objects, bare, client_of(bare))
-    if address.path in objects and len(objects) == 1:
-        return bucket.file(address.path)
-    if not objects:
-        raise CheckpointError(f"{address}: holds nothing; check the prefix")
-    before = f"{address.path}/" if address.path else ""
-    below = [path.removeprefix(before) for path in objects if path.startswith(before)]
-    return ListedFolder(str(address), below, lambda path: bucket.file(before + path))
+    bucket = Bucket(files, bare.root, list_objects(address), bare, client_of(bare))
+    return file_or_folder(bucket, address.path, str(address))
 
 
 def _on_a_server(address: Address, server: Bucket) -> File:
