@@ -524,6 +524,8 @@ def test_in_pytorch_the_pair_across_a_decay_does_not_notice_it_at_any_step(optio
     assert cosine[0.03] == pytest.approx(cosine[0.3], abs=1e-12)
 
 
+# There and back 200 times, which float64 cannot follow for ever.
+@pytest.mark.filterwarnings("ignore:the path is so much longer")
 def test_the_pair_across_a_decay_stays_obtuse_and_the_next_is_acute():
     angles = th.angles(quadratic_kernel([1.8], 1.0, lr=[1.0] * 5 + [0.1] * 5))["consecutive"]
     # the fifth pair holds one update of each rate
