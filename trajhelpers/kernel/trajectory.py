@@ -335,7 +335,9 @@ class TrajectoryKernel(PointsKernel):
     def save(self, path: str | Path) -> None:
         """Write the kernel to one ``.npz`` file, in one atomic move. Nothing in it is pickled.
 
-        As elsewhere, a symlink's target is written; a file that is there keeps its permissions.
+        As elsewhere, a symlink's target is written; a file that is there keeps its permissions. A
+        ValueError for names and steps that would not come back: text that ends in NUL, or of more
+        than 1,000 characters, and whole numbers beyond 64 bits.
 
         Raises
         ------
