@@ -335,13 +335,14 @@ class TrajectoryKernel(PointsKernel):
     def save(self, path: str | Path) -> None:
         """Write the kernel to one ``.npz`` file, in one atomic move. Nothing in it is pickled.
 
-        As elsewhere, a symlink's target is written; a file that is there keeps its permissions. A
-        ValueError for names and steps that would not come back: text that ends in NUL, or of more
-        than 1,000 characters, and whole numbers beyond 64 bits.
+        As elsewhere, a symlink's target is written; a file that is there keeps its permissions.
 
         Raises
         ------
         OSError
             Where the path cannot be written, with what was there before as it was.
+        ValueError
+            Where a name or a step would not come back: text of more than 1,000 characters, or with
+            a NUL at its end, and whole numbers beyond 64 bits.
         """
         write_kernel_file(path, "trajectory", self._parts())
