@@ -157,10 +157,12 @@ def kernels():
 
 def partials():
     about = {"conditions": {"steps": [0, 1]}, "blocks": 1, "lost": [], "n": 2}
+    about |= {"segments": [0], "exponents": [0]}
 
     def state(**other) -> bytes:
         written = io.BytesIO()
-        np.savez(written, increments=np.ones((1, 3)), about=np.array(json.dumps(about | other)))
+        arrays = {"increments": np.ones((1, 3)), "prints": np.zeros(2, np.uint64)}
+        np.savez(written, **arrays, about=np.array(json.dumps(about | other)))
         return written.getvalue()
 
     yield "encrypted", edited(state(), b"PK\1\2", 8, "<H", 1)

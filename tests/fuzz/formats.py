@@ -218,7 +218,7 @@ def _lay_alone(folder: Path, changed: Tree, before: Tree) -> None:
 def _read_kernel(folder: Path) -> Values:
     kernel = th.load_kernel(folder / "run.npz")
     products = kernel.increments if hasattr(kernel, "increments") else kernel.differences
-    cosine = kernel.cosine()
+    cosine, _ = kernel.cosine(), kernel.gram()
     if np.any(np.abs(cosine[np.isfinite(cosine)]) > 1 + 1e-6):
         raise Unsound(f"a cosine of {np.nanmax(np.abs(cosine))}")
     upper = np.triu_indices(products.shape[1])
@@ -229,8 +229,10 @@ def _read_partial(folder: Path) -> Values:
     state = Partial(folder / "run.partial", seeds.CONDITIONS).read()
     if state is None:
         raise FileNotFoundError(folder / "run.partial")
-    upper = np.triu_indices(state.increments.shape[1])
-    return {"increments": state.increments[:, upper[0], upper[1]]}
+    state.sums.in_one_unit(2)
+    several = [one.values for one in state.sums.products.values()]
+    upper = np.triu_indices(len(state.sums.prints))
+    return {"increments": np.stack([values[upper] for values in several])} if several else {}
 
 
 def _arrays_reference(folder: Path) -> Values:

@@ -13,6 +13,7 @@ from written_runs import unpack
 
 import trajhelpers as th
 from trajhelpers.streaming.resuming import Partial, State
+from trajhelpers.streaming.sums import Scaled, Sums
 
 CONDITIONS = {"steps": [0, 1, 2], "precision": "float64", "files": [[1, 2], [3, 4], [5, 6]]}
 
@@ -203,8 +204,11 @@ def partials() -> list[Tree]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.partial"
         for lost in ([], [1]):
-            theta = random.normal(size=(2, 3, 7))
-            Partial(path, CONDITIONS).write(State(4, lost, theta @ theta.transpose(0, 2, 1)))
+            n = 3 - len(lost)
+            theta = random.normal(size=(2, n, 7))
+            products = map(Scaled, theta @ theta.transpose(0, 2, 1), (0, 2))
+            sums = Sums(dict(enumerate(products)), np.arange(n, dtype=np.uint64))
+            Partial(path, CONDITIONS).write(State(4, lost, sums))
             trees.append({"run.partial": path.read_bytes()})
     return trees
 

@@ -341,5 +341,8 @@ class TrajectoryKernel(PointsKernel):
         ------
         OSError
             Where the path cannot be written, with what was there before as it was.
+        ValueError
+            Where a name or a step would not come back: text of more than 1,000 characters, or with
+            a NUL at its end, and whole numbers beyond 64 bits.
         """
         write_kernel_file(path, "trajectory", self._parts())
