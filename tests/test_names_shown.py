@@ -116,6 +116,22 @@ def test_several_runs(run, tmp_path, capfd):
     assert clean(repr(kernel)) and SHOWN in repr(kernel)
 
 
+def test_verifying(run, tmp_path, capfd):
+    kernel = tmp_path / f"{EVIL}.npz"
+    assert call("gram", run, "-o", kernel, "--quiet") == 0
+    for code, every in ((0, "1"), (2, "2")):
+        capfd.readouterr()
+        assert call("verify", kernel, run, "--every", every) == code
+        out, err = capfd.readouterr()
+        assert clean(out + err) and SHOWN in out + err
+    save_file(
+        {f"fc{EVIL}.weight": np.ones((3, 4)), f"still{EVIL}": np.ones(12)}, min(run.iterdir())
+    )
+    assert call("verify", kernel, run) == 1
+    out, err = capfd.readouterr()
+    assert clean(out + err) and "1 of 4 checkpoints differ" in out
+
+
 def test_what_programs_read_is_exact(run, tmp_path, capfd):
     out = tmp_path / f"{EVIL}.npz"
     assert call("gram", run, "-o", out, "--json", "--quiet") == 0

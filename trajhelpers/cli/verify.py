@@ -2,6 +2,7 @@
 
 from .. import load_kernel
 from ..hallmarks import of_a_path
+from ..printable import printable
 from ..verifying import verify
 from .computing import add_fetching, is_wanted
 from .source import add_reading, opened
@@ -32,14 +33,15 @@ def run(options):
         return 1
     different = verify(options.kernel, trajectory, options.memory)
     if not different:
-        print(f"all {kernel.n} checkpoints are those that {options.kernel} was made of")
+        print(printable(f"all {kernel.n} checkpoints are those that {options.kernel} was made of"))
         return 0
     called = [f"{run} {step}".strip() for run, step in zip(kernel.runs, kernel.steps)]
     steps = ", ".join(called[index] for index in different[:_SHOWN])
     more = f" and {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
     hint = "; was it opened with the same options as then?" if len(different) == kernel.n else ""
-    print(
+    said = (
         f"{len(different)} of {kernel.n} checkpoints differ from what {options.kernel} was made of:"
         f" step{'s'[: len(different) > 1]} {steps}{more}{hint}"
     )
+    print(printable(said))
     return 1
