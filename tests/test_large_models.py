@@ -1,7 +1,9 @@
 """Thousands of tensors: equal headers are parsed once, and experts are grouped."""
 
 import json
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -11,6 +13,8 @@ from safetensors.numpy import save_file
 
 import trajhelpers as th
 from trajhelpers.reading import parsed, safetensors_files, torch_zip
+from trajhelpers.reading.parsed import EqualHeaders, Parsed
+from trajhelpers.reading.tensors import StoredTensor
 from trajhelpers.streaming.default_groups import MOST_ALONE, default_groups
 
 LAYERS = 3
@@ -287,3 +291,21 @@ def test_equal_pickles_beside_other_records(tmp_path):
             archive.writestr(name, content[:8] if name.endswith("data/0") else content)
     with pytest.raises(th.CheckpointError, match=r"step2\.pt.*record"):
         th.open_trajectory(tmp_path)
+
+
+def test_equal_headers_that_come_at_the_same_time():
+    headers, calls, together = EqualHeaders(), [], threading.Barrier(8)
+
+    def parse():
+        calls.append(threading.get_ident())
+        return Parsed({"w": StoredTensor("float32", (3,))})
+
+    def read(_):
+        together.wait()
+        found = headers.parsed(b"w 3", parse)
+        return found, found.chosen("here", None)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(read, range(8)))
+    assert len(calls) == 1
+    assert all(one is found[0][0] and chosen is found[0][1] for one, chosen in found)

@@ -3,6 +3,7 @@ tensors of the same names, types and shapes, and each says so anew.
 """
 
 import hashlib
+import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -19,12 +20,14 @@ class Parsed:
     def __init__(self, content: Any):
         self.content = content
         self._chosen: dict[str | None, Contents] = {}
+        self._lock = threading.Lock()
 
     def chosen(self, where, state: str | None) -> Contents:
         """:func:`choose_state` of the content, which asks for nothing but the header."""
-        if state not in self._chosen:
-            self._chosen[state] = choose_state(self.content, where, state)
-        return self._chosen[state]
+        with self._lock:
+            if state not in self._chosen:
+                self._chosen[state] = choose_state(self.content, where, state)
+            return self._chosen[state]
 
 
 _Kind = TypeVar("_Kind")
@@ -42,10 +45,13 @@ class EqualHeaders(Generic[_Kind]):
 
     def __init__(self) -> None:
         self._held: WeakValueDictionary[bytes, _Kind] = WeakValueDictionary()
+        # Headers from afar come at the same time.
+        self._lock = threading.Lock()
 
     def parsed(self, header: bytes, parse: Callable[[], _Kind]) -> _Kind:
         key = hashlib.sha256(header).digest()
-        found = self._held.get(key)
-        if found is None:
-            found = self._held[key] = parse()
-        return found
+        with self._lock:
+            found = self._held.get(key)
+            if found is None:
+                found = self._held[key] = parse()
+            return found
