@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike
 from .errors import TrajectoryWarning
 from .kernel import ModelSetKernel, TrajectoryKernel
 
+_EPS = np.finfo(np.float64).eps
+
 
 def of_a_path(what: str, kernel: TrajectoryKernel | ModelSetKernel) -> TrajectoryKernel:
     """The kernel, where it is of a path; ValueError where ``what`` would need a set's order."""
@@ -122,6 +124,40 @@ def norms(kernel: TrajectoryKernel, stride: int = 1) -> dict[str, Float64[np.nda
     """
     of_a_path("norms", kernel)
     return {name: kernel.distance(*pair) for name, pair in length_pairs(kernel, stride).items()}
+
+
+def _error_of_mds(kernel, origin=None):
+    bound = kernel.error_bound(origin=origin)
+    # The mean of all entries, of which each adds a rounding of its own.
+    return float(bound.mean() + len(bound) * _EPS) if bound.size else float("nan")
+
+
+def _error_of_angles(kernel, stride=1):
+    found = {}
+    for name, pairs in angle_pairs(of_a_path("error_bound", kernel), stride).items():
+        cosine, error = kernel.cosine_between(*pairs), kernel.cosine_error_between(*pairs)
+        with np.errstate(invalid="ignore"):
+            angle = np.arccos(cosine)
+            ends = [np.arccos(np.clip(cosine + sign * error, -1, 1)) for sign in (-1, 1)]
+        off = np.maximum(*(abs(end - angle) for end in ends))
+        found[name] = np.degrees(off + 4 * _EPS * np.pi)
+    return found
+
+
+def _error_of_norms(kernel, stride=1):
+    return {
+        name: kernel.distance_error(*pair) + 4 * _EPS * kernel.distance(*pair)
+        for name, pair in length_pairs(of_a_path("error_bound", kernel), stride).items()
+    }
+
+
+# What kernel.error_bound(measure) asks for.
+for _measure, _bound in (
+    (mds, _error_of_mds),
+    (angles, _error_of_angles),
+    (norms, _error_of_norms),
+):
+    setattr(_measure, "error_bound", _bound)  # noqa: B010  functions have no such attribute
 
 
 def angle_pairs(kernel: TrajectoryKernel, stride: int = 1) -> dict[str, tuple[Any, Any, Any, Any]]:

@@ -333,9 +333,20 @@ class PointsKernel(ABC):
         >>> bool(walk.error_bound(th.mds) < 1e-12)
         True
         """
-        from ..error_bounds import bound_of
+        if measure is None:
+            return self._error_of_map(**arguments)
+        if not hasattr(measure, "error_bound"):
+            raise ValueError(
+                "measure: bounds are known of mds, angles, norms and, where none is given, the map;"
+                f" got {getattr(measure, '__name__', measure)!r}"
+            )
+        return measure.error_bound(self, **arguments)
 
-        return bound_of(self, measure, arguments)
+    def _error_of_map(self, origin=None):
+        start, kept = self._moved(origin)
+        bound = self._error_of_cosine(start, kept[:, None], start, kept)
+        np.fill_diagonal(bound, 0)
+        return bound
 
     # ---- parts ----
 

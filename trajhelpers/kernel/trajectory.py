@@ -201,6 +201,22 @@ class TrajectoryKernel(PointsKernel):
         """
         return self._cosine_of(*self._pair(start, end), *self._pair(other_start, other_end))
 
+    def cosine_error_between(
+        self,
+        start: ArrayLike | None,
+        end: ArrayLike,
+        other_start: ArrayLike | None,
+        other_end: ArrayLike,
+    ) -> Float64[np.ndarray, " *pairs"]:
+        """What bounds the error of :meth:`cosine_between`, as :meth:`error_bound` has it."""
+        return self._error_of_cosine(*self._pair(start, end), *self._pair(other_start, other_end))
+
+    def distance_error(
+        self, start: ArrayLike | None, end: ArrayLike
+    ) -> Float64[np.ndarray, " *pairs"]:
+        """What bounds the error of :meth:`distance`, in parameter units."""
+        return self._error_of_length(*self._pair(start, end))
+
     def inner_between(
         self,
         start: ArrayLike | None,
