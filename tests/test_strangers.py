@@ -167,7 +167,7 @@ def test_arrays_of_numpy_that_cannot_be_read(tmp_path):
         (lambda: np.savez_compressed(path, a=np.ones(9)), "compressed.*savez"),
         (lambda: np.savez(path, a=np.ones(9, ">f8")), "'a.npy'.*big-endian"),
         (lambda: path.write_bytes(archive(["a.npy", "readme"])), "readme"),
-        (lambda: path.write_bytes(archive(["a.npy"])), "'a.npy'.*header"),
+        (lambda: path.write_bytes(archive(["a.npy"])), "header.*'a.npy'"),
     ]
     for make, words in cases:
         make()

@@ -9,6 +9,7 @@ abandoned."""
 
 import errno
 import fcntl
+import hashlib
 import os
 import re
 import secrets
@@ -76,7 +77,7 @@ def remove_abandoned(path: Path) -> None:
         descriptor = os.open(path / _LOCK, os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_ours = os.read(descriptor, 1000) == _machine()
+            is_ours = path.name[-len(".tmp") - 16 :].startswith(_machine())
             if is_ours or time.time() - os.fstat(descriptor).st_mtime > _DAY:
                 shutil.rmtree(path)
         finally:
@@ -125,31 +126,36 @@ def _folder_of_its_own(path, target):
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(descriptor)
 
 
 def _locked_folder(prefix):
     while True:
-        folder = prefix.with_name(f"{prefix.name}{secrets.token_hex(8)}.tmp")
+        folder = prefix.with_name(f"{prefix.name}{_machine()}{secrets.token_hex(4)}.tmp")
         folder.mkdir()
+        descriptor = -1
         try:
             descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return folder, descriptor
         except FileNotFoundError:
             continue  # another writer took the folder for an abandoned one
-        except OSError:
-            folder.rmdir()
+        except BaseException:
+            if descriptor >= 0:
+                os.close(descriptor)
+            shutil.rmtree(folder, ignore_errors=True)
             raise
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink:
-            os.write(descriptor, _machine())
-            return folder, descriptor
         os.close(descriptor)  # the same, a moment later
 
 
 def _machine():
-    return socket.gethostname().encode()
+    """In a name, which is there at once and on a full disk, too."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def _give_permissions(descriptor, folder, there):

@@ -51,6 +51,22 @@ def outwards(links: Int[np.ndarray, " n"]) -> list[int]:
     return order
 
 
+def rows_between(
+    first: Int[np.ndarray, " pairs"], last: Int[np.ndarray, " pairs"], links: Int[np.ndarray, " n"]
+) -> Bool[np.ndarray, "pairs n"]:
+    """Which rows are on the way between two points, or a point and O.
+
+    >>> rows_between(np.array([1, -1]), np.array([2, 0]), np.array([-1, 0, 0])).astype(int)
+    array([[0, 1, 1],
+           [1, 0, 0]])
+    """
+    leading = np.zeros((len(links) + 1, len(links)), bool)  # to each point, from O
+    for point in outwards(links):
+        leading[point] = leading[links[point]]
+        leading[point, point] = True
+    return leading[first] ^ leading[last]
+
+
 def ways(
     lengths: Float64[np.ndarray, " n"], links: Int[np.ndarray, " n"]
 ) -> Float64[np.ndarray, "n+1 n+1"]:

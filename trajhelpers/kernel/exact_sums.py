@@ -20,7 +20,8 @@ _SMALLEST = 2.0**-1000
 
 
 class PointProducts:
-    """The inner products of n points and O, which is point −1, made of rows' products.
+    """The inner products of n points and O, which is point −1, made of rows' products, or of those
+    of several groups.
 
     >>> rows = np.array([[3.0, 0], [1e6, 1], [-1e6, 1]])         # there and back
     >>> products = PointProducts(rows @ rows.T, np.array([-1, 0, 1]))
@@ -28,12 +29,14 @@ class PointProducts:
     (4.0, 0.0)
     """
 
-    def __init__(self, rows: Float64[np.ndarray, "n n"], links: Int[np.ndarray, " n"]):
+    def __init__(self, rows: Float64[np.ndarray, "*groups n n"], links: Int[np.ndarray, " n"]):
+        n = len(links)
         # A sum of n² entries, of which four are added.
-        bits = _BITS - 2 - 2 * math.ceil(math.log2(len(rows) + 1))
+        bits = _BITS - 2 - 2 * math.ceil(math.log2(n + 1))
         self._slices = [
-            _along(links, _along(links, slice_).T) for slice_ in _slices(rows, bits)
-        ] or [np.zeros((len(rows) + 1, len(rows) + 1))]
+            _along(links, np.swapaxes(_along(links, slice_), -1, -2))
+            for slice_ in _slices(rows, bits)
+        ] or [np.zeros((*rows.shape[:-2], n + 1, n + 1))]
 
     def __call__(
         self,
@@ -41,14 +44,14 @@ class PointProducts:
         last: Int[np.ndarray, "*pairs"] | int,
         other_first: Int[np.ndarray, "*pairs"] | int,
         other_last: Int[np.ndarray, "*pairs"] | int,
-    ) -> Float64[np.ndarray, "*pairs"]:
+    ) -> Float64[np.ndarray, "*groups_and_pairs"]:
         """⟨θ_last − θ_first, θ_other_last − θ_other_first⟩."""
         return self._added(
             lambda points: (
-                points[last, other_last]
-                - points[last, other_first]
-                - points[first, other_last]
-                + points[first, other_first]
+                points[..., last, other_last]
+                - points[..., last, other_first]
+                - points[..., first, other_last]
+                + points[..., first, other_first]
             )
         )
 
@@ -75,10 +78,10 @@ def _slices(matrix, bits):
 
 def _along(links, rows):
     """Of each point, the sum of the rows that lead to it from O, which has none and is the last."""
-    points = np.zeros((len(links) + 1, rows.shape[1]))
+    points = np.zeros((*rows.shape[:-2], len(links) + 1, rows.shape[-1]))
     if is_path(links):
-        np.cumsum(rows, axis=0, out=points[:-1])
+        np.cumsum(rows, axis=-2, out=points[..., :-1, :])
         return points
     for point in outwards(links):
-        points[point] = points[links[point]] + rows[point]
+        points[..., point, :] = points[..., links[point], :] + rows[..., point, :]
     return points

@@ -17,13 +17,15 @@ from jaxtyping import Bool, Float64, Int
 from numpy.typing import ArrayLike
 
 from ..errors import TrajectoryWarning
-from ..links import O, outwards, shortest_links, ways
+from ..links import O, outwards, rows_between, shortest_links, ways
 from ..reading.account import Text, in_words
 from .exact_sums import PointProducts
 from .rounding import LARGEST_SILENT, cosine_bound, estimate, relative_error
 from .scale import in_range
 
 _LARGEST_HIDDEN_EXCESS = 1e-6
+# Numbers of several groups' products that are looked at together.
+_AT_ONCE = 1 << 20
 
 
 class PointsKernel(ABC):
@@ -424,16 +426,18 @@ class PointsKernel(ABC):
     def _products_of(self, first, last):
         """Of differences of points, one matrix a group, in units of 2^exponent."""
         pairs = first[:, None], last[:, None], first, last
-        return np.stack([PointProducts(rows, self._links)(*pairs) for rows in self._products])
+        together = max(1, _AT_ONCE // self.n**2)
+        several = range(0, len(self._products), together)
+        return np.concatenate(
+            [
+                PointProducts(self._products[at : at + together], self._links)(*pairs)
+                for at in several
+            ]
+        )
 
     def _squared_ways(self, first, last):
         """Of differences of points, a row a group, the squared lengths of their ways."""
-        return (
-            np.stack(
-                [ways(np.sqrt(squares), self._links)[first, last] for squares in self._squared_path]
-            )
-            ** 2
-        )
+        return (np.sqrt(self._squared_path) @ rows_between(first, last, self._links).T) ** 2
 
     @property
     def constant(self) -> dict[str, float]:

@@ -49,7 +49,9 @@ def damage_named(
         raise kind(f"{where}: damaged (it asks for more memory than there is); {remedy}") from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in _MADE_UP:
-            raise
+            if error.filename:
+                raise
+            raise kind(f"{where}: cannot be read ({error.strerror}); check the disk") from error
         raise kind(f"{where}: damaged ({_reason(error)}); {remedy}") from error
 
 

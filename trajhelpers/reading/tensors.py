@@ -113,10 +113,11 @@ def in_memory(value) -> StoredTensor:
     if isinstance(value, (np.ndarray, np.generic)):
         value = np.asarray(value)
         dtype = value.dtype.name
+        native = value.dtype.newbyteorder("=")  # a name says nothing of the order of bytes
         return StoredTensor(
             dtype,
             value.shape,
-            Held(np.ascontiguousarray(value)) if dtype in RAW else None,
+            Held(np.ascontiguousarray(value, native)) if dtype in RAW else None,
             identity=(value.__array_interface__["data"][0], value.shape, value.strides),
         )
     dtype, shape = dtype_of(value), tuple(value.shape)

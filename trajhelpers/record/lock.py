@@ -40,10 +40,11 @@ class FolderLock:
                 ) from None
             except OSError:
                 pass  # a file system without locks, as some of clusters are: go on as if it had
-            os.truncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
             self._descriptor = descriptor
             self._finalizer = weakref.finalize(self, _release, descriptor, self._path)
+            with suppress(OSError):  # on a full disk, nobody is told who it is
+                os.truncate(descriptor, 0)
+                os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
 
     def release(self) -> None:
         if self._descriptor >= 0:
@@ -67,7 +68,9 @@ def _is(descriptor: int, path: Path) -> bool:
 
 
 def _release(descriptor: int, path: Path) -> None:
-    if _is(descriptor, path):  # and not another's, in a folder that was made anew
-        with suppress(OSError):
-            path.unlink()
-    os.close(descriptor)
+    try:
+        if _is(descriptor, path):  # and not another's, in a folder that was made anew
+            with suppress(OSError):
+                path.unlink()
+    finally:
+        os.close(descriptor)

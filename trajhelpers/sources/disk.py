@@ -122,6 +122,10 @@ class OpenFiles:
                         " writing it, and open the trajectory again"
                     )
                 view, offset = view[count:], offset + count
+        except OSError as error:  # of a descriptor, the system's own names no file
+            raise CheckpointError(
+                f"{path}: cannot be read ({error.strerror}); check the disk"
+            ) from error
         finally:
             self._give_back(descriptor)
 
