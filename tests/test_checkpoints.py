@@ -508,3 +508,11 @@ def test_the_kernel_of_a_path_is_refused_by_name():
         th.gram("runs/mine")
     with pytest.raises(TypeError, match="expected what gram returns, got str"):
         th.plot_map("runs/mine")
+
+
+def test_arrays_in_memory_in_the_other_order_of_bytes():
+    """Their values are read, and not their bytes as if they were this machine's."""
+    theta = np.arange(12.0).reshape(3, 4)
+    swapped = theta.astype(theta.dtype.newbyteorder("S"))
+    kernel = th.gram(th.open_trajectory([{"w": row} for row in swapped]), device="cpu")
+    np.testing.assert_array_equal(kernel.gram(), oracle.gram(theta))
