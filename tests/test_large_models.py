@@ -127,17 +127,45 @@ def test_the_default_is_told_and_its_total_is_that_of_all_tensors(states_of_expe
     )
 
 
-def test_what_never_moves_within_a_group_is_told(states_of_experts, capfd):
-    frozen = "model.layers.1.mlp.experts.7.up_proj.weight"
-    router = "model.layers.1.mlp.gate.weight"
-    held = {name: states_of_experts[0][name] for name in (frozen, router)}
-    stored = [
-        state | {name: value.copy() for name, value in held.items()} for state in states_of_experts
-    ]
-    kernel = th.gram(th.open_trajectory(stored, exclude="constant"))
-    assert router not in kernel.names and len(kernel.names) == 11
+def without_moving(states, *names):
+    held = {name: states[0][name] for name in names}
+    return [state | {name: value.copy() for name, value in held.items()} for state in states]
+
+
+def test_experts_that_never_move_are_a_group_beside_those_that_do(states_of_experts, capfd):
+    group = "model.layers.1.mlp.experts.*.up_proj.weight"
+    frozen = [group.replace("*", str(number)) for number in (7, 11)]
+    states = without_moving(states_of_experts, *frozen, "model.layers.1.mlp.gate.weight")
+    kernel = th.gram(th.open_trajectory(states))
+    assert len(kernel.names) == 13
+    sizes = dict(zip(kernel.names, kernel.sizes))
+    assert sizes[f"{group} (still)"] == 3 * 2 and sizes[group] == 3 * 510
+    capfd.readouterr()
+    moving = th.gram(th.open_trajectory(states, exclude="constant"))
     told = capfd.readouterr().err
-    assert "no tensors within a group" in told and "experts.*" in told
+    assert f"{group} (still)" in told and "no tensors within a group" not in told
+    assert set(kernel.names) - set(moving.names) == {
+        f"{group} (still)",
+        "model.layers.1.mlp.gate.weight",
+    }
+    expected = th.gram(th.open_trajectory(states, exclude=[*frozen, "model.layers.1.mlp.gate.*"]))
+    assert (moving.increments == expected.increments).all()
+
+
+def test_what_moves_and_seems_still_is_none_of_these(states_of_experts):
+    name = "model.layers.1.mlp.experts.7.up_proj.weight"
+    long = [state | {name: np.zeros(3000)} for state in states_of_experts]
+    long[-1][name] = np.append(np.zeros(2999), 1.0)
+    assert not any("still" in group for group in th.gram(th.open_trajectory(long)).names)
+
+
+def test_all_experts_of_a_layer_frozen_are_one_group(states_of_experts):
+    group = "model.layers.1.mlp.experts.*.up_proj.weight"
+    states = without_moving(
+        states_of_experts, *(group.replace("*", str(number)) for number in range(512))
+    )
+    kernel = th.gram(th.open_trajectory(states, exclude="constant"))
+    assert group not in kernel.names and len(kernel.names) == 11
 
 
 def test_the_same_groups_from_files_and_from_memory(states_of_experts, tmp_path):

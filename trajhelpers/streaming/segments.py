@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ..printable import printable
 from ..stored import Stored
-from .default_groups import default_groups
+from .default_groups import default_groups, still_ones
 
 # Ranges (name, start, stop) of flattened tensors.
 Segment = list[tuple[str, int, int]]
@@ -18,7 +18,7 @@ def segments_of(trajectory: Stored, groups: Groups | None) -> dict[str, Segment]
     """Each group's ranges, checked, with their ends filled in; by default whole tensors."""
     sizes = trajectory.sizes
     if groups is None:
-        together = default_groups(sizes)
+        together = default_groups(sizes, still_ones(trajectory))
         return {group: [(name, 0, sizes[name]) for name in together[group]] for group in together}
     segments: dict[str, Segment] = {}
     for group, ranges in groups.items():
