@@ -141,7 +141,7 @@ def test_a_file_without_a_state_dict(tmp_path, content):
 
 
 def test_finite_but_too_large_for_the_products():
-    """Squares of 1e30 overflow float32: they are taken of scaled rows. What is no float32 is said."""
+    """Squares of 1e30 overflow float32: they are taken of scaled rows. No float32 holds 1e60."""
     states = [{"w": torch.full((3,), 1e30 * (step + 1))} for step in range(3)]
     for precision in ("float32", "float64"):
         kernel = th.gram(th.open_trajectory(states), device="cpu", precision=precision)

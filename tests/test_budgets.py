@@ -136,7 +136,8 @@ def test_damaged_files_say_so(tmp_path, name):
             found = read_checkpoint(LocalFile(path))
             for tensor in found.tensors.values():
                 if tensor.place is not None:
-                    tensor.read_into(0, tensor.size, np.empty(tensor.size))
+                    with np.errstate(invalid="ignore"):  # a NaN of float16
+                        tensor.read_into(0, tensor.size, np.empty(tensor.size))
         except (th.TrajectoryError, FileNotFoundError) as error:
             assert tmp_path.name in str(error)
 
@@ -216,7 +217,7 @@ def test_a_config_that_is_none(tmp_path, content):
     run_of(tmp_path, lambda step: {"w": torch.ones(3) * step})
     path = tmp_path / "config.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(th.CheckpointError, match=r"config\.json.*move it away"):
+    with pytest.raises(th.CheckpointError, match=r"config\.json.*(move it away|save it again)"):
         th.open_trajectory(tmp_path)
 
 
@@ -428,9 +429,11 @@ def test_links_that_lead_back_have_an_end(tmp_path, marker):
 def test_links_in_a_circle_and_to_nowhere(tmp_path):
     os.symlink("b.pt", tmp_path / "a.pt")
     os.symlink("a.pt", tmp_path / "b.pt")
-    os.symlink("nowhere", tmp_path / "step_3.pt")
     run_of(tmp_path, lambda step: {"w": torch.ones(3) * step})
     assert th.open_trajectory(tmp_path).steps == (1, 2)
+    os.symlink("nowhere", tmp_path / "step_3.pt")
+    with pytest.raises(th.CheckpointError, match=r"step_3\.pt: is a link to nowhere"):
+        th.open_trajectory(tmp_path)
 
 
 class Deep:

@@ -156,12 +156,12 @@ def _give_permissions(descriptor, folder, there):
     """Those of the file that was there, else those that the lock file got, as any new file does:
     some libraries write files that nobody else may read.
     """
-    if there is None:
-        os.fchmod(descriptor, stat.S_IMODE((folder / _LOCK).stat().st_mode))
-        return
-    with suppress(OSError):
-        os.fchown(descriptor, there.st_uid, there.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(there.st_mode))
+    if there is not None:
+        with suppress(OSError):
+            os.fchown(descriptor, there.st_uid, there.st_gid)
+    mode = ((folder / _LOCK).stat() if there is None else there).st_mode
+    with suppress(OSError):  # a file system that knows of no permissions
+        os.fchmod(descriptor, stat.S_IMODE(mode))
 
 
 def _sync(folder):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .hallmarks import angle_pairs, angles, length_pairs, mds, norms
+from .hallmarks import angle_pairs, angles, length_pairs, mds, norms, of_a_path
 
 
 def bound_of(kernel: Any, measure: Callable | None, arguments: dict[str, Any]) -> Any:
@@ -34,15 +34,12 @@ def _of_mds(kernel, origin=None):
 
 def _of_angles(kernel, stride=1):
     found = {}
-    cosines = {
-        name: kernel.cosine_between(*pairs) for name, pairs in angle_pairs(kernel, stride).items()
-    }
-    for name, pairs in angle_pairs(kernel, stride).items():
-        (start, end), (other_start, other_end) = kernel._pair(*pairs[:2]), kernel._pair(*pairs[2:])
-        error = kernel._error_of_cosine(start, end, other_start, other_end)
-        angle = np.arccos(cosines[name])
+    for name, pairs in angle_pairs(of_a_path("error_bound", kernel), stride).items():
+        between = (*kernel._pair(*pairs[:2]), *kernel._pair(*pairs[2:]))
+        cosine, error = kernel._cosine_of(*between), kernel._error_of_cosine(*between)
         with np.errstate(invalid="ignore"):
-            ends = [np.arccos(np.clip(cosines[name] + sign * error, -1, 1)) for sign in (-1, 1)]
+            angle = np.arccos(cosine)
+            ends = [np.arccos(np.clip(cosine + sign * error, -1, 1)) for sign in (-1, 1)]
         rounding = 4 * np.finfo(float).eps * np.pi
         found[name] = np.degrees(np.maximum(*(abs(end - angle) for end in ends)) + rounding)
     return found
@@ -52,7 +49,7 @@ def _of_norms(kernel, stride=1):
     return {
         name: kernel._error_of_length(*kernel._pair(*pair))
         + 4 * np.finfo(float).eps * kernel.distance(*pair)
-        for name, pair in length_pairs(kernel, stride).items()
+        for name, pair in length_pairs(of_a_path("error_bound", kernel), stride).items()
     }
 
 

@@ -87,8 +87,9 @@ def gram(
         ``auto`` is cuda where there is one, else cpu.
     precision : {"float64", "float32"}
         Of differences and products; sums over blocks are float64 in both. float64 gives cosines to
-        1e-12; float32 is about twice as fast on a CPU and gives 1e-6, unless the path is far longer
-        than the way it covers, which the kernel then warns of.
+        what ``kernel.error_bound()`` says, of 154 checkpoints 1e-11 at most and by far less as a
+        rule, or warns; float32 is about twice as fast on a CPU and gives 1e-6, unless the path is
+        far longer than the way it covers, which the kernel then warns of.
     groups : dict, optional
         Name → list of (tensor name, start, stop), ranges of flattened tensors with None for an open
         end. n² × 8 bytes are kept a group. Default: one group a tensor; of more than 2,000 tensors,
@@ -140,9 +141,16 @@ def gram(
     where ``exclude="constant"`` asks for it, as it is of groups that are given.
 
     n²p multiplications and one read of every checkpoint (on this machine a second one of two that
-    come out equal without being neighbours). Global settings (threads, TF32, autocast) neither
+    come out equal without being neighbours). Where a path comes back to where it was, as orbits,
+    restarts and outliers do, increments are long and what they add up to is short: if float64 does
+    not make cosines certain to 1e-9 then, files on this machine are read once more, each checkpoint
+    measured from the nearest (``kernel.links``), and that is told. Of rows whose squares no float
+    holds, powers of two are taken out first. Global settings (threads, TF32, autocast) neither
     matter nor change. Interrupting is safe at any time. Derived in chapter "The kernel and its
     maps".
+
+    ``kernel.source["digests"]`` has a fingerprint of each checkpoint's numbers
+    (:func:`trajhelpers.verify`).
 
     LoRA adapters that count as their products are multiplied on the CPU, in float64, one layer
     after the other, a group each: from r × r products, so that r and n decide and not p.

@@ -138,9 +138,8 @@ class PointsKernel(ABC):
         """Pairs of indices of points between which rounding leaves nothing: t the next one after s
         that is so.
         """
-        s, t = np.triu_indices(self.n, 1)
-        equal = np.zeros((self.n, self.n), bool)
-        equal[s, t] = np.isnan(self._squared(s, t))
+        squared, rounding = self._points.squared_distances(), self._rounding_of(self._ways)
+        equal = np.triu((squared <= rounding)[:-1, :-1], 1)
         again = np.flatnonzero(equal.any(1))
         return list(zip(again.tolist(), np.argmax(equal[again], axis=1).tolist()))
 
@@ -214,8 +213,11 @@ class PointsKernel(ABC):
         float32 leaves, a warning tells.)
         """
         squared = np.asarray(self._points(first, last, first, last))
-        rounding = relative_error(self.p, "float64") * self._ways[first, last] ** 2
-        return np.where(squared > rounding, squared, np.nan)
+        return np.where(squared > self._rounding_of(self._ways[first, last]), squared, np.nan)
+
+    def _rounding_of(self, way):
+        """Of squared distances at the ends of ways."""
+        return relative_error(self.p, "float64") * way**2
 
     def _lengths(self, first, last):
         squared = np.maximum(self._points(first, last, first, last), 0)

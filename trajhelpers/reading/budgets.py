@@ -1,6 +1,7 @@
 """What a checkpoint may ask for, against what lies in it."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 
 from ..errors import CheckpointError
@@ -14,6 +15,8 @@ LONGEST_NAME = 1000
 # An expanded tensor repeats few numbers: so many elements may be made of others, or as many as lie
 # in the file.
 MOST_EXPANDED = 1 << 24
+# NumPy's text ends at a NUL; of half a surrogate pair no terminal can write anything.
+_UNKEPT = re.compile("[\0\ud800-\udfff]")
 
 
 def refuse_names(names: Iterable[str], where: object) -> None:
@@ -24,9 +27,10 @@ def refuse_names(names: Iterable[str], where: object) -> None:
                 f"{where}: a tensor's name has {len(name):,} characters, {name[:40]!r} …, where"
                 f" {LONGEST_NAME:,} are the most; save it under a shorter one"
             )
-        if "\0" in name:
+        if found := _UNKEPT.search(name):
+            what = "a NUL" if found[0] == "\0" else "half a character"
             raise CheckpointError(
-                f"{where}: the name {name!r} has a NUL in it; save the tensor under another"
+                f"{where}: the name {name!r} has {what} in it; save the tensor under another"
             )
 
 

@@ -53,7 +53,11 @@ def _stored(file: File, opened: BinaryIO, record: Record) -> StoredTensor:
         raise CheckpointError(
             f"{file}: array {record.name!r} is big-endian; save it with the bytes of this machine"
         )
-    if dtype.hasobject or not all(type(size) is int and size >= 0 for size in shape):
+    if not all(type(size) is int and size >= 0 for size in shape):
+        raise CheckpointError(
+            f"{file}: array {record.name!r} has shape {shape}; fetch or save it again"
+        )
+    if dtype.hasobject:
         return StoredTensor(str(dtype), ())
     if start.tell() + math.prod(shape) * dtype.itemsize != record.size:
         raise CheckpointError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from .boundary import damage_named
 from .formats import KINDS, Several, Where, folder_format
 from .json_text import LONGEST_JSON
 from .place import File, Folder
@@ -30,7 +31,10 @@ def _with_inner(folder: Folder) -> Iterator[Folder]:
 
 
 def _shards(index: File) -> tuple[str, ...]:
-    return named_in_index(index.read_text()) or () if index.size <= LONGEST_JSON else ()
+    if index.size > LONGEST_JSON:
+        return ()
+    with damage_named(index):
+        return named_in_index(index.read_text()) or ()
 
 
 def kind_of(where: Where) -> str:

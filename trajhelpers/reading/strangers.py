@@ -153,6 +153,8 @@ def file_of(name: str, start: bytes) -> str | None:
     >>> file_of("model.pt", b"")
     'is empty; fetch or save it again'
     """
+    if name.endswith(".safetensors") and start[8:9] == b"{":
+        return None  # it begins with a length, whose bytes may be anything
     for stranger in STRANGERS:
         if stranger.begins(name, start):
             return f"is {stranger.what}; {stranger.remedy}"

@@ -9,7 +9,6 @@ and is refused whole. Links are not followed.
 import io
 import re
 import stat
-import struct
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 
 from ..errors import CheckpointError
+from ..reading.boundary import damage_named
 from ..reading.folders import weights_in
 from ..reading.place import File, Place, read_values
 from ..reading.zip_records import end_of_header
@@ -27,6 +27,7 @@ from .listed import ListedFolder
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 # A torch checkpoint by an old habit, model.pth.tar.
 _NONE = (".pth.tar", ".pt.tar", ".ckpt.tar")
+_AGAIN = "fetch or pack it again"
 _HEADER = 30
 # Of a directory, or of a header that holds a name.
 _LONGEST_READ = 64 << 20
@@ -250,7 +251,7 @@ class _Limited:
 
 
 def _damaged(file: File, what: object) -> CheckpointError:
-    return CheckpointError(f"{file}: damaged or forged ({what}); fetch or pack it again")
+    return CheckpointError(f"{file}: damaged or forged ({what}); {_AGAIN}")
 
 
 # ---- zip ----
@@ -259,12 +260,9 @@ def _damaged(file: File, what: object) -> CheckpointError:
 def _of_zip(file: File, opened: BinaryIO) -> tuple[dict[str, Member], list[str]]:
     found: dict[str, Member] = {}
     left_out: list[str] = []
-    try:
-        with zipfile.ZipFile(opened) as archive:
-            entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
-            directory = archive.start_dir
-    except (zipfile.BadZipFile, struct.error, EOFError, ValueError, NotImplementedError) as error:
-        raise _damaged(file, error) from error
+    with damage_named(file, _AGAIN), zipfile.ZipFile(opened) as archive:
+        entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+        directory = archive.start_dir
     ends = [*(entry.header_offset for entry in entries[1:]), directory]
     for entry, end in zip(entries, ends):
         least = entry.header_offset + _HEADER + len(entry.filename) + entry.compress_size
@@ -294,10 +292,8 @@ def _of_zip(file: File, opened: BinaryIO) -> tuple[dict[str, Member], list[str]]
 
 
 def _behind_header(file: File, header: int, content: bytes) -> int:
-    try:
+    with damage_named(file, _AGAIN):
         return end_of_header(file, header, content)
-    except struct.error as error:
-        raise _damaged(file, error) from error
 
 
 # ---- tar ----
@@ -306,25 +302,20 @@ def _behind_header(file: File, header: int, content: bytes) -> int:
 def _of_tar(file: File, opened: BinaryIO) -> tuple[dict[str, Member], list[str]]:
     found: dict[str, Member] = {}
     left_out: list[str] = []
-    try:
-        with tarfile.open(fileobj=opened, mode="r:") as archive:
-            for member in _in_a_row(file, archive):
-                path = _path_of(file, member.name)
-                if member.isdir():
-                    continue
-                if not member.isfile():
-                    left_out.append(f"{file}/{path}: is a link or device, which is not followed")
-                    continue
-                begin, end = member.offset_data, member.offset_data + member.size
-                if end > file.size:
-                    raise _damaged(file, f"{member.name!r} ends beyond it")
-                problem = "is sparse; unpack the archive" if member.issparse() else ""
-                _add(file, found, path, Member(begin, member.size, end, problem))
-    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
-        raise CheckpointError(
-            f"{file}: is no tar archive, or damaged ({error}); where it is a checkpoint of torch,"
-            " give it a name that ends in .pt"
-        ) from error
+    remedy = f"{_AGAIN}, or, where it is a checkpoint of torch, give it a name that ends in .pt"
+    with damage_named(file, remedy), tarfile.open(fileobj=opened, mode="r:") as archive:
+        for member in _in_a_row(file, archive):
+            path = _path_of(file, member.name)
+            if member.isdir():
+                continue
+            if not member.isfile():
+                left_out.append(f"{file}/{path}: is a link or device, which is not followed")
+                continue
+            begin, end = member.offset_data, member.offset_data + member.size
+            if end > file.size:
+                raise _damaged(file, f"{member.name!r} ends beyond it")
+            problem = "is sparse; unpack the archive" if member.issparse() else ""
+            _add(file, found, path, Member(begin, member.size, end, problem))
     return found, left_out
 
 

@@ -96,7 +96,7 @@ class Fetcher(Protocol):
 
     def check(
         self,
-        blocks: Iterable[Iterable[Range]],
+        blocks: Iterable[Sequence[Range]],
         done: int = 0,
         verify: bool = False,
         apart: bool = False,

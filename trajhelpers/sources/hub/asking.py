@@ -90,7 +90,8 @@ def _read(where: str, content: bytes, read: Callable[[Any], _T]) -> _T:
     try:
         answer = json.loads(content)
     except (ValueError, RecursionError):
-        raise unlike(where, f"no JSON, {reprlib.repr(content)}") from None
+        text = content[:100].decode(errors="replace")
+        raise unlike(where, f"no JSON but {reprlib.repr(text)}") from None
     try:
         return read(answer)
     except Unlike as problem:

@@ -28,10 +28,10 @@ def led_to(address: str, location: str) -> str:
         port = there.port
     except ValueError:
         raise Misled("leads to what is no address") from None
+    if there.scheme not in ("https", "http") or not there.hostname:
+        raise Misled(f"leads to {there.scheme}:, which is no web address")
     # No more of it: what follows may be a signature.
     shown = f"leads to {there.scheme}://{there.hostname}" + (f":{port}" if port else "")
-    if there.scheme not in ("https", "http") or not there.hostname:
-        raise Misled(f"{shown}, which is no web address")
     if there.scheme == "http" and here.scheme == "https":
         raise Misled(f"{shown}, which is not encrypted")
     if _is_near(there) and not _is_near(here):

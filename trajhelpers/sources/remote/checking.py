@@ -11,7 +11,7 @@ import bisect
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -48,7 +48,12 @@ class Checks:
     """The checksums of one pass. As a context manager, reads that go past its fetches are seen."""
 
     def __init__(
-        self, files: "RemoteFiles", asked: Mapping[RemoteFile, Asked], verify: bool, apart: bool
+        self,
+        files: "RemoteFiles",
+        asked: Mapping[RemoteFile, Asked],
+        outside: Collection[RemoteFile],
+        verify: bool,
+        apart: bool,
     ):
         self._files, self._verify, self._apart = files, verify, apart
         # By file, those that run along, in order; and those for which it is read again, with what
@@ -64,11 +69,11 @@ class Checks:
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._futures: list[Future] = []
         for file, one in asked.items():
-            self._plan(file, one)
+            self._plan(file, one, in_records=file not in outside)
 
     # ---- which ----
 
-    def _plan(self, file: RemoteFile, asked: Asked) -> None:
+    def _plan(self, file: RemoteFile, asked: Asked, in_records: bool) -> None:
         pieces = [] if self._apart else asked.pieces
         whole = file.tree.checksum(file.path)
         if whole and self._runs_along(file, whole, pieces) and not self._apart:
@@ -80,7 +85,8 @@ class Checks:
         records = self._files.records(file)
         own = _within(records, pieces)
         touched = own.keys() | _within(records, [*asked.before, *asked.pieces]).keys()
-        compared = bool(touched)
+        # Of an archive, some files may be zips and others not.
+        compared = bool(touched) and in_records
         for at in sorted(touched):
             record, inner = records[at], own.get(at, [])
             if inner and self._runs_along(file, record, inner):
@@ -89,7 +95,8 @@ class Checks:
                 self._take(file, self._again, record, ())
             else:
                 compared = False
-        if whole is None and not (touched and all(records[at].value for at in touched)):
+        has_all = touched and in_records and all(records[at].value for at in touched)
+        if whole is None and not has_all:
             self._why[file] = NO_CHECKSUM
         elif not compared:
             self._why[file] = (
@@ -335,6 +342,19 @@ def asked_of(
             before, pieces = found.setdefault(file, Asked([], []))
             (before if index < done else pieces).append((begin, end))  # type: ignore[attr-defined]
     return found
+
+
+def all_within(records: Sequence[Checksum], pieces: Pieces) -> bool:
+    """Whether each piece lies in one of the records, which are in order."""
+    at = 0
+    for begin, end in sorted(pieces):
+        while at < len(records) and records[at].end <= begin:
+            at += 1
+        if begin < end and not (
+            at < len(records) and records[at].begin <= begin and end <= records[at].end
+        ):
+            return False
+    return True
 
 
 def _in_order(pieces: Pieces) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 from ...errors import CheckpointError, ChecksumError
 from ...reading.zip_records import end_of_header
 from ..protocol import Range
-from .checking import Asked, Checks, asked_of
+from .checking import Asked, Checks, all_within, asked_of
 from .checksums import Checksum
 from .fetch import Fetch
 from .file import RemoteFile, RemoteRange
@@ -157,7 +157,7 @@ class RemoteFiles:
 
     def check(
         self,
-        blocks: Iterable[Iterable[Range]],
+        blocks: Iterable[Sequence[Range]],
         done: int = 0,
         verify: bool = False,
         apart: bool = False,
@@ -165,14 +165,22 @@ class RemoteFiles:
         """Those of what a pass will fetch, block by block, of which so many are done; ``apart``
         where it will read one thing after another instead.
         """
-        asked = asked_of(map(self.join, blocks), done)
+        outside: set[RemoteFile] = set()
+
+        def joined(block: Sequence[Range]) -> list[RemoteRange]:
+            outside.update(
+                file for file, parts in _by_file(block) if not all_within(self.records(file), parts)
+            )
+            return self.join(block)
+
+        asked = asked_of(map(joined, blocks), done)
         for file, spans in self._kept.items():
             # All of a small file came when it was opened.
             if sum(len(content) for _, content in spans) == file.size and file.tree.checksum(
                 file.path
             ):
                 asked.setdefault(file, Asked([], []))
-        return Checks(self, asked, verify, apart)
+        return Checks(self, asked, outside, verify, apart)
 
     def _keep(self, file: RemoteFile, begin: int, content: bytes) -> None:
         """For the checksum of the whole file; no more than is worth its memory."""

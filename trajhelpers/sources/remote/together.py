@@ -24,7 +24,7 @@ class Together:
 
     def check(
         self,
-        blocks: Iterable[Iterable[Range]],
+        blocks: Iterable[Sequence[Range]],
         done: int = 0,
         verify: bool = False,
         apart: bool = False,

@@ -54,7 +54,13 @@ def list_objects(address: Address) -> dict[str, Object]:
     try:
         with bar(desc="objects", unit="") as progress:
             for page in obstore.list(client, address.path or None, chunk_size=_A_PAGE):
-                found.update({meta["path"]: Object.of(meta) for meta in page})
+                for meta in page:
+                    # In order, each once: otherwise it need not have an end.
+                    if meta["path"] in found:
+                        raise CheckpointError(
+                            f"{address}: its list has {meta['path']!r} twice; try again later"
+                        )
+                    found[meta["path"]] = Object.of(meta)
                 progress.update(len(page))
                 if len(found) > _MOST_OBJECTS:
                     break

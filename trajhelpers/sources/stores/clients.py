@@ -69,7 +69,10 @@ def client_of(address: Address, tries: bool = False) -> Any:
 def _may_be_plain(address: Address) -> bool:
     """Without TLS only to this machine, or where the environment says so."""
     if address.kind == "https":
-        return is_this_machine(urlsplit(address.root).hostname)
+        # Of https:// not even where a redirect leads.
+        return address.root.startswith("http://") and is_this_machine(
+            urlsplit(address.root).hostname
+        )
     allowing = _ALLOW_HTTP[address.kind]
     if _is_true(allowing):
         return True

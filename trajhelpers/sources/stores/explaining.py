@@ -57,6 +57,11 @@ def explained(address: Address, where: object, error: Exception) -> Exception:
             f"{where}: has an object whose name has an empty part, '.' or '..' between slashes,"
             " which cannot be listed; rename it, or give a longer prefix"
         )
+    if "InvalidListResponse" in text:
+        return CheckpointError(
+            f"{where}: the store answers with something other than a list; check {_PLACES[kind]},"
+            " and whether a proxy asks for a login"
+        )
     if isinstance(error, NotSupportedError):
         return CheckpointError(
             f"{where}: the server sends whole files and no ranges of them; copy the files to this"
