@@ -162,7 +162,7 @@ def _refuse_more_than_a_zip(file, opened, entries, directory):
 
 
 def _refuse_disorder(file, entries, records, directory):
-    end, names = 0, set()
+    end, padding, names = 0, 0, set()
     for entry, record in zip(entries, records):
         if entry.flag_bits & _ENCRYPTED:
             raise CheckpointError(f"{file}: record {record.name} is encrypted; save it again")
@@ -180,10 +180,12 @@ def _refuse_disorder(file, entries, records, directory):
             raise CheckpointError(
                 f"{file}: has two records of the name {record.name}; fetch or save it again"
             )
-        if record.header > end + _BEHIND[-1]:
+        if record.header > end + padding + _BEHIND[-1]:
             raise CheckpointError(
                 f"{file}: has {record.header - end:,} bytes before record {record.name} that are of"
                 " none; fetch or save it again"
             )
         end = record.start + record.size
+        # Of an empty one, where it begins is not inferred.
+        padding = _LONGEST_PADDING if file.remote and not record.size else 0
         names.add(record.name)
