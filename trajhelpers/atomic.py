@@ -76,7 +76,7 @@ def remove_abandoned(path: Path) -> None:
         descriptor = os.open(path / _LOCK, os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_ours = os.read(descriptor, 1000) == _machine()
+            is_ours = os.read(descriptor, 1000) in (b"", _machine())
             if is_ours or time.time() - os.fstat(descriptor).st_mtime > _DAY:
                 shutil.rmtree(path)
         finally:
@@ -138,14 +138,19 @@ def _locked_folder(prefix):
         except FileNotFoundError:
             continue  # another writer took the folder for an abandoned one
         except OSError:
-            folder.rmdir()
+            shutil.rmtree(folder, ignore_errors=True)
             raise
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink:
+        try:
             os.write(descriptor, _machine())
-            return folder, descriptor
-        os.close(descriptor)  # the same, a moment later
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return folder, descriptor
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # taken as well, a moment later
 
 
 def _machine():
