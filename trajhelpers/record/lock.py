@@ -40,11 +40,11 @@ class FolderLock:
                 ) from None
             except OSError:
                 pass  # a file system without locks, as some of clusters are: go on as if it had
+            self._descriptor = descriptor
+            self._finalizer = weakref.finalize(self, _release, descriptor, self._path)
             with suppress(OSError):  # a full disk: who holds it is for a message alone
                 os.truncate(descriptor, 0)
                 os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
-            self._descriptor = descriptor
-            self._finalizer = weakref.finalize(self, _release, descriptor, self._path)
 
     def release(self) -> None:
         if self._descriptor >= 0:
