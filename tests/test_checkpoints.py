@@ -510,6 +510,18 @@ def test_the_kernel_of_a_path_is_refused_by_name():
         th.plot_map("runs/mine")
 
 
+def test_masked_arrays_are_refused():
+    states = [{"w": np.ma.masked_less(np.arange(4.0) + step, 2)} for step in range(3)]
+    with pytest.raises(TypeError, match="checkpoint 0: 'w' is a masked array.*filled"):
+        th.open_trajectory(states)
+
+
+def test_groups_that_are_no_dict():
+    trajectory = th.open_trajectory([{"w": np.arange(4.0) + step} for step in range(3)])
+    with pytest.raises(TypeError, match="groups: expected a dict.*got a list"):
+        th.gram(trajectory, groups=[])
+
+
 def test_arrays_in_memory_in_the_other_order_of_bytes():
     """Their values are read, and not their bytes as if they were this machine's."""
     theta = np.arange(12.0).reshape(3, 4)

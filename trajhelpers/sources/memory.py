@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ..errors import TrajectoryError
 from ..reading.budgets import refuse_names
 from ..reading.contents import Contents
@@ -45,6 +47,14 @@ def _from_memory(item, index: int, state: str | None) -> Contents:
         )
     chosen = choose_state(item, f"checkpoint {index}", state)
     refuse_names(chosen.tensors, f"checkpoint {index}")
+    masked = [
+        name for name, value in chosen.tensors.items() if isinstance(value, np.ma.MaskedArray)
+    ]
+    if masked:
+        raise TypeError(
+            f"source: checkpoint {index}: {masked[0]!r} is a masked array, and θ has no gaps; give"
+            " its numbers, values.filled(0)"
+        )
     return replace(chosen, tensors={name: _held(value) for name, value in chosen.tensors.items()})
 
 

@@ -20,6 +20,11 @@ def segments_of(trajectory: Stored, groups: Groups | None) -> dict[str, Segment]
     if groups is None:
         together = default_groups(sizes, still_ones(trajectory))
         return {group: [(name, 0, sizes[name]) for name in together[group]] for group in together}
+    if not isinstance(groups, Mapping):
+        raise TypeError(
+            "groups: expected a dict, from names to lists of (tensor, start, stop), got a"
+            f" {type(groups).__name__}"
+        )
     segments: dict[str, Segment] = {}
     for group, ranges in groups.items():
         segments[group] = []
