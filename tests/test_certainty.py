@@ -306,7 +306,7 @@ def test_fingerprints_do_not_ask_how_numbers_are_stored(tmp_path):
     ]
     whole = th.gram(th.open_trajectory(states), device="cpu").source["digests"]
     assert len(set(whole)) == 3 and all(len(digest) == 16 for digest in whole)
-    other = [{name: tensor.double() for name, tensor in state.items()} for state in states]
+    other = [{name: tensor.float() for name, tensor in state.items()} for state in states]
     groups = {"one": [("b", 0, None), ("a", 5, None)], "two": [("a", 0, 5)]}
     for kernel in (
         th.gram(th.open_trajectory(written(tmp_path, states)), device="cpu"),

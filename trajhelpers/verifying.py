@@ -16,7 +16,7 @@ from .errors import StepError, TrajectoryError
 from .kernel import ModelSetKernel, TrajectoryKernel, load_kernel
 from .models import ModelSet
 from .streaming.blocks import Block, cut, in_turn
-from .streaming.fingerprint import fingerprints, in_words, weights
+from .streaming.fingerprint import Fingerprints, in_words, together
 from .streaming.progress import Progress, progress_bar
 from .streaming.segments import Segment, blocks_of, columns_of
 from .streaming.settings import cores
@@ -149,7 +149,8 @@ def _prints(source: Trajectory | ModelSet, memory: int) -> UInt64[np.ndarray, " 
         closing(in_turn(source, blocks, progress)) as in_hand,
     ):
         for block in in_hand:
-            prints += _prints_of_block(source, list(block.segments.values()), progress)
+            found = _prints_of_block(source, list(block.segments.values()), progress)
+            prints = together(prints, found)
     return prints
 
 
@@ -160,16 +161,17 @@ def _prints_of_block(
     total, stop = sum(map(columns_of, segments)), threading.Event()
     workers = max(1, min(cores(), total // _COLUMNS))
     edges = [total * worker // workers for worker in range(workers + 1)]
+    wide = "float64" in source.dtypes.values()
 
     def of_range(begin: int, end: int) -> np.ndarray:
-        theta, prints = np.empty((source.n, _COLUMNS)), np.zeros(source.n, np.uint64)
+        theta, prints = np.empty((source.n, _COLUMNS)), Fingerprints(source.n, _COLUMNS, wide)
         for _, block, width in blocks_of(segments, begin, end, _COLUMNS):
             if stop.is_set():
                 break
             source.read_into(block, theta[:, :width])
-            prints += fingerprints(theta[:, :width], weights(block))
+            prints.add(theta[:, :width], block)
             progress.add(block)
-        return prints
+        return prints.prints
 
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -182,5 +184,5 @@ def _prints_of_block(
             stop.set()
     prints = np.zeros(source.n, np.uint64)
     for part in parts:
-        prints += part.result()
+        prints = together(prints, part.result())
     return prints

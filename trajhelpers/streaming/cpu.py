@@ -10,7 +10,7 @@ import numpy as np
 
 from ..stored import Stored
 from .differences import Differences
-from .fingerprint import fingerprints, weights
+from .fingerprint import Fingerprints
 from .nonfinite import NotFinite
 from .progress import Progress
 from .segments import LONGEST_FLOAT32_SUM, Segment, blocks_of, columns_of
@@ -75,16 +75,13 @@ def _multiply_blocks(
     columns = COLUMNS[precision]
     # Values are held in the type that loses nothing, and differenced in it: a difference taken in
     # float32 of what is stored in float64 would lose the updates of a converged run.
-    exact = (
-        np.float64
-        if precision == "float64" or "float64" in trajectory.dtypes.values()
-        else np.float32
-    )
+    wide = "float64" in trajectory.dtypes.values()
+    exact = np.float64 if precision == "float64" or wide else np.float32
     values, increments = (
         np.empty((trajectory.n, columns), exact),
         np.empty((trajectory.n, columns), precision),
     )
-    sums = Sums.none(trajectory.n)
+    sums, prints = Sums.none(trajectory.n), Fingerprints(trajectory.n, columns, wide)
     for index, block, width in blocks_of(segments, *columns_from_to, columns):
         if stop.is_set():
             break
@@ -96,6 +93,6 @@ def _multiply_blocks(
         if not np.isfinite(np.trace(found.values)):
             raise NotFinite(block)
         sums.add_product(index, found)
-        sums.prints += fingerprints(theta, weights(block))
+        prints.add(theta, block)
         progress.add(block)
-    return sums
+    return Sums(sums.products, prints.prints)

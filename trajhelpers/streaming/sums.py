@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64, UInt64
 
+from .fingerprint import together
+
 # Of the squared length of a row in a block, what products of that type hold with all their digits;
 # less, and terms have underflowed.
 SHORTEST = {"float64": 2.0**-900, "float32": 2.0**-110}
@@ -78,7 +80,7 @@ class Sums:
     def add(self, other: "Sums") -> None:
         for index, product in other.products.items():
             self.add_product(index, product)
-        self.prints += other.prints
+        self.prints = together(self.prints, other.prints)
 
     def renamed(self, indices: Sequence[int]) -> "Sums":
         """With what its segments are called elsewhere."""
