@@ -89,8 +89,8 @@ def test_whatever_goes_wrong_has_the_name_of_the_file(error):
         PermissionError(13, "x"),
         ConnectionResetError(),
         TimeoutError(),
-        OSError(24, "Too many open files"),
-        OSError(5, "Input/output error"),
+        OSError(24, "Too many open files", "x.pt"),
+        OSError(5, "Input/output error", "x.pt"),
         ImportError("x"),
         KeyboardInterrupt(),
         GeneratorExit(),
@@ -102,6 +102,13 @@ def test_what_is_not_of_the_file_stays_what_it_is(error):
         with damage_named("x.pt"):
             raise error
     assert caught.value is error
+
+
+@pytest.mark.parametrize("number, remedy", [(24, "ulimit"), (5, "check the disk")])
+def test_what_the_system_says_of_no_file_gets_its_name(number, remedy):
+    with pytest.raises(th.CheckpointError, match=rf"x\.pt: cannot be read .*{remedy}"):
+        with damage_named("x.pt"):
+            raise OSError(number, os.strerror(number))
 
 
 def write_index(path):

@@ -126,6 +126,7 @@ def test_where_others_have_taken_all(folder):
 
 
 def test_a_trajectory_that_is_dropped_closes_its_files(folder):
+    gc.collect()  # what other tests have left
     before = len(os.listdir("/dev/fd"))
     for _ in range(3):
         trajectory = th.open_trajectory(folder)

@@ -51,7 +51,9 @@ def damage_named(
         if isinstance(error, OSError) and error.errno not in _MADE_UP:
             if error.filename:
                 raise
-            raise kind(f"{where}: cannot be read ({error.strerror}); check the disk") from error
+            many = error.errno in (errno.EMFILE, errno.ENFILE)
+            help_ = "close some, or raise `ulimit -n`" if many else "check the disk"
+            raise kind(f"{where}: cannot be read ({error.strerror}); {help_}") from error
         raise kind(f"{where}: damaged ({_reason(error)}); {remedy}") from error
 
 
