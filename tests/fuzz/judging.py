@@ -138,6 +138,9 @@ def _limited():
             warnings.simplefilter("error")
             warnings.simplefilter("ignore", TrajectoryWarning)
             warnings.simplefilter("ignore", ResourceWarning)
+            # NumPy's own, of headers as Python 2 or an older NumPy wrote them.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.filterwarnings("ignore", "Reading `.npy` or `.npz`")
             yield
     finally:
         signal.alarm(0)
