@@ -442,5 +442,5 @@ def test_short_stories(machine):
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.__name__)
 def test_many_and_long_stories(machine):
     run_state_machine_as_test(
-        machine, settings=settings(fast, max_examples=200, stateful_step_count=60)
+        machine, settings=settings(fast, max_examples=60, stateful_step_count=50)
     )
