@@ -87,8 +87,8 @@ def gram(
         ``auto`` is cuda where there is one, else cpu.
     precision : {"float64", "float32"}
         Of differences and products; sums over blocks are float64 in both. float64 gives cosines to
-        what ``kernel.error_bound()`` says, of 154 checkpoints 1e-11 at most and by far less as a
-        rule, or warns; float32 is about twice as fast on a CPU and gives 1e-6, unless the path is
+        what ``kernel.error_bound()`` says, 1e-9 at most where nothing is warned of and by far less
+        as a rule; float32 is about twice as fast on a CPU and gives 1e-6, unless the path is
         far longer than the way it covers, which the kernel then warns of.
     groups : dict, optional
         Name → list of (tensor name, start, stop), ranges of flattened tensors with None for an open
@@ -329,7 +329,7 @@ def _made(kernel_along, trajectory, may_repeat):
         if links is None:
             break
         tell(
-            f"rounding could change cosines by {largest_error(kernel, equal):.0e}, since"
+            f"rounding could change cosines by {min(largest_error(kernel, equal), 2):.0e}, since"
             f" {kernel.too_close}; the checkpoints are read again, each measured from the nearest"
         )
         other = kernel_along(links)
