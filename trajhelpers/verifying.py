@@ -2,9 +2,9 @@
 of them.
 """
 
-import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Iterable
 from contextlib import closing
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from .kernel import ModelSetKernel, TrajectoryKernel, load_kernel
 from .models import ModelSet
 from .streaming.blocks import Block, cut, in_turn
 from .streaming.fingerprint import Fingerprints, in_words, together
+from .streaming.on_cores import on_all_cores
 from .streaming.progress import Progress, progress_bar
-from .streaming.segments import Segment, blocks_of, columns_of
-from .streaming.settings import cores
+from .streaming.segments import Segment
 
 _COLUMNS = 8192
 
@@ -157,32 +157,14 @@ def _prints(source: Trajectory | ModelSet, memory: int) -> UInt64[np.ndarray, " 
 def _prints_of_block(
     source: Trajectory | ModelSet, segments: list[Segment], progress: Progress
 ) -> UInt64[np.ndarray, " n"]:
-    """Each core takes a range of columns, as it does where they are multiplied."""
-    total, stop = sum(map(columns_of, segments)), threading.Event()
-    workers = max(1, min(cores(), total // _COLUMNS))
-    edges = [total * worker // workers for worker in range(workers + 1)]
     wide = "float64" in source.dtypes.values()
 
-    def of_range(begin: int, end: int) -> np.ndarray:
+    def work(blocks: Iterable[tuple[int, Segment, int]]) -> np.ndarray:
         theta, prints = np.empty((source.n, _COLUMNS)), Fingerprints(source.n, _COLUMNS, wide)
-        for _, block, width in blocks_of(segments, begin, end, _COLUMNS):
-            if stop.is_set():
-                break
+        for _, block, width in blocks:
             source.read_into(block, theta[:, :width])
             prints.add(theta[:, :width], block)
             progress.add(block)
         return prints.prints
 
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            parts = [pool.submit(of_range, *range_) for range_ in zip(edges, edges[1:])]
-            while wait(parts, timeout=0.1, return_when=FIRST_EXCEPTION).not_done and not any(
-                part.done() and part.exception() for part in parts
-            ):
-                progress.show()
-        finally:
-            stop.set()
-    prints = np.zeros(source.n, np.uint64)
-    for part in parts:
-        prints = together(prints, part.result())
-    return prints
+    return reduce(together, on_all_cores(segments, _COLUMNS, work, progress))
