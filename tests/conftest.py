@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,13 @@ def page(browser):
     page.on("response", lambda r: r.status >= 400 and page.trouble.append(f"{r.status}: {r.url}"))
     yield page
     context.close()
+
+
+@pytest.fixture
+def memory_path(tmp_path):
+    """A folder in memory, where the machine has such a one: for what writes thousands of files."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)

@@ -182,21 +182,21 @@ def no_disk(monkeypatch):
 
 
 @each_scene
-def test_a_fault_at_each_call(tmp_path, scene):
-    scene(tmp_path, *QUICK)
+def test_a_fault_at_each_call(memory_path, scene):
+    scene(memory_path, *QUICK)
 
 
 @pytest.mark.slow
 @each_scene
-def test_every_fault_at_each_call(tmp_path, scene):
-    scene(tmp_path, LOCAL, ERRORS)
+def test_every_fault_at_each_call(memory_path, scene):
+    scene(memory_path, LOCAL, ERRORS)
 
 
 @pytest.mark.slow
 @each_scene
-def test_a_fault_at_each_call_and_all_after_it(tmp_path, scene):
+def test_a_fault_at_each_call_and_all_after_it(memory_path, scene):
     """A disk that is full, or gone."""
-    scene(tmp_path, LOCAL, ("EIO", "EMFILE", "ENOSPC"), True)
+    scene(memory_path, LOCAL, ("EIO", "EMFILE", "ENOSPC"), True)
 
 
 DEATHS = """
@@ -215,12 +215,12 @@ getattr(test_faults, scene)(pathlib.Path(folder), kinds, ["death"])
         *(pytest.param(scene.__name__, LOCAL, marks=pytest.mark.slow) for scene in SCENES[2:]),
     ],
 )
-def test_death_at_each_call(tmp_path, scene, kinds):
+def test_death_at_each_call(memory_path, scene, kinds):
     """In forks of a process that has no threads."""
     path = os.pathsep.join([str(Path(__file__).parent), str(Path(th.__file__).parents[1])])
     alone = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     done = subprocess.run(
-        [sys.executable, "-c", DEATHS, tmp_path, scene, *kinds],
+        [sys.executable, "-c", DEATHS, memory_path, scene, *kinds],
         env=os.environ | alone | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
@@ -228,13 +228,13 @@ def test_death_at_each_call(tmp_path, scene, kinds):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_command_line_says_one_line(tmp_path, capsys):
-    run = run_of(tmp_path / "run")
-    out = tmp_path / "out" / "run.npz"
+def test_the_command_line_says_one_line(memory_path, capsys):
+    run = run_of(memory_path / "run")
+    out = memory_path / "out" / "run.npz"
     out.parent.mkdir()
     for outcome in each(
         lambda: main(["gram", str(run), "-o", str(out)]),
-        tmp_path,
+        memory_path,
         ("open", "read", "write", "sync", "rename"),
         ("EIO",),
         before=lambda: out.unlink(missing_ok=True),
@@ -242,7 +242,7 @@ def test_the_command_line_says_one_line(tmp_path, capsys):
         printed = capsys.readouterr().err
         assert outcome.error is None and outcome.value in (0, 2), outcome.where
         if outcome.value:
-            assert str(tmp_path) in printed, f"{outcome.where}: {printed}"
+            assert str(memory_path) in printed, f"{outcome.where}: {printed}"
             assert "Traceback" not in printed
         else:
             assert out.exists()
@@ -255,12 +255,12 @@ REPO, SOURCE = "somebody/model", "hf://somebody/model"
 
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path):
+def hub(monkeypatch, memory_path):
     monkeypatch.setattr(_files, "_FIRST_WAIT", 1e-5)
     with StandInHub() as hub:
-        hub.connect(monkeypatch, tmp_path / "home")
+        hub.connect(monkeypatch, memory_path / "home")
         for step, kind in enumerate(("safetensors", "bin", "safetensors")):
-            files = checkpoint(numbers(step), tmp_path / f"step{step}", kind)
+            files = checkpoint(numbers(step), memory_path / f"step{step}", kind)
             hub.add(REPO, f"step{step}", files)
         yield hub
 
@@ -270,20 +270,20 @@ def from_the_hub(**options):
     return th.gram(trajectory, device="cpu", memory=NARROW, **options).increments
 
 
-def test_a_connection_that_fails_at_each_call(hub, tmp_path):
+def test_a_connection_that_fails_at_each_call(hub, memory_path):
     """Is made anew."""
     expected = from_the_hub()
     with Held() as held:
-        for outcome in each(from_the_hub, tmp_path, NETWORK):
+        for outcome in each(from_the_hub, memory_path, NETWORK):
             if not outcome.where.startswith("interrupt"):
                 assert outcome.error is None, f"{outcome.where}: {outcome.error!r}"
             right_or_clear(outcome, expected)
             held.check(outcome.where)
 
 
-def test_a_network_that_is_gone(hub, tmp_path):
+def test_a_network_that_is_gone(hub, memory_path):
     """From any call on: an error, and the next pass goes on."""
-    partial = tmp_path / "kept" / "x.partial"
+    partial = memory_path / "kept" / "x.partial"
     partial.parent.mkdir()
     expected = from_the_hub()
 
@@ -293,7 +293,7 @@ def test_a_network_that_is_gone(hub, tmp_path):
     with Held() as held:
         for outcome in each(
             lambda: from_the_hub(partial=partial),
-            tmp_path,
+            memory_path,
             NETWORK,
             ("ECONNREFUSED", "ECONNRESET"),
             True,

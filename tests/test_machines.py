@@ -36,9 +36,11 @@ fast = settings(
 
 
 class InAFolder(RuleBasedStateMachine):
+    parent = None  # see in_memory
+
     def __init__(self):
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
+        self.folder = Path(tempfile.mkdtemp(dir=self.parent))
 
     def teardown(self):
         shutil.rmtree(self.folder)
@@ -427,8 +429,9 @@ class Recordings(InAFolder):
 
 
 @pytest.fixture(autouse=True)
-def no_disk(monkeypatch):
+def in_memory(monkeypatch, memory_path):
     """Nothing has to survive the machine."""
+    monkeypatch.setattr(InAFolder, "parent", memory_path)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 

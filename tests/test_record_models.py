@@ -12,6 +12,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from faults import Faults
 from safetensors.torch import load_file
 
 import trajhelpers as th
@@ -421,6 +422,14 @@ def test_a_lock_that_a_cleaner_of_old_files_took_is_taken_again(tmp_path):
         record.flush()
         assert lock.exists()
     assert not lock.exists()
+
+
+def test_a_disk_that_cannot_be_asked_is_not_asked_for_ever(tmp_path):
+    folder = tmp_path / "run"
+    with Faults("look", 1, "EIO", folder, lasting=True), pytest.raises(OSError, match="run"):
+        th.Recorder(folder, net())
+    with th.Recorder(folder, net()) as record:
+        record(1)
 
 
 def test_a_file_system_without_locks(tmp_path, monkeypatch):

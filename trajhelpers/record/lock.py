@@ -24,27 +24,46 @@ class FolderLock:
 
         Raises ExistingRunError where another has it.
         """
-        while not _is(self._descriptor, self._path):
-            self.release()
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(descriptor, 1000).decode(errors="replace") or "another process"
-                os.close(descriptor)
-                raise ExistingRunError(
-                    f"{self._path.parent}: {holder} is recording into this folder; close that"
-                    " recorder, or choose another folder. Of several processes that train one"
-                    " network together the first records: make the recorder after"
-                    " torch.distributed.init_process_group"
-                ) from None
-            except OSError:
-                pass  # a file system without locks, as some of clusters are: go on as if it had
-            self._descriptor = descriptor
-            self._finalizer = weakref.finalize(self, _release, descriptor, self._path)
-            with suppress(OSError):  # on a full disk, nobody is told who it is
-                os.truncate(descriptor, 0)
-                os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        if _is(self._descriptor, self._path):
+            return
+        self.release()
+        descriptor = None
+        while descriptor is None:
+            descriptor = self._taken()
+        self._descriptor = descriptor
+        self._finalizer = weakref.finalize(self, _release, descriptor, self._path)
+        with suppress(OSError):  # on a full disk, nobody is told who it is
+            os.truncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+
+    def _taken(self) -> int | None:
+        """The locked file; None where who had it removed it meanwhile."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            self._refuse_second(descriptor)
+            # A disk that cannot be asked says so, and is not asked for ever.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(self._path)):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return None
+
+    def _refuse_second(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 1000).decode(errors="replace") or "another process"
+            raise ExistingRunError(
+                f"{self._path.parent}: {holder} is recording into this folder; close that"
+                " recorder, or choose another folder. Of several processes that train one"
+                " network together the first records: make the recorder after"
+                " torch.distributed.init_process_group"
+            ) from None
+        except OSError:
+            pass  # a file system without locks, as some of clusters are: go on as if it had
 
     def release(self) -> None:
         if self._descriptor >= 0:
