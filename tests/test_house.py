@@ -40,6 +40,7 @@ CORE += [
     "models",
     "streaming",
     "remarks",
+    "making",
     "gram",
     "verifying",
     "hallmarks",

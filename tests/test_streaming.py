@@ -29,6 +29,7 @@ from trajhelpers.sources.hub import client, range_requests
 from trajhelpers.sources.hub import ranges as _ranges
 from trajhelpers.sources.remote import file as _remote
 from trajhelpers.sources.remote import files as _files
+from trajhelpers.streaming import passing
 from trajhelpers.streaming.accelerator import products_on_accelerator
 from trajhelpers.streaming.blocks import cut
 from trajhelpers.streaming.segments import columns_of
@@ -143,9 +144,8 @@ def test_query_key_and_value_across_blocks(hub, tmp_path):
 def test_an_accelerator_gets_the_same_blocks(hub, tmp_path, monkeypatch):
     states = [whole_numbers(seed) for seed in range(5)]
     put(hub, tmp_path, states)
-    module = sys.modules["trajhelpers.gram"]
     on_cpu_by_torch = functools.partial(products_on_accelerator, device="cpu")
-    monkeypatch.setattr(module, "products_on_cpu", on_cpu_by_torch)
+    monkeypatch.setattr(passing, "products_on_cpu", on_cpu_by_torch)
     check_exactly(th.gram(opened(), device="cpu", memory=30_000), states)
 
 

@@ -24,6 +24,7 @@ from test_cli import call, write_run
 import trajhelpers as th
 from trajhelpers import kernel_file
 from trajhelpers.atomic import atomic_path, refuse_unwritable, remove_abandoned
+from trajhelpers.streaming import passing
 
 NOBODY = 65534
 RECIPE = th.training.Recipe(
@@ -349,9 +350,7 @@ def test_an_output_that_cannot_be_written_is_found_before_the_pass(
 
 
 def test_a_partial_that_cannot_be_written_is_found_before_the_pass(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        sys.modules["trajhelpers.gram"], "_pass", lambda *_: pytest.fail("computed")
-    )
+    monkeypatch.setattr(passing, "one_pass", lambda *_: pytest.fail("computed"))
     for name, error, why in unwritable(tmp_path):
         with pytest.raises(error, match=why):
             th.gram(th.open_trajectory(run), partial=tmp_path / name)

@@ -7,39 +7,27 @@ all blocks of a group add up, in float64, to the group's Gram matrix. Memory hol
 whatever p is."""
 
 import operator
-import warnings
-from contextlib import closing, nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import overload
 
-import numpy as np
-
 from .checkpoints import Trajectory
-from .errors import ChecksumError, NonFiniteError, TrajectoryWarning
+from .errors import NonFiniteError
 from .kernel import ModelSetKernel, TrajectoryKernel
-from .kernel.certainty import better_links, largest_error
+from .making import certain_kernel, kernel_of
 from .models import ModelSet
 from .reading.account import listed
 from .reading.lora import LowRankLayout
-from .remarks import equal_pairs, warn_of_equal, without_constant
-from .streaming.blocks import Block, checks_of, cut, in_turn, requests
-from .streaming.cpu import COLUMNS, products_on_cpu
+from .streaming.blocks import checks_of, cut, requests
+from .streaming.cpu import COLUMNS
 from .streaming.default_groups import told_of
 from .streaming.devices import choose_device
-from .streaming.differences import Differences
 from .streaming.fingerprint import in_words
 from .streaming.low_rank import NotFiniteIn, products_of_adapters
-from .streaming.nonfinite import NonFiniteFound, NotFinite, nonfinite_checkpoints
-from .streaming.progress import progress_bar
-from .streaming.resuming import Partial, State, conditions
+from .streaming.passing import How, begun, one_pass, pass_over, without
 from .streaming.segments import Groups, columns_of, once_each, segments_of
-from .streaming.sums import Sums
-from .streaming.verifying import confirm_nonfinite, finish, note_compared
+from .streaming.verifying import finish, note_compared
 from .telling import tell
-from .version import __version__
-
-# After so many passes nothing is gained by another.
-_MOST_REPEATS = 3
 
 
 @overload
@@ -173,55 +161,21 @@ def gram(
     device, segments = _checked(trajectory, device, precision, groups, memory)
     if grouped := told_of(segments) if groups is None else "":
         tell(grouped)
-    whole, state, store = trajectory, None, None
-    if partial is not None:
-        store = Partial(
-            partial, conditions(trajectory, segments, precision, device, memory, __version__)
-        )
-        state = store.read()
-    state = state or State(0, [], Sums.none(trajectory.n))
-    while True:
-        trajectory = _without(whole, state.lost)
-        try:
-            sums, checks = _pass(
-                trajectory,
-                segments,
-                trajectory.links,
-                (precision, device, memory),
-                state,
-                store,
-                verify,
-            )
-            break
-        except ChecksumError:
-            if store:
-                store.discard()
-            raise
-        except NonFiniteFound as found:
-            trajectory.refuse_changed()
-            if trajectory.nonfinite == "raise" or not found.bad:
-                raise NonFiniteError(found.message) from None
-            warnings.warn(
-                f"{found.message}; left out of the trajectory", TrajectoryWarning, stacklevel=2
-            )
-            left = [index for index in range(whole.n) if index not in state.lost]
-            lost = sorted([*state.lost, *(left[index] for index in found.bad)])
-            state = State(0, lost, Sums.none(whole.n - len(lost)))
+    how = How(precision, device, memory)
+    trajectory, sums, checks = pass_over(trajectory, segments, how, partial, verify)
     sizes = {name: columns_of(segment) for name, segment in segments.items()}
 
     def kernel_along(links):
         found = sums
         if links is not None:
-            begun = State(0, [], Sums.none(trajectory.n))
-            how = precision, device, memory
-            found, _ = _pass(trajectory, segments, links, how, begun, None, False)
+            found, _ = one_pass(trajectory, list(segments.values()), links, how)
         products, exponent = found.in_one_unit(len(segments))
-        kernel = _kernel(trajectory, products, exponent, sizes, precision, links)
+        kernel = kernel_of(trajectory, products, exponent, sizes, precision, links)
         if once_each(segments.values(), trajectory.sizes):
             kernel.source["digests"] = in_words(found.prints)
         return kernel
 
-    kernel = _made(kernel_along, trajectory, may_repeat=trajectory.remote is None)
+    kernel = certain_kernel(kernel_along, trajectory, may_repeat=trajectory.remote is None)
     note_compared(kernel.source, trajectory, checks, verify)
     mixed = [name for name in kernel.names if len({part[0] for part in segments[name]}) > 1]
     seen = groups is None and trajectory.remote is None
@@ -233,13 +187,6 @@ def gram(
     if grouped:
         kernel.source["notes"] = [*kernel.source["notes"], grouped]
     return kernel
-
-
-def _tokens(trajectory: Trajectory) -> np.ndarray | None:
-    if trajectory.tokens is None:
-        return None
-    is_known = all(tokens is not None for tokens in trajectory.tokens)
-    return np.array(trajectory.tokens, np.int64 if is_known else np.float64)
 
 
 def cost(
@@ -258,19 +205,12 @@ def cost(
         far, checks = trajectory.layout.far(), _checks_of_adapters(trajectory, verify)
         return _sum([(1, end - begin) for _, begin, end in far], checks)
     device, segments = _checked(trajectory, device, precision, groups, memory)
-    state = (
-        Partial(
-            partial, conditions(trajectory, segments, precision, device, memory, __version__)
-        ).read()
-        if partial is not None
-        else None
-    )
-    trajectory = _without(trajectory, state.lost if state else [])
+    state, _ = begun(trajectory, segments, How(precision, device, memory), partial)
+    trajectory = without(trajectory, state.lost)
     blocks = cut(trajectory, list(segments.values()), memory)
-    done = state.blocks if state else 0
     return _sum(
-        requests(trajectory, blocks)[done:],
-        checks_of(trajectory, blocks, done, True) if verify else None,
+        requests(trajectory, blocks)[state.blocks :],
+        checks_of(trajectory, blocks, state.blocks, True) if verify else None,
     )
 
 
@@ -303,8 +243,8 @@ def _gram_of_adapters(trajectory, device, precision, groups, partial, verify):
             f" {found.layer!r} is not finite; {trajectory.leave_out}"
         ) from None
     trajectory.refuse_changed()
-    kernel = _made(
-        lambda links: _kernel(trajectory, products, 0, trajectory.sizes, precision, None),
+    kernel = certain_kernel(
+        lambda links: kernel_of(trajectory, products, 0, trajectory.sizes, precision, None),
         trajectory,
         may_repeat=False,
     )
@@ -318,53 +258,6 @@ def _checks_of_adapters(trajectory, verify):
     return trajectory.remote.check([trajectory.layout.far()], verify=verify, apart=True)
 
 
-def _made(kernel_along, trajectory, may_repeat):
-    """The kernel of a pass, or of another one along shorter links, where the first's is not certain
-    enough; with what there is to be said of it.
-    """
-    kernel = kernel_along(None)
-    equal, close = equal_pairs(kernel, trajectory)
-    for _ in range(_MOST_REPEATS if may_repeat else 0):
-        links = better_links(kernel, equal)
-        if links is None:
-            break
-        tell(
-            f"rounding could change cosines by {min(largest_error(kernel, equal), 2):.0e}, since"
-            f" {kernel.too_close}; the checkpoints are read again, each measured from the nearest"
-        )
-        other = kernel_along(links)
-        kernel = min(kernel, other, key=lambda one: largest_error(one, equal))
-        equal, close = equal_pairs(kernel, trajectory)
-        if kernel is not other:
-            break
-    warn_of_equal(kernel, equal, close)
-    if isinstance(kernel, ModelSetKernel):
-        return kernel.moving() if trajectory.origin.counting.without_constant else kernel
-    return without_constant(kernel, trajectory.origin.counting.without_constant)
-
-
-def _kernel(trajectory, products, exponent, sizes, precision, links):
-    # Nobody else has them: the kernel need not copy them.
-    products.setflags(write=False)
-    parts = {
-        "names": list(sizes),
-        "sizes": list(sizes.values()),
-        "source": trajectory.provenance,
-        "precision": precision,
-        "links": links,
-        "exponent": exponent,
-    }
-    if isinstance(trajectory, ModelSet):
-        return ModelSetKernel(products, trajectory.labels, **parts)
-    return TrajectoryKernel(
-        products,
-        trajectory.steps,
-        runs=trajectory.runs,
-        tokens=_tokens(trajectory),
-        **parts,
-    )
-
-
 def _checked(trajectory, device, precision, groups, memory):
     if precision not in COLUMNS:
         raise ValueError(f"precision: expected 'float64' or 'float32', got {precision!r}")
@@ -376,52 +269,3 @@ def _checked(trajectory, device, precision, groups, memory):
     if operator.index(memory) < 1:
         raise ValueError(f"memory: expected bytes, from 1 on, got {memory}")
     return device, segments_of(trajectory, groups)
-
-
-def _without(trajectory, lost):
-    return (
-        trajectory[[index for index in range(trajectory.n) if index not in lost]]
-        if lost
-        else trajectory
-    )
-
-
-def _pass(trajectory, segments, links, how, state, store, verify):
-    """The sums over all blocks from where the state is, and what they were compared with. ``how``:
-    precision, device, memory.
-    """
-    precision, device, memory = how
-    segments, sums, differences = list(segments.values()), state.sums, Differences(links)
-    whole = trajectory.remote is None and store is None
-    blocks = [Block([], dict(enumerate(segments)))] if whole else cut(trajectory, segments, memory)
-    checks = checks_of(trajectory, blocks, state.blocks, verify)
-    with (
-        progress_bar(trajectory, segments, blocks, state.blocks, checks) as progress,
-        closing(in_turn(trajectory, blocks[state.blocks :], progress, checks)) as in_hand,
-    ):
-        for done, block in enumerate(in_hand, state.blocks + 1):
-            try:
-                sums.add(
-                    _products(trajectory, block.segments, differences, precision, progress, device)
-                )
-            except NotFinite as found:
-                bad, message = nonfinite_checkpoints(trajectory, found.segment, precision)
-                confirm_nonfinite(trajectory, checks, bad, found.segment)
-                raise NonFiniteFound(bad, message) from None
-            if store:
-                store.write(State(done, state.lost, sums))
-    trajectory.refuse_changed()
-    return sums, checks
-
-
-def _products(trajectory, segments, differences, precision, progress, device):
-    if device != "cpu":
-        # Not at the top of the file: torch takes seconds to import.
-        from .streaming.accelerator import products_on_accelerator
-
-        with suppress(NotFinite):
-            return products_on_accelerator(
-                trajectory, segments, differences, precision, progress, device
-            )
-        # Not finite, or so small or large that the rows have to be scaled, as the CPU does.
-    return products_on_cpu(trajectory, segments, differences, precision, progress)
