@@ -44,10 +44,14 @@ def weights(name: str, start: int, stop: int, wide: bool) -> UInt64[np.ndarray, 
     """Of the words that elements ``start`` to ``stop`` of a tensor lie in."""
     if not wide:
         start, stop = start // 2, -(-stop // 2)
-    windows = np.arange(start // _WINDOW, -(-stop // _WINDOW), dtype=np.uint64)
-    of_windows = _mixed(windows * np.uint64(_STEP) + np.uint64(_seed(name)))
-    skipped = start % _WINDOW
-    return (of_windows[:, None] * _TABLE).ravel()[skipped : skipped + stop - start]
+    found = []
+    while start < stop:
+        window, first = divmod(start, _WINDOW)
+        last = min(_WINDOW, first + stop - start)
+        counter = np.array([(_seed(name) + window * _STEP) % 2**64], np.uint64)
+        found.append(_TABLE[first:last] * _mixed(counter))
+        start += last - first
+    return np.concatenate(found)
 
 
 class Fingerprints:
@@ -65,13 +69,13 @@ class Fingerprints:
     def __init__(self, n: int, columns: int, wide: bool):
         self.prints = np.zeros(n, np.uint64)
         self._wide = wide
-        self._shifted = np.empty((n, columns if wide else columns // 2 + 1), np.uint64)
+        self._shifted = np.empty(n * (columns if wide else columns // 2 + 1), np.uint64)
 
     def add(self, theta: Float[np.ndarray, "n columns"], block: Segment) -> None:
         column = 0
         for name, start, stop in block:
             words = self._words(theta[:, column : column + stop - start], start)
-            shifted = self._shifted[:, : words.shape[1]]
+            shifted = self._shifted[: words.size].reshape(words.shape)
             np.right_shift(words, np.uint64(_HIGH), out=shifted)
             np.add(shifted, words, out=shifted)
             self.prints += np.einsum("ij,j->i", shifted, weights(name, start, stop, self._wide))
