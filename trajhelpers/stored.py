@@ -175,8 +175,7 @@ class Stored:
         stored = zip(*(self.layout.tensors[name][rows] for name, _, _ in segment))
         for tensors, row in zip(stored, out, strict=True):
             column = 0
-            ranges = ((tensor, *part[1:]) for tensor, part in zip(tensors, segment))
-            for tensor, start, stop in joined_ranges(ranges):
+            for tensor, start, stop in joined_ranges(tensors, segment):
                 tensor.read_into(start, stop, row[column : column + stop - start])
                 column += stop - start
 

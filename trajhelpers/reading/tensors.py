@@ -1,9 +1,9 @@
 """A tensor's type and place, and how to read a range of it exactly."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from functools import cache
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,8 +64,9 @@ class StoredTensor(NamedTuple):
         """Elements ``start`` to ``stop`` into ``row``, of float64, float32 or the tensor's own RAW
         type: exact, or a TypeError.
         """
-        raw = RAW[self.dtype]
-        place, begin, _ = self._range(start, stop)
+        raw, place = RAW[self.dtype], self.place
+        assert place is not None, f"a tensor of {self.dtype} is nowhere"
+        begin = self.offset + start * raw.itemsize
         if raw == row.dtype:
             place.read_into(begin, row)
             return
@@ -92,26 +93,27 @@ class StoredTensor(NamedTuple):
 
 
 def joined_ranges(
-    ranges: Iterable[tuple[StoredTensor, int, int]],
-) -> Iterator[tuple[StoredTensor, int, int]]:
-    """The same elements in fewer ranges: of tensors of one type that lie one behind the other in a
-    file on this machine, as elements of the first.
+    tensors: Sequence[StoredTensor], ranges: Sequence[tuple[Any, int, int]]
+) -> list[tuple[StoredTensor, int, int]]:
+    """``(tensor, start, stop)``, a range of each, as fewer where tensors of one type lie one behind
+    the other in a file on this machine: then as elements of the first.
     """
-    ranges = iter(ranges)
-    tensor, start, stop = next(ranges)
-    for other, first, last in ranges:
-        if (
-            other.place is tensor.place
-            and other.dtype == tensor.dtype
-            and other.offset + first * other.itemsize == tensor.offset + stop * tensor.itemsize
-            and other.place is not None
-            and not is_far(other.place)
-        ):
-            stop += last - first
-        else:
-            yield tensor, start, stop
-            tensor, start, stop = other, first, last
-    yield tensor, start, stop
+    found: list[tuple[StoredTensor, int, int]] = []
+    for tensor, (_, first, last) in zip(tensors, ranges):
+        if found:
+            before, start, stop = found[-1]
+            size = tensor.itemsize
+            if (
+                tensor.place is before.place
+                and tensor.dtype == before.dtype
+                and tensor.offset + first * size == before.offset + stop * size
+                and tensor.place is not None
+                and not is_far(tensor.place)
+            ):
+                found[-1] = before, start, stop + last - first
+                continue
+        found.append((tensor, first, last))
+    return found
 
 
 def _upper_halves(values: np.ndarray, row: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ _HIGH = 33
 # Weights are those of a table times one a window of words: mixing them anew costs as much as the
 # sum.
 _WINDOW = 8192
+_AT_ONCE = 1 << 16
 
 
 def _mixed(counters: UInt64[np.ndarray, " m"]) -> UInt64[np.ndarray, " m"]:
@@ -40,6 +41,11 @@ def _seed(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
+@lru_cache(4096)
+def _of_window(name: str, window: int) -> np.uint64:
+    return _mixed(np.array([(_seed(name) + window * _STEP) % 2**64], np.uint64))[0]
+
+
 def weights(name: str, start: int, stop: int, wide: bool) -> UInt64[np.ndarray, " words"]:
     """Of the words that elements ``start`` to ``stop`` of a tensor lie in."""
     if not wide:
@@ -48,10 +54,9 @@ def weights(name: str, start: int, stop: int, wide: bool) -> UInt64[np.ndarray, 
     while start < stop:
         window, first = divmod(start, _WINDOW)
         last = min(_WINDOW, first + stop - start)
-        counter = np.array([(_seed(name) + window * _STEP) % 2**64], np.uint64)
-        found.append(_TABLE[first:last] * _mixed(counter))
+        found.append(_TABLE[first:last] * _of_window(name, window))
         start += last - first
-    return np.concatenate(found)
+    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 class Fingerprints:
@@ -69,16 +74,23 @@ class Fingerprints:
     def __init__(self, n: int, columns: int, wide: bool):
         self.prints = np.zeros(n, np.uint64)
         self._wide = wide
-        self._shifted = np.empty(n * (columns if wide else columns // 2 + 1), np.uint64)
+        words = columns if wide else columns // 2 + 1
+        # So many rows at a time as a core's own cache has room for.
+        self._rows = max(1, _AT_ONCE // words)
+        self._shifted = np.empty(min(n, self._rows) * words, np.uint64)
 
     def add(self, theta: Float[np.ndarray, "n columns"], block: Segment) -> None:
         column = 0
         for name, start, stop in block:
             words = self._words(theta[:, column : column + stop - start], start)
-            shifted = self._shifted[: words.size].reshape(words.shape)
-            np.right_shift(words, np.uint64(_HIGH), out=shifted)
-            np.add(shifted, words, out=shifted)
-            self.prints += np.einsum("ij,j->i", shifted, weights(name, start, stop, self._wide))
+            of_words = weights(name, start, stop, self._wide)
+            for first in range(0, len(words), self._rows):
+                some = words[first : first + self._rows]
+                shifted = self._shifted[: some.size].reshape(some.shape)
+                np.right_shift(some, np.uint64(_HIGH), out=shifted)
+                np.add(shifted, some, out=shifted)
+                sums = np.einsum("ij,j->i", shifted, of_words)
+                self.prints[first : first + self._rows] += sums
             column += stop - start
 
     def _words(self, numbers, start):
