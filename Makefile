@@ -96,8 +96,9 @@ data: .venv/installed
 	$(BIN)/python data/make.py studies runs
 	$(BIN)/python data/make.py manifest
 
+# OUT=benchmarks/results/MACHINE.json keeps the figures.
 bench: .venv/installed
-	$(BIN)/python benchmarks/gram.py
+	$(BIN)/python benchmarks/gram.py $(if $(OUT),--out $(OUT))
 	$(BIN)/python benchmarks/opening.py
 
 clean:

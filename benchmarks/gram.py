@@ -1,15 +1,16 @@
 """How fast and how large the kernel's pass is, as ratios from one run: python benchmarks/gram.py
 (or make bench).
 
-In memory against torch's float32 T @ T.T on the same values; from files against the larger of that
-and of reading them all; peak memory in processes of their own. Medians of interleaved repeats."""
+Against the limits: reading the files, and products of matrices; against peers in memory; how time
+grows with n and p, and memory with p; accuracy. The least of interleaved repeats. ``--out`` writes
+all of it, and which machine it was, as JSON."""
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
 
@@ -18,8 +19,13 @@ if os.environ.pop("OPENBLAS_CORETYPE", None):
     os.environ.pop("OPENBLAS_L2_SIZE", None)
     os.execv(sys.executable, [sys.executable, *sys.argv])
 
+# Bars between the figures.
+os.environ["TQDM_DISABLE"] = "1"
+
 import numpy as np
 import torch
+from limits import passes, print_passes, slope, slopes
+from measuring import PARTS, least, machine, state_dicts, walk
 from safetensors.torch import save_file
 
 import trajhelpers as th
@@ -28,26 +34,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import oracle
 import trajectories
 
-PARTS = 10
-
-
-def medians(functions, repeats):
-    """Median seconds of each function, run in turn, after one round to warm up."""
-    times = {name: [] for name in functions}
-    for repeat in range(repeats + 1):
-        for name, function in functions.items():
-            begin = time.perf_counter()
-            function()
-            if repeat:
-                times[name].append(time.perf_counter() - begin)
-    return {name: float(np.median(values)) for name, values in times.items()}
-
-
-def state_dicts(theta):
-    return [
-        {f"layer.{i}": part.clone() for i, part in enumerate(row.chunk(PARTS))} for row in theta
-    ]
-
 
 def double_loop(states):
     flat = [torch.cat([tensor.flatten() for tensor in state.values()]) for state in states]
@@ -55,7 +41,7 @@ def double_loop(states):
 
 
 def in_memory(n, p, repeats, peers):
-    theta = torch.cumsum(torch.randn(n, p, generator=torch.Generator().manual_seed(0)), 0)
+    theta = walk(n, p)
     trajectory = th.open_trajectory(state_dicts(theta))
     functions = {
         "torch": lambda: theta @ theta.T,
@@ -72,31 +58,7 @@ def in_memory(n, p, repeats, peers):
             functions["scikit-learn"] = lambda: cosine_similarity(theta.numpy())
         except ImportError:
             pass
-    return medians(functions, repeats)
-
-
-def from_files(n, p, repeats):
-    theta = torch.cumsum(torch.randn(n, p, generator=torch.Generator().manual_seed(0)), 0)
-    with tempfile.TemporaryDirectory() as folder:
-        for step, state in enumerate(state_dicts(theta)):
-            save_file(state, f"{folder}/step_{step}.safetensors")
-        files, buffer = sorted(Path(folder).iterdir()), bytearray(p * 4 + 65536)
-
-        def read():
-            for file in files:
-                with open(file, "rb", buffering=0) as opened:
-                    opened.readinto(buffer)
-
-        trajectory = th.open_trajectory(folder)
-        return medians(
-            {
-                "read": read,
-                "torch": lambda: theta @ theta.T,
-                "float32": lambda: th.gram(trajectory, "cpu", "float32"),
-                "float64": lambda: th.gram(trajectory, "cpu", "float64"),
-            },
-            repeats,
-        )
+    return least(functions, repeats)
 
 
 _MEMORY = """
@@ -148,55 +110,73 @@ def accuracy(p):
         f"\nlargest error of a cosine, p = {p:,}, n = 60: C and C_τ for eight τ, consecutive"
         " updates"
     )
+    rows = []
     for name, build in trajectories.ACCURACY_TABLE.items():
-        states = build(p)
+        states, errors = build(p), {}
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            values = [
-                error
-                for precision in ("float64", "float32")
-                for error in worst_error(states, precision)
-            ]
-        warned = "  warned of" * any("rounding" in str(warning.message) for warning in caught)
-        print(
-            f"  {name:28} float64 {values[0]:.1e} {values[1]:.1e}   float32 {values[2]:.1e}"
-            f" {values[3]:.1e}{warned}"
-        )
+            for precision in ("float64", "float32"):
+                errors[precision] = [float(error) for error in worst_error(states, precision)]
+        warned = any("rounding" in str(warning.message) for warning in caught)
+        rows.append({"trajectory": name, "warned": warned, **errors})
+        said = "   ".join(f"{kind} {a:.1e} {b:.1e}" for kind, (a, b) in errors.items())
+        print(f"  {name:28} {said}{'  warned of' * warned}")
+    return rows
+
+
+def against_peers(p, repeats):
+    print(f"\nin memory, p = {p:,}, relative to torch float32 T @ T.T")
+    found = {}
+    for n in (39, 91, 154):
+        times = found[n] = in_memory(n, p, repeats, peers=n == 39)
+        print(f"  n = {n} ({times['torch']:.3f} s)")
+        for name, seconds in times.items():
+            if name != "torch":
+                print(f"    {name:20} {seconds / times['torch']:6.2f}")
+    return found
+
+
+def growth(repeats):
+    found = slopes(repeats)
+    print("\nslopes on log-log axes")
+    for name in ("time_against_n", "time_against_p"):
+        print(f"  {name.replace('_', ' '):22} {found[name]:.2f}")
+    return found
+
+
+def memory():
+    print("\npeak memory above the interpreter with torch, 16 checkpoints (MB)")
+    peaks = {}
+    for megabytes in (32, 64, 128):
+        with tempfile.TemporaryDirectory() as folder:
+            peaks[megabytes] = peak_memory(16, megabytes, "float64", folder)
+        print(f"  of {megabytes} MB: {peaks[megabytes]:.0f}")
+    print(f"  memory against p, slope {slope(peaks):.2f}")
+    return {"peak_megabytes_by_checkpoint": peaks, "memory_against_p": slope(peaks)}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--p", type=int, default=2_000_000, help="parameters (default: 2,000,000)")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument(
-        "--no-memory", action="store_true", help="skip the part that writes 16 GB of files"
-    )
+    parser.add_argument("--p", type=int, default=1_000_000, help="parameters (default: 1,000,000)")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--numbers", type=int, default=40_000_000, help="n × p, from files")
+    parser.add_argument("--out", type=Path, help="where the figures go, as JSON")
     options = parser.parse_args()
-    print(f"p = {options.p:,}, {os.cpu_count()} cores, medians of {options.repeats}\n")
-    print("in memory, relative to torch float32 T @ T.T        float32  float64")
-    for n in (39, 91, 154):
-        times = in_memory(n, options.p, options.repeats, peers=n == 39)
-        print(
-            f"  n = {n:<4} ({times['torch']:.3f} s)                             "
-            f" {times['float32'] / times['torch']:6.2f}   {times['float64'] / times['torch']:6.2f}"
-        )
-        for name in ("numpy, all loaded", "scikit-learn", "double loop"):
-            if name in times:
-                print(f"            {name:20} {times[name] / times['torch']:.2f}")
-    print("\nfrom files, relative to the larger of reading and torch's product")
-    for n in (39, 64, 154):
-        times = from_files(n, options.p, options.repeats)
-        limit = max(times["read"], times["torch"])
-        print(
-            f"  n = {n:<4} ({limit:.3f} s)                             "
-            f" {times['float32'] / limit:6.2f}   {times['float64'] / limit:6.2f}"
-        )
-    accuracy(options.p)
-    if not options.no_memory:
-        print("\npeak memory above the interpreter with torch, 64 checkpoints (MB)")
-        for megabytes in (64, 256):
-            with tempfile.TemporaryDirectory() as folder:
-                print(f"  of {megabytes} MB: {peak_memory(64, megabytes, 'float64', folder):.0f}")
+    facts = machine()
+    print(f"{facts['cpu']}, {facts['cores']} cores; {', '.join(facts['blas'])}")
+    rates, rows = passes([1, 2][: facts["cores"]], options.repeats, options.numbers)
+    print_passes(rates, rows)
+    found = {
+        "machine": facts,
+        "square_rates": {f"{kind}, {count}": rate for (kind, count), rate in rates.items()},
+        "passes": rows,
+        "in_memory": against_peers(options.p, options.repeats),
+        "growth": growth(options.repeats) | memory(),
+        "accuracy": accuracy(options.p),
+    }
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ on paths that are made to be hard; sizes at the ends of what float64 holds; fing
 `python tests/test_certainty.py 10000` counts more paths, and prints what the notes say of them.
 """
 
+import hashlib
 import sys
 import warnings
 from collections import defaultdict
@@ -20,6 +21,7 @@ from safetensors.torch import save_file
 import trajhelpers as th
 from trajhelpers.kernel.certainty import largest_error
 from trajhelpers.links import outwards, path_links, shortest_links, ways
+from trajhelpers.streaming.fingerprint import Fingerprints, sums_of_torch
 
 
 def gram_of(theta, **options):
@@ -320,16 +322,21 @@ def test_fingerprints_do_not_ask_how_numbers_are_stored(tmp_path):
     assert "digests" not in part.source
 
 
-@pytest.mark.parametrize("change", ["a bit", "a sign", "all signs", "two swapped", "zeros"])
-def test_fingerprints_tell_other_numbers(change):
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "change", ["a bit", "a sign", "two signs", "all signs", "two swapped", "zeros"]
+)
+def test_fingerprints_tell_other_numbers(change, dtype):
     rng = np.random.default_rng(0)
-    theta = rng.standard_normal((2, 1000))
+    theta = rng.standard_normal((2, 1000)).astype(dtype)
     before = gram_of(theta).source["digests"]
     row = theta[1]
     if change == "a bit":
-        row[500] = np.nextafter(row[500], 9)
+        row[500] = np.nextafter(row[500], dtype(9))
     elif change == "a sign":
         row[7] *= -1
+    elif change == "two signs":
+        row[[7, 9]] *= -1
     elif change == "all signs":
         row *= -1
     elif change == "two swapped":
@@ -338,6 +345,40 @@ def test_fingerprints_tell_other_numbers(change):
         row[990:] = 0
     after = gram_of(theta).source["digests"]
     assert after[0] == before[0] and after[1] != before[1]
+
+
+def mixed(number):
+    """SplitMix64's, in whole numbers."""
+    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    number = (number ^ number >> 27) * 0x94D049BB133111EB % 2**64
+    return (number ^ number >> 31) | 1
+
+
+def weight(name, word):
+    seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+    window, place = divmod(word, 8192)
+    step = 0x9E3779B97F4A7C15
+    return mixed((seed + window * step) % 2**64) * mixed(place * step % 2**64)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fingerprints_are_what_they_are_said_to_be(dtype):
+    row = np.random.default_rng(0).standard_normal(20_003).astype(dtype)
+    wide, names = dtype == np.float64, {"a": row[:17_001], "b": row[17_001:]}
+    truth = 0
+    for name, numbers in names.items():
+        bits = numbers.view(np.uint64 if wide else np.uint32).tolist()
+        if not wide:
+            bits = [low + (high << 32) for low, high in zip(bits[::2], [*bits[1::2], 0])]
+        truth += sum(weight(name, word) * (x + (x >> 33)) for word, x in enumerate(bits))
+    cuts = [("b", 5, 3_002), ("a", 0, 6_999), ("a", 6_999, 17_001), ("b", 0, 5)]
+    prints, on_device = Fingerprints(1, 20_003, wide), torch.zeros(1, dtype=torch.int64)
+    for block in (cuts[:2], cuts[2:3], cuts[3:]):
+        theta = np.concatenate([names[name][start:stop] for name, start, stop in block])[None]
+        prints.add(theta, block)
+        on_device += sums_of_torch(torch.from_numpy(theta), block, wide)
+    assert prints.prints.tolist() == [truth % 2**64]
+    assert on_device.numpy().view(np.uint64).tolist() == [truth % 2**64]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from .reading.choice import Counting
 from .reading.layout import Layout
 from .reading.lora import LowRankLayout
 from .reading.place import refuse_changed
-from .reading.tensors import StoredTensor, is_far
+from .reading.tensors import StoredTensor, is_far, joined_ranges
 from .sources.protocol import Checkpoint, Fetcher, Range
 
 # Ranges (name, start, stop) of flattened tensors.
@@ -166,19 +166,18 @@ class Stored:
         """:meth:`read` some rows (checkpoints) into ``out``, of float64, float32 or of the
         segment's own RAW type: exact, or refused.
         """
-        column = 0
         for name, start, stop in segment:
-            stored = self.layout.tensors[name]
-            if not 0 <= start <= stop <= stored[0].size:
+            size = self.layout.tensors[name][0].size
+            if not 0 <= start <= stop <= size:
                 raise IndexError(
-                    f"range {start}:{stop} is outside of {name!r}, which has {stored[0].size}"
-                    " elements"
+                    f"range {start}:{stop} is outside of {name!r}, which has {size} elements"
                 )
-            for tensor, row in zip(
-                stored[rows], out[:, column : column + stop - start], strict=True
-            ):
-                tensor.read_into(start, stop, row)
-            column += stop - start
+        stored = zip(*(self.layout.tensors[name][rows] for name, _, _ in segment))
+        for tensors, row in zip(stored, out, strict=True):
+            column = 0
+            for tensor, start, stop in joined_ranges(tensors, segment):
+                tensor.read_into(start, stop, row[column : column + stop - start])
+                column += stop - start
 
     def refuse_changed(self) -> None:
         """A CheckpointError if a file on this machine was written to since it was opened, so that

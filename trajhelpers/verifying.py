@@ -160,7 +160,8 @@ def _prints_of_block(
     wide = "float64" in source.dtypes.values()
 
     def work(blocks: Iterable[tuple[int, Segment, int]]) -> np.ndarray:
-        theta, prints = np.empty((source.n, _COLUMNS)), Fingerprints(source.n, _COLUMNS, wide)
+        theta = np.empty((source.n, _COLUMNS), np.float64 if wide else np.float32)
+        prints = Fingerprints(source.n, _COLUMNS, wide)
         for _, block, width in blocks:
             source.read_into(block, theta[:, :width])
             prints.add(theta[:, :width], block)

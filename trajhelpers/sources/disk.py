@@ -109,7 +109,7 @@ class OpenFiles:
         return cast(BinaryIO, io.BufferedReader(_Reader(self, path)))
 
     def read_into(self, path: Path, offset: int, buffer: np.ndarray) -> None:
-        self.fill(path, offset, buffer.view(np.uint8).data)
+        self.fill(path, offset, memoryview(buffer).cast("B"))  # type: ignore[arg-type]
 
     def fill(self, path: Path, offset: int, view: memoryview) -> None:
         descriptor = self._take(path)
@@ -137,7 +137,7 @@ class OpenFiles:
         """A CheckpointError if what was read of a file since it was opened may be of another
         content. One that is open may have lost its name to another file; its content stays.
         """
-        descriptor = DESCRIPTORS.held((self._number, path))
+        descriptor = DESCRIPTORS.held(self._key(path))
         if descriptor is None:
             self._refuse_replaced(path)
             return
@@ -163,7 +163,11 @@ class OpenFiles:
             raise _changed(path)
 
     def _take(self, path: Path) -> Descriptor:
-        return DESCRIPTORS.take((self._number, path), lambda: self._opened(path))
+        return DESCRIPTORS.take(self._key(path), lambda: self._opened(path))
+
+    def _key(self, path: Path) -> tuple[int, str]:
+        # A text is hashed once, a path each time.
+        return self._number, str(path)
 
     def _give_back(self, descriptor: Descriptor) -> None:
         DESCRIPTORS.give_back(descriptor)
@@ -186,7 +190,7 @@ class OpenFiles:
         return descriptor
 
     def __del__(self) -> None:
-        DESCRIPTORS.drop([(self._number, path) for path in self._identities])
+        DESCRIPTORS.drop([self._key(path) for path in self._identities])
 
 
 def _changed(path: Path) -> CheckpointError:

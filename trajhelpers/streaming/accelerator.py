@@ -12,7 +12,7 @@ from jaxtyping import Float, Float64, Int64
 
 from ..stored import Stored
 from .differences import Differences
-from .fingerprint import joined, sums_of_torch, weights
+from .fingerprint import sums_of_torch
 from .nonfinite import NotFinite
 from .progress import Progress
 from .segments import LONGEST_FLOAT32_SUM, Segment, blocks_of, columns_of
@@ -37,7 +37,7 @@ def products_on_accelerator(
     ranges = list(segments.values())
     products, prints = sums_on_device(trajectory, ranges, differences, precision, progress, device)
     found = map(Scaled, products.cpu().numpy())
-    return Sums(dict(zip(segments, found)), joined(prints.cpu().numpy().astype(np.uint32)))
+    return Sums(dict(zip(segments, found)), prints.cpu().numpy().view(np.uint64))
 
 
 def sums_on_device(
@@ -47,7 +47,7 @@ def sums_on_device(
     precision: str,
     progress: Progress,
     device: str,
-) -> tuple[Float64[torch.Tensor, "segments n n"], Int64[torch.Tensor, "2 n"]]:
+) -> tuple[Float64[torch.Tensor, "segments n n"], Int64[torch.Tensor, " n"]]:
     """The products and the sums of fingerprints, still on ``device``, but for mps, which has no
     float64.
     """
@@ -62,7 +62,7 @@ def sums_on_device(
     sums_on = torch.device(device if has_float64 else "cpu")
     n, columns = trajectory.n, max(1, _BLOCK_BYTES // (stored.itemsize * trajectory.n))
     sums = torch.zeros((len(segments), n, n), dtype=torch.float64, device=sums_on)
-    prints = torch.zeros((2, n), dtype=torch.int64, device=sums_on)
+    prints = torch.zeros(n, dtype=torch.int64, device=sums_on)
     wide = "float64" in trajectory.dtypes.values()
     queue = _queue(torch.device(device), n * columns, stored)
     with (
@@ -76,9 +76,7 @@ def sums_on_device(
             _fill(trajectory, block, host, pool)
             theta = queue.upload(host) if exact != torch.float64 or has_float64 else host
             theta = theta.to(exact)
-            of_columns = torch.from_numpy(weights(block, 1 + wide).astype(np.int64)).to(sums_on)
-            prints += sums_of_torch(theta.to(sums_on), of_columns, wide)
-            prints &= 0xFFFFFFFF
+            prints += sums_of_torch(theta.to(sums_on), block, wide)
             delta = torch.empty_like(theta)
             differences.of(theta, delta)
             delta = delta.to(working).to(device)

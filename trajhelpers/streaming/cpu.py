@@ -3,7 +3,7 @@
 A block then stays in the core's cache, NumPy's product of a matrix with its own transpose computes
 half of it, and nothing is shared until the end."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -17,8 +17,14 @@ from .segments import LONGEST_FLOAT32_SUM, Segment
 from .settings import one_blas_thread
 from .sums import Sums, product
 
-# A block and its increments must fit a core's cache.
-COLUMNS = {"float32": LONGEST_FLOAT32_SUM, "float64": 8192}
+# Of a block, at most.
+COLUMNS = {"float32": LONGEST_FLOAT32_SUM, "float64": LONGEST_FLOAT32_SUM}
+# So many numbers and their increments fit a core's share of the cache; fewer columns than these
+# are slow to loop over.
+_AT_ONCE, _FEWEST = 640_000, 1024
+# Of each row so many numbers are read at once, since each read costs as much as 20,000 numbers; of
+# all rows no more than these.
+_LONGEST_READ, _MOST_READ = 1 << 15, 4_000_000
 
 
 def products_on_cpu(
@@ -35,7 +41,7 @@ def products_on_cpu(
         return _multiply_blocks(trajectory, blocks, differences, precision, progress)
 
     with one_blas_thread.held():
-        parts = on_all_cores(ranges, COLUMNS[precision], work, progress)
+        parts = on_all_cores(ranges, _columns(trajectory.n, precision), work, progress)
     # Added in the order of the ranges, so that the same machine gives the same bits.
     sums = Sums.none(trajectory.n)
     for part in parts:
@@ -50,25 +56,60 @@ def _multiply_blocks(
     precision: str,
     progress: Progress,
 ) -> Sums:
-    columns = COLUMNS[precision]
-    # Values are held in the type that loses nothing, and differenced in it: a difference taken in
-    # float32 of what is stored in float64 would lose the updates of a converged run.
+    n, columns = trajectory.n, _columns(trajectory.n, precision)
+    longest = min(_LONGEST_READ, max(columns, _MOST_READ // n))
+    # Values are held in the narrowest type that loses nothing, as they are read: a difference taken
+    # in float32 of what is stored in float64 would lose the updates of a converged run.
     wide = "float64" in trajectory.dtypes.values()
-    exact = np.float64 if precision == "float64" or wide else np.float32
-    values, increments = (
-        np.empty((trajectory.n, columns), exact),
-        np.empty((trajectory.n, columns), precision),
-    )
-    sums, prints = Sums.none(trajectory.n), Fingerprints(trajectory.n, columns, wide)
-    for index, block, width in blocks:
-        theta, delta = values[:, :width], increments[:, :width]
-        trajectory.read_into(block, theta)
-        with np.errstate(over="ignore", invalid="ignore"):
-            differences.of(theta, delta)
-            found = product(delta)
-        if not np.isfinite(np.trace(found.values)):
-            raise NotFinite(block)
-        sums.add_product(index, found)
-        prints.add(theta, block)
-        progress.add(block)
+    values = np.empty(n * longest, np.float64 if wide else np.float32)
+    # BLAS is slow with three rows more than a multiple of four: with another, of zeros, it takes as
+    # little as 60 % of the time.
+    rows = n + (n % 4 == 3)
+    increments = np.empty(rows * columns, precision)
+    sums, prints = Sums.none(n), Fingerprints(n, columns, wide)
+    for strip, width in _together(blocks, longest):
+        held = values[: n * width].reshape(n, width)
+        trajectory.read_into(_pieces(strip), held)
+        after = 0
+        for some, width in _together(strip, columns):
+            theta, after = held[:, after : after + width], after + width
+            delta = increments[: rows * width].reshape(rows, width)
+            delta[n:] = 0
+            with np.errstate(over="ignore", invalid="ignore"):
+                differences.of(theta, delta)
+                begin = 0
+                for index, block, width in some:
+                    found = product(delta[:, begin : begin + width], n)
+                    if not np.isfinite(np.trace(found.values)):
+                        raise NotFinite(block)
+                    sums.add_product(index, found)
+                    begin += width
+                    progress.add(block)
+            prints.add(theta, _pieces(some))
     return Sums(sums.products, prints.prints)
+
+
+def _columns(n: int, precision: str) -> int:
+    """Of a block, at most."""
+    return min(COLUMNS[precision], max(_FEWEST, _AT_ONCE // n // _FEWEST * _FEWEST))
+
+
+_Block = tuple[int, Segment, int]
+
+
+def _together(blocks: Iterable[_Block], columns: int) -> Iterator[tuple[list[_Block], int]]:
+    """Blocks that follow one another, as many as so many columns hold, and how many those are."""
+    found: list[_Block] = []
+    total = 0
+    for one in blocks:
+        if found and total + one[2] > columns:
+            yield found, total
+            found, total = [], 0
+        found.append(one)
+        total += one[2]
+    if found:
+        yield found, total
+
+
+def _pieces(blocks: list[_Block]) -> Segment:
+    return [piece for _, block, _ in blocks for piece in block]

@@ -34,12 +34,20 @@ class Differences:
             rows = rows[count:]
 
     def of(self, theta: Any, delta: Any) -> None:
-        """Into ``delta``: arrays of NumPy's or torch's, a row a checkpoint."""
+        """Into ``delta``: arrays of NumPy's or torch's, a row a checkpoint; taken in the wider of
+        both types.
+        """
         for rows, source in self.runs:
             if source is None:
                 delta[rows] = theta[rows]
             elif isinstance(theta, np.ndarray):
-                np.subtract(theta[rows], theta[source], out=delta[rows], casting="same_kind")
+                np.subtract(
+                    theta[rows],
+                    theta[source],
+                    out=delta[rows],
+                    dtype=np.promote_types(theta.dtype, delta.dtype),
+                    casting="same_kind",
+                )
             else:
                 delta[rows] = theta[rows] - theta[source]
 

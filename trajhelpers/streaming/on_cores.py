@@ -23,7 +23,8 @@ def on_all_cores(
     """
     total, stop = sum(map(columns_of, segments)), threading.Event()
     workers = max(1, min(cores(), total // columns))
-    edges = [total * worker // workers for worker in range(workers + 1)]
+    # Even ones, since fingerprints are of pairs of numbers.
+    edges = [*(total * worker // workers & ~1 for worker in range(workers)), total]
 
     def blocks(begin, end):
         for block in blocks_of(segments, begin, end, columns):

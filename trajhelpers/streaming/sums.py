@@ -39,9 +39,10 @@ class Scaled(NamedTuple):
         return Scaled(large.values + np.ldexp(small.values, shift), large.exponent)
 
 
-def product(delta: Float[np.ndarray, "n columns"]) -> Scaled:
-    """Of a block with its own transpose."""
-    plain = delta @ delta.T
+def product(delta: Float[np.ndarray, "rows columns"], n: int) -> Scaled:
+    """Of the first n rows of a block with their own transpose; rows behind them are zeros."""
+    plain = (delta @ delta.T)[:n, :n]
+    delta = delta[:n]
     squared = np.diagonal(plain)
     short = squared < SHORTEST[delta.dtype.name]
     if np.isfinite(squared).all() and not (short.any() and delta[short].any()):
