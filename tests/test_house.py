@@ -43,6 +43,7 @@ CORE += [
     "making",
     "gram",
     "verifying",
+    "appending",
     "hallmarks",
     "nulls",
     "record",

@@ -65,8 +65,8 @@ def _multiply_blocks(
         trajectory.read_into(block, theta)
         with np.errstate(over="ignore", invalid="ignore"):
             differences.of(theta, delta)
-            found = product(delta)
-        if not np.isfinite(np.trace(found.values)):
+            found = product(delta, differences.known)
+        if not np.isfinite(np.trace(found.values, differences.known)):
             raise NotFinite(block)
         sums.add_product(index, found)
         prints.add(theta, block)
