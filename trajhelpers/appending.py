@@ -106,6 +106,7 @@ def append(
         return made
 
     made = certain_kernel(kernel_along, trajectory, may_repeat=trajectory.remote is None)
+    assert isinstance(made, TrajectoryKernel)
     note_compared(made.source, trajectory, checks, verify)
     if groups is None and (grouped := told_of(segments)):
         made.source["notes"] = [*made.source["notes"], grouped]
@@ -218,4 +219,3 @@ def _together(before: Scaled, rows: Scaled) -> Scaled:
     padded = np.zeros_like(whole)
     padded[:, :known, :known] = before.values
     return Scaled(whole, rows.exponent).plus(Scaled(padded, before.exponent))
-
