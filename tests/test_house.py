@@ -47,6 +47,7 @@ CORE += [
     "hallmarks",
     "nulls",
     "record",
+    "following",
     "plots",
 ]
 LAB = ["lab.data", "lab.training", "lab.pythia", "lab.theory", "lab.studies", "lab.claims", "lab"]
