@@ -1,6 +1,7 @@
 """A run that is followed while it trains: each look takes what has become complete since the last
 one, and appends it to the kernel."""
 
+import math
 import os
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -46,10 +47,18 @@ class Gauges(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"step {self.step}, {self.checkpoints} checkpoints: ω {self.omega:.3f},"
-            f" ω_0 {self.omega_0:.3f}, last angle {self.angle:.1f}°,"
+            f"{self.where}: ω {self.omega:.3f}, ω_0 {self.omega_0:.3f}, {self.turn},"
             f" drift {self.drift:.3f} (a random walk's {self.walk:.3f})"
         )
+
+    @property
+    def where(self) -> str:
+        return f"step {self.step}, {self.checkpoints} checkpoints"
+
+    @property
+    def turn(self) -> str:
+        """Of two checkpoints there is no angle."""
+        return "no angle yet" if math.isnan(self.angle) else f"last angle {self.angle:.1f}°"
 
 
 def gauges_of(kernel: TrajectoryKernel) -> Gauges:
@@ -141,7 +150,8 @@ class Following:
         return lines + self._once(f"{newest}: does not open yet, and is left alone until then")
 
     def _opened(self) -> tuple[Trajectory, tuple[str, Exception] | None]:
-        """All checkpoints; or all but the newest, where that does not open yet, its name and why."""
+        """All checkpoints; or all but the newest, where that does not open, with its name and why.
+        """
         unreadable = None
         try:
             trajectory = open_trajectory(self._source, **self._choices)

@@ -151,8 +151,7 @@ def screen_of(kernel, lines):
         return said
     gauges = gauges_of(kernel)
     numbers = Text(
-        f"step {gauges.step}, {gauges.checkpoints} checkpoints\n"
-        f"ω {gauges.omega:.3f}   ω_0 {gauges.omega_0:.3f}   last angle {gauges.angle:.1f}°"
+        f"{gauges.where}\nω {gauges.omega:.3f}   ω_0 {gauges.omega_0:.3f}   {gauges.turn}"
     )
     return Group(_map_of(kernel), numbers, _gauge(gauges), said)
 
@@ -162,10 +161,10 @@ def _gauge(gauges, width=30):
     from rich.text import Text
 
     filled, walk = (round(share * width) for share in (gauges.drift, gauges.walk))
-    bar = Text("█" * filled + "░" * (width - filled))
-    bar.stylize("reverse", min(walk, width - 1), min(walk, width - 1) + 1)
-    end = f" {gauges.drift:.3f} (marked: a random walk's, {gauges.walk:.3f})"
-    return Text("drift ") + bar + Text(end)
+    bar = list("█" * filled + "░" * (width - filled))
+    bar[min(walk, width - 1)] = "│"
+    end = f" {gauges.drift:.3f}   │ a random walk's, {gauges.walk:.3f}"
+    return Text(f"drift {''.join(bar)}{end}")
 
 
 def _map_of(kernel):
