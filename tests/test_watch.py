@@ -268,15 +268,22 @@ def test_nothing_came(tmp_path, capsys, between_looks):
 def test_a_terminal(training, capsys, between_looks, monkeypatch):
     pytest.importorskip("rich")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
     between_looks += [lambda: training.go_on(20)]
     assert not main(["watch", str(training.folder), "--device", "cpu"])
     out = capsys.readouterr().out
-    assert "waiting for checkpoints" in out and "▀▀▀" in out and "\x1b[" in out
+    assert "waiting for checkpoints" in out and "▀" in out and "\x1b[38;5;" in out
     assert "step 20, 3 checkpoints" in out and "drift █" in out and "stopped; " in out
 
 
-def test_a_terminal_without_rich(training, capsys, between_looks, monkeypatch):
-    monkeypatch.setitem(sys.modules, "rich.live", None)
+@pytest.mark.parametrize("lacks", ["rich", "colours"])
+def test_a_terminal_that_draws_no_map(training, capsys, between_looks, monkeypatch, lacks):
+    if lacks == "rich":
+        monkeypatch.setitem(sys.modules, "rich.live", None)
+    else:
+        monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     training.go_on(20)
     assert not main(["watch", str(training.folder), "--device", "cpu"])
@@ -343,7 +350,7 @@ def said(live):
 
 
 def picture(live):
-    return live.children[1].value
+    return bytes(live.children[1].value)
 
 
 def test_the_widget(training):

@@ -150,8 +150,7 @@ class Following:
         return lines + self._once(f"{newest}: does not open yet, and is left alone until then")
 
     def _opened(self) -> tuple[Trajectory, tuple[str, Exception] | None]:
-        """All checkpoints; or all but the newest, where that does not open, with its name and why.
-        """
+        """All checkpoints; or all but the newest, where that does not open, its name, and why."""
         unreadable = None
         try:
             trajectory = open_trajectory(self._source, **self._choices)
@@ -231,10 +230,8 @@ class Following:
 def _sizes(source: Any) -> list[tuple[str, int, int]]:
     """Of the files of a folder on this machine: what changes while something is written there."""
     found = []
-    if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
-        for folder, _, names in os.walk(source):
-            for path in (Path(folder) / name for name in names):
-                with suppress(OSError):  # gone meanwhile
-                    status = path.stat()
-                    found.append((str(path), status.st_size, status.st_mtime_ns))
+    for path in Path(source).rglob("*") if isinstance(source, (str, os.PathLike)) else ():
+        with suppress(OSError):  # gone meanwhile
+            status = path.stat()
+            found.append((str(path), status.st_size, status.st_mtime_ns))
     return sorted(found)

@@ -110,10 +110,13 @@ def _screen():
     """A context with a function that shows new lines, and the kernel."""
     if sys.stdout.isatty():
         try:
+            from rich.console import Console
             from rich.live import Live
         except ModuleNotFoundError:
             return nullcontext(_print_lines)
-        return _LiveScreen(Live(auto_refresh=False))
+        console = Console()
+        if console.color_system and not console.no_color:
+            return _LiveScreen(Live(console=console, auto_refresh=False))
     return nullcontext(_print_lines)
 
 
