@@ -6,11 +6,13 @@ from collections import deque
 from contextlib import nullcontext
 from itertools import zip_longest
 
+import numpy as np
+
 from ..following import Following, gauges_of
 from ..printable import printable
 from .computing import ASK_ABOVE, add_computing, groups_of
 from .output import writable
-from .source import chosen, source_of
+from .source import choices, source_of
 
 # Lines beneath the map, and how wide that is at most, in characters.
 _LINES, _WIDTH = 4, 48
@@ -56,7 +58,7 @@ def run(options):
         options.memory,
         groups=groups_of,
         agree=lambda trajectory: _refuse_much(trajectory, options),
-        **_choices(options),
+        **choices(options),
     )
     try:
         with _screen() as show:
@@ -65,20 +67,6 @@ def run(options):
                 time.sleep(options.interval)
     except KeyboardInterrupt:
         print(printable(_last_words(following.kernel, path)))
-
-
-def _choices(options):
-    return {
-        "include": options.include,
-        "exclude": options.exclude,
-        "nonfinite": options.nonfinite,
-        "state": options.state,
-        "file": options.file,
-        "lora": options.lora,
-        "cache": options.cache,
-        "accept": options.accept,
-        **chosen(options),
-    }
 
 
 def _refuse_much(trajectory, options):
@@ -163,7 +151,9 @@ def _gauge(gauges, width=30):
     """How much of the path is progress, from none to all, with a mark where a random walk is."""
     from rich.text import Text
 
-    filled, walk = (round(share * width) for share in (gauges.drift, gauges.walk))
+    # Where nothing has moved yet there is no drift.
+    shares = np.nan_to_num([gauges.drift, gauges.walk])
+    filled, walk = (shares * width).round().astype(int)
     bar = list("█" * filled + "░" * (width - filled))
     bar[min(walk, width - 1)] = "│"
     end = f" {gauges.drift:.3f}   │ a random walk's, {gauges.walk:.3f}"
@@ -172,7 +162,6 @@ def _gauge(gauges, width=30):
 
 def _map_of(kernel):
     """The Trajectory Map in half blocks: two rows a line."""
-    import numpy as np
     from rich.style import Style
     from rich.text import Text
 
