@@ -177,7 +177,7 @@ class Following:
     def _taken(self, trajectory: Trajectory) -> list[str]:
         """Make the kernel that of the trajectory, and say how it is now."""
         # Of adapters' products nothing but steps tells what is new.
-        stamps = trajectory.stamps() or list(zip(trajectory.runs, trajectory.steps))
+        stamps: Any = trajectory.stamps() or list(zip(trajectory.runs, trajectory.steps))
         if self.kernel is not None and stamps == self._stamps:
             return []
         self._agree(trajectory)
