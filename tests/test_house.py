@@ -43,9 +43,11 @@ CORE += [
     "making",
     "gram",
     "verifying",
+    "appending",
     "hallmarks",
     "nulls",
     "record",
+    "following",
     "plots",
 ]
 LAB = ["lab.data", "lab.training", "lab.pythia", "lab.theory", "lab.studies", "lab.claims", "lab"]

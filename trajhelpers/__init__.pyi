@@ -43,6 +43,7 @@ from .nulls import (
     straight_line as straight_line,
 )
 from .plots import (
+    live_map as live_map,
     map_slider as map_slider,
     origin_slider as origin_slider,
     picture_slider as picture_slider,

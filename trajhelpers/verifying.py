@@ -73,7 +73,7 @@ def verify(
     name = "the kernel"
     if isinstance(kernel, (str, Path)):
         name, kernel = str(kernel), load_kernel(kernel)
-    known = _digests(kernel, name)
+    known = digests_of(kernel, name)
     if isinstance(source, (Trajectory, ModelSet)):
         if choices:
             raise TypeError(f"{next(iter(choices))}: is for a source that is opened here")
@@ -92,7 +92,8 @@ def verify(
     return [index for index, (was, now) in enumerate(zip(known, found)) if was != now]
 
 
-def _digests(kernel: TrajectoryKernel | ModelSetKernel, name: str) -> list[str]:
+def digests_of(kernel: TrajectoryKernel | ModelSetKernel, name: str) -> list[str]:
+    """A fingerprint a checkpoint, as the pass found them. TrajectoryError where there are none."""
     digests = kernel.source.get("digests")
     if not digests:
         raise TrajectoryError(
@@ -103,7 +104,7 @@ def _digests(kernel: TrajectoryKernel | ModelSetKernel, name: str) -> list[str]:
     if len(digests) != kernel.n:
         raise TrajectoryError(
             f"{name}: has {kernel.n} of the {len(digests)} checkpoints of the kernel that it was"
-            " taken from; verify that one"
+            " taken from; give that one"
         )
     return digests
 

@@ -132,6 +132,13 @@ class PointsKernel(ABC):
         return self._links
 
     @property
+    def rows(self) -> tuple[Float64[np.ndarray, "groups n n"], int]:
+        """The products of the rows as they are kept, along `links` and in units of 2^exponent,
+        squared, and that exponent.
+        """
+        return self._products, self._exponent
+
+    @property
     def unmoved(self) -> Bool[np.ndarray, " n"]:
         """Which points are, to the last bit, where they are measured from."""
         return np.logical_not(self._squared_path.any(0))

@@ -5,9 +5,9 @@ What is stored is the Gram matrix of *increments*, U[s, t] = ⟨δ_s, δ_t⟩ wi
 is a small quadratic form in U, and none is the small difference of two large numbers (chapter "The
 kernel and its maps")."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float64, Int
@@ -81,6 +81,9 @@ class TrajectoryKernel(PointsKernel):
     _PRODUCTS = "increments"
     _POINTS = "checkpoints at "
     _TOO_CLOSE = "the path is so much longer than the way it covers"
+
+    # Reads checkpoints, which a kernel knows nothing of: `trajhelpers.appending` puts it here.
+    append: ClassVar[Callable[..., "TrajectoryKernel"]]
 
     def __init__(
         self,
