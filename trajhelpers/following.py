@@ -177,7 +177,8 @@ class Following:
     def _taken(self, trajectory: Trajectory) -> list[str]:
         """Make the kernel that of the trajectory, and say how it is now."""
         # Of adapters' products nothing but steps tells what is new.
-        stamps: Any = trajectory.stamps() or list(zip(trajectory.runs, trajectory.steps))
+        names = list(zip(trajectory.runs, trajectory.steps))
+        stamps: Any = trajectory.stamps() or names
         if self.kernel is not None and stamps == self._stamps:
             return []
         self._agree(trajectory)
@@ -198,7 +199,7 @@ class Following:
         if kernel is self.kernel:
             return []
         kept = set(zip(kernel.runs, map(int, kernel.steps)))
-        self._lost |= {one for one in zip(trajectory.runs, trajectory.steps) if one not in kept}
+        self._lost |= {one for one in names if one not in kept}
         self.kernel, self._said = kernel, ""
         if self._path is not None:
             kernel.save(self._path)
