@@ -1,8 +1,8 @@
 """Two processes that train one network and record it, each case in a folder of its own.
 
-Called as ``recording_processes.py FOLDER PROCESSES CASE...``. Those of a case are forked before torch
-computes anything, so that it is imported once. Each writes ``<case>/<rank>.txt``: what went wrong,
-or nothing."""
+Called as ``recording_processes.py FOLDER PROCESSES CASE...``. Those of a case are forked before
+torch computes anything, so that it is imported once. Each writes ``<case>/<rank>.txt``: what went
+wrong, or nothing."""
 
 import os
 import socket

@@ -3,29 +3,31 @@
 
 import inspect
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
 import torch
-import torch.distributed.checkpoint
 from recording_processes import fsdp1, main, network, sharded
 from torch import distributed, nn
+from torch.distributed import distributed_c10d
 from torch.distributed.checkpoint import FileSystemWriter
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, parallel
-from torch.distributed.tensor.debug import CommDebugMode
 
 import trajhelpers as th
+from trajhelpers.record import shards  # noqa: F401  loaded once, before the processes part
 
 
 class Odd(nn.Module):
-    """Of 7 rows, of one, of none in a process; a number that all have whole; a frozen layer."""
+    """Of 7 rows, of one, of none in a process; a number that all have whole; a frozen layer. The
+    first is larger than all that is said of the others.
+    """
 
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.up, self.narrow = nn.Linear(40, 7), nn.Linear(7, 1)
+        self.up, self.narrow = nn.Linear(5000, 7), nn.Linear(7, 1)
         self.out, self.frozen = nn.Linear(1, 3), nn.Linear(3, 3)
         self.frozen.requires_grad_(False)
         self.scale = nn.Parameter(torch.tensor(0.5))
@@ -44,8 +46,8 @@ def odd(**options):
 def one_step(model, step):
     """On the same examples in each process. DTensors and others are no one list to SGD."""
     torch.manual_seed(step)
-    inputs = next(iter(model.parameters())).shape[1]
-    model(torch.randn(8, inputs)).square().sum().backward()
+    inputs = 5000 if hasattr(model, "narrow") else 5
+    model(torch.randn(8, inputs) / inputs).square().sum().backward()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     torch.optim.SGD(trained, lr=0.1, foreach=False).step()
     model.zero_grad()
@@ -54,7 +56,7 @@ def one_step(model, step):
 def whole(model):
     """What is to be recorded, gathered by torch."""
     return {
-        name.removeprefix("module."): getattr(p, "full_tensor", p.clone)().detach()
+        name.removeprefix("module."): getattr(p, "full_tensor", p.clone)().detach().clone()
         for name, p in model.named_parameters()
         if p.requires_grad
     }
@@ -62,16 +64,31 @@ def whole(model):
 
 @contextmanager
 def nothing_gathered():
-    """Neither here nor in the thread that writes."""
-    forbidden = AssertionError("gathers")
-    with (
-        patch.object(DTensor, "full_tensor", side_effect=forbidden),
-        patch.object(DTensor, "redistribute", side_effect=forbidden),
-        patch.object(distributed, "all_gather_into_tensor", side_effect=forbidden),
-        CommDebugMode() as seen,
-    ):
+    """Neither here nor in the thread that writes: processes send each other words, and a kernel's
+    sums, and nothing as large as the first layer.
+    """
+    forbidden, sent = AssertionError("gathers"), []
+
+    def watched(send):
+        def watching(*arguments, **options):
+            tensors = [one for one in (*arguments, *options.values()) if torch.is_tensor(one)]
+            sent.extend(tensor.nbytes for tensor in tensors)
+            return send(*arguments, **options)
+
+        return watching
+
+    with ExitStack() as patches:
+        for owner, name in (
+            (DTensor, "full_tensor"),
+            (DTensor, "redistribute"),
+            (distributed_c10d, "all_gather_into_tensor"),
+        ):
+            patches.enter_context(patch.object(owner, name, side_effect=forbidden))
+        for name in ("all_gather", "gather", "broadcast", "scatter", "all_reduce"):
+            send = watched(getattr(distributed_c10d, name))
+            patches.enter_context(patch.object(distributed_c10d, name, send))
         yield
-    assert seen.get_total_counts() == 0
+    assert max(sent, default=0) < 50_000, sent
 
 
 def trained(folder, model, last=3):

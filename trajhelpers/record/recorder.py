@@ -268,7 +268,8 @@ def _check_start(folder, saved, state):
 
 
 def _same_bytes(one, other):
-    """Whether two tensors are equal, NaN and all."""
+    """Whether two tensors, or this process's shards, are equal, NaN and all."""
+    one, other = (getattr(tensor, "to_local", lambda t=tensor: t)() for tensor in (one, other))
     return one.dtype == other.dtype and torch.equal(
         one.flatten().view(torch.uint8), other.flatten().view(torch.uint8)
     )
