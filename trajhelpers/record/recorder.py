@@ -50,8 +50,12 @@ class Recorder:
     LayoutError
         Where a run is resumed with other parameters than it holds.
     ValueError, TypeError
-        For ``shards`` without a process group, or with FSDP1's flat ones; for a model without trainable parameters, or on the meta device; for ``every`` below 1, and
-        for steps that are no whole numbers.
+        For a model without trainable parameters, or on the meta device; for ``every`` below 1, and
+        for steps that are no whole numbers; for ``shards`` without a process group, or of FSDP1,
+        whose shards are no parts of parameters.
+    TrajectoryError
+        Where one process cannot write its shards, in all; a StepError within it where they recorded
+        different steps.
 
     Notes
     -----
@@ -73,9 +77,10 @@ class Recorder:
     gathered, a parameter at a time, unless ``shards`` is set. Loops of transformers, Lightning and
     accelerate: :ref:`recording-in-a-trainer`. Chapter "A first map".
 
-    With ``shards`` the kernel of a training that is still running, of which each process reads and
-    multiplies a part (``group`` of :func:`trajhelpers.gram`), in the words of a loop that all
-    processes run::
+    With ``shards`` a thread of each process writes, and they tell each other when they have; close
+    the recorder before ``torch.distributed.destroy_process_group``. What is replicated is written
+    once. The kernel of a training that is still running, in a loop that all processes run, each of
+    which reads and multiplies its part of the numbers (``group`` of :func:`trajhelpers.gram`)::
 
         fully_shard(model)
         with th.Recorder("runs/mine", model, every=100, shards=True) as record:
@@ -239,8 +244,8 @@ def _same_parameters(writer, checkpoint, shapes):
     """Raise LayoutError where a checkpoint of the run that goes on holds other parameters."""
     if checkpoint.suffix != writer.ending:
         raise ExistingRunError(
-            f"{checkpoint}: was recorded {'with' if checkpoint.is_dir() else 'without'} shards=True,"
-            " and a run goes on as it began"
+            f"{checkpoint}: was recorded with{'' if checkpoint.is_dir() else 'out'} shards=True, and"
+            " a run goes on as it began"
         )
     try:
         stored = writer.shapes(checkpoint)
