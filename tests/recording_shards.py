@@ -197,6 +197,14 @@ def replaced(folder):
         torch.save(states, folder.parent / "states.pt")
 
 
+def odd_names(folder):
+    """What a reader leaves out was recorded, and a run goes on with it."""
+    model = nn.ModuleDict({"net": nn.Linear(3, 3), "ema": nn.Linear(3, 3)})
+    for resume in (False, True):
+        with th.Recorder(folder, model, shards=True, resume=resume) as record:
+            record(1)
+
+
 def refused(kind, text, folder, model, **options):
     try:
         th.Recorder(folder, model, shards=True, **options)
@@ -247,13 +255,10 @@ def full_disk(folder):
     """Of the second process alone: both say so, and nothing half is seen."""
     record = th.Recorder(folder, odd(), shards=True)
     record.flush()
-    full = OSError(28, "No space left on device")
-    broken = {"side_effect": full} if distributed.get_rank() == 1 else {"wraps": None}
-    if distributed.get_rank() == 1:
-        with patch.object(FileSystemWriter, "write_data", **broken):
-            record(1)
-            raised(th.TrajectoryError, "process 1: [Errno 28] No space left", record.flush)
-    else:
+    with ExitStack() as patches:
+        if distributed.get_rank() == 1:
+            full = OSError(28, "No space left on device")
+            patches.enter_context(patch.object(FileSystemWriter, "write_data", side_effect=full))
         record(1)
         raised(th.TrajectoryError, "process 1: [Errno 28] No space left", record.flush)
     raised(th.TrajectoryError, "could not be written", record, 2)

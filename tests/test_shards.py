@@ -17,7 +17,7 @@ import trajhelpers as th
 QUICK = ["fsdp2", "replicated", "goes_on"]
 QUICK_REFUSED = ["other_steps", "full_disk", "one_dies"]
 SLOW = ["made_before_sharded", "columns", "replaced"]
-SLOW_REFUSED = ["off_by_one", "other_folders", "flat"]
+SLOW_REFUSED = ["off_by_one", "other_folders", "flat", "odd_names"]
 OF_FOUR = ["hybrid", "both_ways", "more_than_rows"]
 
 

@@ -15,7 +15,7 @@ from torch import distributed
 from torch.distributed import checkpoint as dcp
 
 from ..errors import CheckpointError, StepError, TrajectoryError
-from ..reading.folder_formats.distributed import read_distributed
+from ..reading.folder_formats.distributed import listed_shapes
 from ..sources.disk import LocalFolder
 from .lock import LOCK
 from .processes import told_of_waiting, writes
@@ -54,10 +54,9 @@ class ShardWriter(FolderWriter):
 
     def shapes(self, checkpoint: Path) -> dict[str, tuple[int, ...]]:
         try:
-            tensors = read_distributed(LocalFolder(checkpoint), None).tensors
+            return listed_shapes(LocalFolder(checkpoint))
         except OSError as error:
             raise CheckpointError(f"{checkpoint}: cannot be read ({error})") from error
-        return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
     def remove(self, checkpoint: Path) -> None:
         if writes():
