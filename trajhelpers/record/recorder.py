@@ -244,8 +244,8 @@ def _same_parameters(writer, checkpoint, shapes):
     """Raise LayoutError where a checkpoint of the run that goes on holds other parameters."""
     if checkpoint.suffix != writer.ending:
         raise ExistingRunError(
-            f"{checkpoint}: was recorded with{'' if checkpoint.is_dir() else 'out'} shards=True, and"
-            " a run goes on as it began"
+            f"{checkpoint}: was recorded with{'' if checkpoint.is_dir() else 'out'} shards=True,"
+            " and a run goes on as it began"
         )
     try:
         stored = writer.shapes(checkpoint)
