@@ -87,15 +87,16 @@ def nothing_gathered():
         for name in ("all_gather", "gather", "broadcast", "scatter", "all_reduce"):
             send = watched(getattr(distributed_c10d, name))
             patches.enter_context(patch.object(distributed_c10d, name, send))
-        yield
+        yield sent
     assert max(sent, default=0) < 50_000, sent
 
 
 def trained(folder, model, last=3):
     """Recorded, and the truth beside it; what the kernel is while it trains, if there is a way."""
     states = [whole(model)]
-    with nothing_gathered():
+    with nothing_gathered() as sent:
         record = th.Recorder(folder, model, shards=True)
+    assert sent  # they did talk, and were heard
     for step in range(1, last + 1):
         one_step(model, step)
         with nothing_gathered():

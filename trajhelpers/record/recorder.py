@@ -152,8 +152,9 @@ class Recorder:
             _same_parameters(writer, earlier[-1][1], self._parameters.shapes)
             self._abandoned, self._last = earlier, None
             return
-        for _, checkpoint in earlier:
-            writer.remove(checkpoint)
+        with writer.as_one():
+            for _, checkpoint in earlier:
+                writer.remove(checkpoint)
         self._start = state
         writer.put(0, state)
 
@@ -202,9 +203,11 @@ class Recorder:
             with self._writer.as_one():
                 _check_start(self._folder, self._start, state)
             return
-        for earlier, checkpoint in self._abandoned:
-            if earlier > step:
-                self._writer.remove(checkpoint)
+        if self._abandoned:
+            with self._writer.as_one():
+                for earlier, checkpoint in self._abandoned:
+                    if earlier > step:
+                        self._writer.remove(checkpoint)
         self._abandoned = []
         self._writer.put(step, state)
         self._recorded = True
