@@ -16,7 +16,7 @@ from .errors import NonFiniteError, TrajectoryError
 from .kernel import ModelSetKernel, TrajectoryKernel
 from .making import certain_kernel, kernel_of, kernel_of_sample, refuse_other_preview
 from .models import ModelSet
-from .reading.account import listed
+from .reading.account import listed, percent
 from .reading.lora import LowRankLayout
 from .streaming.blocks import checks_of, cut, requests
 from .streaming.cpu import COLUMNS
@@ -266,6 +266,9 @@ def _gram_of_sample(trajectory, segments, drawn, how, partial, verify, begun):
     if verify and not is_whole:
         raise ValueError("verify: reads all of the files; leave it out for a sample")
     n = trajectory.n
+    if not is_whole:
+        share = percent(sum(drawn.numbers.values()) / sum(sizes.values()))
+        tell(f"sample: {share} of the parameters: {drawn}")
     trajectory, sums, checks = pass_over(trajectory, drawn.segments, how, partial, verify)
     if begun and trajectory.n < n:
         raise TrajectoryError(

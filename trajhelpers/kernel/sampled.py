@@ -5,6 +5,7 @@ In a stratum, which is a group as the pass had it, m of M blocks were drawn with
 products P_j of blocks are kept by *cells* of one or more of them; the stratum's Gram matrix is
 estimated as U = (M/m) Σ P_j, without bias."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -65,6 +66,16 @@ class Sample:
         'from 2 % of the parameters'
         """
         return f"from {percent(int(self.numbers.sum()) / p)} of the parameters"
+
+    def facts(self, p: int) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "fraction": int(self.numbers.sum()) / p,
+            "drawn": int(self.drawn.sum()),
+            "blocks": int(self.blocks.sum()),
+            "numbers_of_a_block": self.block,
+            "seed": self.seed,
+        }
 
     def of_groups(self, new: Sequence[int | None]) -> "Sample | None":
         """That of a kernel whose groups are others: for each of this one's, in which it is then.
@@ -153,6 +164,19 @@ def standard_error(
         with np.errstate(invalid="ignore"):
             variance += replicate.weight * (other - values) ** 2
     return _shaped(found, iter(np.sqrt(variance)))
+
+
+def with_error(value: float, error: float) -> str:
+    """To the digit in which the error begins, or the next where it begins with a 1.
+
+    >>> with_error(0.90612, 0.0031), with_error(61.34, 1.26), with_error(0.5, 0.0)
+    ('0.906 ± 0.003', '61.3 ± 1.3', '0.500 ± 0')
+    """
+    if not 0 < error < math.inf:
+        return f"{value:.3f} ± {error:.0f}"
+    begins = math.floor(math.log10(error))
+    digits = max(0, (error < 2 * 10**begins) - begins)
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def _flat(value: Any) -> tuple[list[tuple], Float64[np.ndarray, " numbers"]]:

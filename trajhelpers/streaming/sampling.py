@@ -43,6 +43,10 @@ class Draw:
     numbers: dict[str, int]
     dealt: dict[str, int]
 
+    def __str__(self) -> str:
+        drawn, blocks = sum(self.drawn.values()), sum(self.blocks.values())
+        return f"{drawn:,} of {blocks:,} blocks, two at least of each group"
+
     def is_whole(self, name: str) -> bool:
         return self.drawn[name] == self.blocks[name]
 
