@@ -14,15 +14,17 @@ Kernel = TrajectoryKernel | ModelSetKernel
 
 
 def say_sample(ax: Axes, kernel: Kernel, more: str = "") -> None:
-    """Beneath the horizontal axis, "from 1 % of the parameters"; nothing where a kernel is exact."""
+    """Beneath the horizontal axis, "from 1 % of the parameters", and, in a line of its own since
+    pictures are narrow, what is said besides; nothing where a kernel is exact.
+    """
     if kernel.sample:
-        said = kernel.sample.in_words(kernel.p) + more
-        ax.set_xlabel("\n".join(filter(None, [ax.get_xlabel(), said])))
+        lines = [ax.get_xlabel(), kernel.sample.in_words(kernel.p) + "," * bool(more), more]
+        ax.set_xlabel("\n".join(filter(None, lines)))
 
 
 def say_sample_of_map(ax: Axes, kernel: Kernel, origin: Any) -> None:
     if kernel.sample:
-        say_sample(ax, kernel, f", ω = {mds_in_words(kernel, origin)}")
+        say_sample(ax, kernel, f"ω = {mds_in_words(kernel, origin)}")
 
 
 class Bands:
@@ -31,7 +33,7 @@ class Bands:
     def __init__(self, ax: Axes, kernel: Kernel, measure: Callable[..., dict], **arguments: Any):
         self._ax = ax
         self._errors = kernel.standard_error(measure, **arguments) if kernel.sample else {}
-        say_sample(ax, kernel, ", ± a standard error")
+        say_sample(ax, kernel, "± a standard error")
 
     def plot(
         self,
