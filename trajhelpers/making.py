@@ -169,10 +169,14 @@ def refuse_other_preview(
     }
     if None in (here["files"], there["files"]):
         here["files"] = there["files"] = None
-    # As the kernel's file has them.
-    other = [what for what in here if json.loads(json.dumps(here[what])) != there[what]]
+    # As a kernel's file has them.
+    other = [what for what in here if _in_json(here[what]) != _in_json(there[what])]
     if other or begun.sample.group.tolist() != list(range(len(begun.names))):
         raise TrajectoryError(
             f"begun: is a preview of other {', '.join(other or ['groups'])}; give the trajectory and"
             " the choices that it was made with, or begin anew without begun="
         )
+
+
+def _in_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
