@@ -83,9 +83,7 @@ def test_products_and_their_variance_are_without_bias_over_all_draws(
 def test_the_mean_over_seeds_is_exact_to_within_its_own_error():
     trajectory = opened()
     exact = th.gram(trajectory).increments
-    found = np.stack(
-        [th.gram(trajectory, sample=0.1, seed=seed).increments for seed in range(60)]
-    )
+    found = np.stack([th.gram(trajectory, sample=0.1, seed=seed).increments for seed in range(60)])
     off = (found.mean(0) - exact)[:2]
     error = found.std(0)[:2] / np.sqrt(len(found))
     # 42 numbers that go together more or less: none beyond 4 of its errors.
@@ -386,7 +384,7 @@ def test_what_is_not_finite():
 
 
 def test_what_never_moves_does_so_as_far_as_was_seen():
-    states = [{**state, "table": np.ones(300)} for state in walk()]
+    states = [{**state, "table": np.full(300, 20.0)} for state in walk()]
     with pytest.warns(th.TrajectoryWarning, match="never moves, as far as a sample shows: table"):
         th.gram(th.open_trajectory(states), sample=0.3)
     trajectory = th.open_trajectory(states, exclude="constant")

@@ -133,8 +133,9 @@ def gram(
         An unknown device or precision, a device that is not there, or groups that name no tensor of
         the trajectory; fewer bytes of a sample than two blocks of each group have.
     TrajectoryError
-        Where ``begun`` is of other checkpoints, groups or files, or another precision. Where ``partial`` is of other checkpoints, steps, groups, or was begun with another
-        precision, device or memory.
+        Where ``begun`` is of other checkpoints, groups or files, or of another precision; where
+        ``partial`` is of other checkpoints, steps, groups, or was begun with another precision,
+        device or memory.
     OSError
         Where ``partial`` cannot be written; before the pass.
     CheckpointError

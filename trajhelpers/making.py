@@ -121,9 +121,7 @@ def kernel_of_sample(
         products[index[name]] += one
     scale = [draw.blocks[name] / draw.drawn[name] for name in sizes]
     products *= np.array(scale)[:, None, None]
-    sampled = sorted(
-        (index[name], cell, name) for name, cell in cells if not draw.is_whole(name)
-    )
+    sampled = sorted((index[name], cell, name) for name, cell in cells if not draw.is_whole(name))
     sample = Sample(
         draw.seed,
         draw.block,
@@ -147,9 +145,11 @@ def refuse_other_preview(
         raise TypeError(f"begun: expected a {kind.__name__}, got {type(begun).__name__}")
     if begun.sample is None:
         raise ValueError("begun: is of all parameters, and there is nothing more to read")
-    points = {"steps": begun.steps.tolist()} if kind is TrajectoryKernel else {
-        "models": list(begun.labels)
-    }
+    points = (
+        {"steps": begun.steps.tolist()}
+        if kind is TrajectoryKernel
+        else {"models": list(begun.labels)}
+    )
     groups = dict(zip(begun.names, begun.sizes))
     if begun.source.get("constant", {}).get("left_out"):
         # What did not move in the sample is read anew.
@@ -173,8 +173,8 @@ def refuse_other_preview(
     other = [what for what in here if _in_json(here[what]) != _in_json(there[what])]
     if other or begun.sample.group.tolist() != list(range(len(begun.names))):
         raise TrajectoryError(
-            f"begun: is a preview of other {', '.join(other or ['groups'])}; give the trajectory and"
-            " the choices that it was made with, or begin anew without begun="
+            f"begun: is a preview of other {', '.join(other or ['groups'])}; give the trajectory"
+            " and the choices that it was made with, or begin anew without begun="
         )
 
 

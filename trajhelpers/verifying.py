@@ -54,8 +54,8 @@ def verify(
     ------
     TrajectoryError
         Where the kernel has no fingerprints, as of one that an older version wrote, of a sample, or
-        of LoRA adapters' products; where it is a part of another; where ``source`` lacks some of its
-        steps, or counts other parameters.
+        of LoRA adapters' products; where it is a part of another; where ``source`` lacks some of
+        its steps, or counts other parameters.
 
     Notes
     -----

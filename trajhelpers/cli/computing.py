@@ -32,9 +32,7 @@ def add_computing(command):
         metavar="SHARE",
         help="a preview, with its error: of 1%% of the parameters, or 4GB of all checkpoints",
     )
-    command.add_argument(
-        "--seed", type=int, default=0, help="of the draw of a sample (default: 0)"
-    )
+    command.add_argument("--seed", type=int, default=0, help="of the draw of a sample (default: 0)")
     add_fetching(command)
 
 

@@ -161,7 +161,9 @@ def _of_share(blocks: Mapping[str, int], share: float) -> dict[str, int]:
     >>> _of_share({"matrix": 1000, "bias": 1, "norm": 3}, 0.01)
     {'matrix': 10, 'bias': 1, 'norm': 2}
     """
-    return {name: min(count, max(_LEAST_DRAWN, round(share * count))) for name, count in blocks.items()}
+    return {
+        name: min(count, max(_LEAST_DRAWN, round(share * count))) for name, count in blocks.items()
+    }
 
 
 def _within(sizes: Mapping[str, int], blocks: Mapping[str, int], limit: int) -> dict[str, int]:
@@ -181,7 +183,9 @@ def _within(sizes: Mapping[str, int], blocks: Mapping[str, int], limit: int) -> 
         return dict(blocks)
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (middle, high) if bytes_of(_of_share(blocks, middle)) <= limit else (low, middle)
+        low, high = (
+            (middle, high) if bytes_of(_of_share(blocks, middle)) <= limit else (low, middle)
+        )
     return _of_share(blocks, low)
 
 
