@@ -291,7 +291,7 @@ def test_parts_of_a_kernel_are_of_their_part_of_the_sample():
 
 
 def test_a_set_of_models():
-    models = {name: state for name, state in zip("abcd", walk(n=5)[1:])}
+    models = dict(zip("abcd", walk(n=5)[1:]))
     opened = th.open_models(models, base=walk()[0])
     exact, kernel = th.gram(opened), th.gram(opened, sample=0.2)
     assert "from 20 % of the parameters" in repr(kernel)

@@ -30,8 +30,8 @@ def add(commands):
         "--begun",
         metavar="PREVIEW.npz",
         help=(
-            "go on from a preview, which --sample made, to a larger --sample or, without it, to all;"
-            " nothing is read twice"
+            "go on from a preview, which --sample made, to a larger --sample or, without it, to"
+            " all; nothing is read twice"
         ),
     )
     command.add_argument(
