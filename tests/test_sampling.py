@@ -240,7 +240,7 @@ def test_errors_have_the_form_of_what_they_are_of():
         kernel.standard_error(lambda one: np.zeros(next(sizes)))
 
 
-def coverage(states, share, draws, measure, cells=None):
+def coverage(states, share, draws, measure):
     """Of draws, in how many the truth is within 1.96 standard errors."""
     trajectory = th.open_trajectory(states)
     truth = measure(th.gram(trajectory))
@@ -258,6 +258,56 @@ def omegas(kernel):
 def test_intervals_cover_as_often_as_they_say():
     """40 draws: of 95 %, 85 to 100."""
     assert np.all(coverage(walk(n=4), 0.3, 40, omegas) >= 0.85)
+
+
+def replica(n=8, seed=0):
+    """A run in small: matrices of several scales, of which some rows and some columns move more
+    than others, embeddings of which common words' rows move most, norms near one, biases near zero.
+    """
+    generator = np.random.default_rng(seed)
+    shapes = {f"layers.{layer}.{part}": (64, 96) for layer in range(4) for part in ("up", "down")}
+    shapes |= {"embed.weight": (400, 64), "head.weight": (400, 64)}
+    theta = {name: 0.05 * generator.standard_normal(shape) for name, shape in shapes.items()}
+    spread = {
+        name: 0.02
+        * np.exp(0.5 * generator.standard_normal((shape[0], 1)))
+        * np.exp(0.5 * generator.standard_normal(shape[1]))
+        for name, shape in shapes.items()
+    }
+    for name in ("embed.weight", "head.weight"):
+        spread[name] *= 3 / np.sqrt(1 + np.arange(400)[:, None])
+    for layer in range(4):
+        theta |= {f"layers.{layer}.norm": np.ones(96), f"layers.{layer}.bias": np.zeros(96)}
+        spread |= {f"layers.{layer}.norm": 0.02, f"layers.{layer}.bias": 0.02}
+    states, drift = [], {name: generator.standard_normal(one.shape) for name, one in theta.items()}
+    for _ in range(n):
+        states.append({name: one.copy() for name, one in theta.items()})
+        for name, one in theta.items():
+            one += spread[name] * (drift[name] + generator.standard_normal(one.shape)) / 2
+    return states
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.04, 0.11])
+def test_intervals_cover_between_90_and_97_percent(share):
+    """100 draws, of which one entry's share has a standard deviation of 2 %; the mean over all of
+    each kind, which go together in part, less.
+    """
+
+    def measures(kernel):
+        angles = th.angles(kernel)
+        several = [
+            omegas(kernel),
+            kernel.cosine()[np.triu_indices(kernel.n, 1)],
+            np.concatenate([angles["consecutive"], angles["update_total"]]),
+        ]
+        return np.concatenate(several)
+
+    within = coverage(replica(), share, 100, measures)
+    kinds = within[:2], within[2:30], within[30:]
+    means = [float(kind.mean()) for kind in kinds]
+    assert all(0.89 <= mean <= 0.98 for mean in means), means
+    assert np.mean(means) == pytest.approx(0.935, abs=0.035), means
 
 
 # Parts
