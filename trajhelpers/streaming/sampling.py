@@ -23,6 +23,8 @@ from .segments import Segment, columns_of
 
 # Of a group, so that there is a variance.
 _LEAST_DRAWN = 2
+# With fewer, of groups that are not whole, intervals are too short: 70 % for 95 % with two of each.
+_FEW = 100
 # Of all groups together, n² × 8 bytes each; and of each group at least.
 _MOST_CELLS, _LEAST_CELLS = 512, 4
 
@@ -45,7 +47,9 @@ class Draw:
 
     def __str__(self) -> str:
         drawn, blocks = sum(self.drawn.values()), sum(self.blocks.values())
-        return f"{drawn:,} of {blocks:,} blocks, two at least of each group"
+        sampled = sum(count for name, count in self.drawn.items() if not self.is_whole(name))
+        rough = "; so few that errors are rough" if sampled < _FEW else ""
+        return f"{drawn:,} of {blocks:,} blocks, two at least of each group{rough}"
 
     def is_whole(self, name: str) -> bool:
         return self.drawn[name] == self.blocks[name]
