@@ -53,9 +53,9 @@ def verify(
     Raises
     ------
     TrajectoryError
-        Where the kernel has no fingerprints, as of one that an older version wrote, or of LoRA
-        adapters' products; where it is a part of another; where ``source`` lacks some of its
-        steps, or counts other parameters.
+        Where the kernel has no fingerprints, as of one that an older version wrote, of a sample, or
+        of LoRA adapters' products; where it is a part of another; where ``source`` lacks some of
+        its steps, or counts other parameters.
 
     Notes
     -----
@@ -98,8 +98,8 @@ def digests_of(kernel: TrajectoryKernel | ModelSetKernel, name: str) -> list[str
     if not digests:
         raise TrajectoryError(
             f"{name}: keeps no fingerprints of its checkpoints: it was made by an older version, of"
-            " adapters' products, or with groups that are not all of the parameters; compute it"
-            " again with gram"
+            " adapters' products or a sample, or with groups that are not all of the parameters;"
+            " compute it again with gram"
         )
     if len(digests) != kernel.n:
         raise TrajectoryError(
