@@ -46,6 +46,7 @@ CORE += [
     "hallmarks",
     "nulls",
     "record",
+    "callbacks",
     "plots",
 ]
 LAB = ["lab.data", "lab.training", "lab.pythia", "lab.theory", "lab.studies", "lab.claims", "lab"]

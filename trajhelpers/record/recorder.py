@@ -80,6 +80,9 @@ class Recorder:
     (0, 2, 4, 6)
     """
 
+    # What looks at each checkpoint once it is written, of recorders that have it.
+    _follower = None
+
     def __init__(self, folder, model, every=1, steps=None, resume=False, overwrite=False):
         self._schedule = Schedule(every, steps)
         if resume and overwrite:
@@ -95,7 +98,7 @@ class Recorder:
         state = self._parameters.copies()
         if not here:
             return
-        self._writer = FolderWriter(self._folder, take_over=resume or overwrite)
+        self._writer = FolderWriter(self._folder, resume or overwrite, self._follower)
         try:
             self._begin(self._writer, state, resume, overwrite)
         except BaseException:

@@ -5,6 +5,7 @@ import re
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,11 +36,14 @@ class FolderWriter:
     take_over : bool
         Close another recorder of this process that has the folder: in a notebook, that of a cell
         that was run before.
+    follower : callable, optional
+        Called by the thread, with this writer, whenever a checkpoint has been written. It raises
+        nothing, and refers to no recorder, which would live on.
     """
 
-    def __init__(self, folder: Path, take_over: bool):
+    def __init__(self, folder: Path, take_over: bool, follower: Callable | None = None):
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+        self.folder, self._follower = folder, follower
         self._waiting: deque[tuple[int, dict[str, torch.Tensor]]] = deque()
         self._changed = threading.Condition()
         self._error: Exception | None = None
@@ -113,6 +117,8 @@ class FolderWriter:
             if not self._error:
                 self._write(step, state)
             del state
+            if self._follower and not self._error:
+                self._follower(self)
             with self._changed:
                 self._waiting.popleft()
                 self._changed.notify_all()
