@@ -1,10 +1,17 @@
-"""What callbacks log while a run trains, in the loops of the libraries themselves: the numbers of
-the kernel of what was recorded so far, each once, where the library logs its own."""
+"""What callbacks record and log while a run trains, in the loops of the libraries themselves and in
+the words of the reference's page: the numbers of the kernel of what was recorded so far, each once,
+where the library logs its own."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from test_record_trainers import EXAMPLES, Net, state_of
+from recording_processes import run_cases
+from safetensors.torch import load_file
 
 import trajhelpers as th
 from trajhelpers.record.followed import FollowedRecorder
@@ -156,17 +163,58 @@ def test_numbers_that_fail_end_no_training(tmp_path, model, capsys):
     assert "step_1.safetensors" in line
 
 
-# ---- transformers ----
+# ---- in the loops of others ----
 
-ignored = pytest.mark.filterwarnings("ignore", "error::trajhelpers.errors.TrajectoryWarning")
+PAGE = Path(__file__).parents[1] / "book" / "api" / "trajectories.md"
 
 
-def with_transformers(folder, model, steps, resume=None, **options):
-    """Two batches an update; the loss is logged in each step."""
+def words_of(library):
+    """The code that the page gives for a library, that records every step."""
+    found = re.search(
+        rf"^\*\*{library}\*\*.*?```python\n(.*?)```", PAGE.read_text(), re.M | re.S | re.I
+    )[1]
+    return found.replace("every=100", "every=1")
+
+
+@pytest.fixture
+def within(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def recorded(last, steps):
+    """These steps, the last of them as the model is when its training has ended."""
+    assert th.open_trajectory("runs/mine").steps == steps
+    found = load_file(f"runs/mine/step_{steps[-1]}.safetensors")
+    assert set(found) == set(last) and all(torch.equal(found[name], last[name]) for name in last)
+    assert not list(Path("runs/mine").glob(".*"))
+
+
+def state_of(model):
+    return {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
+
+
+class Net(torch.nn.Module):
+    """As transformers calls one."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = torch.nn.Linear(3, 1)
+
+    def forward(self, x, labels=None):
+        y = self.layer(x)
+        return {"loss": (y - labels).square().mean(), "logits": y}
+
+
+EXAMPLES = [{"x": torch.tensor([i, 1.0, -1.0]) / 9, "labels": torch.ones(1)} for i in range(12)]
+
+
+def with_transformers(model, steps, resumed=False):
+    """Two batches an update; what was logged."""
     import transformers
 
     arguments = transformers.TrainingArguments(
-        str(folder / "out"),
+        "out",
         max_steps=steps,
         per_device_train_batch_size=2,
         gradient_accumulation_steps=2,
@@ -177,60 +225,25 @@ def with_transformers(folder, model, steps, resume=None, **options):
         report_to=[],
         disable_tqdm=True,
     )
-    trainer = transformers.Trainer(model, arguments, train_dataset=EXAMPLES)
-    trainer.add_callback(th.callbacks.Trainer(folder / "run", trainer, **options))
-    trainer.train(resume_from_checkpoint=resume)
-    return trainer.state.log_history
-
-
-def of_the_trajectory(history):
-    return [entry for entry in history if "trajectory/step" in entry]
-
-
-@ignored
-def test_transformers(tmp_path):
-    model = Net()
-    history = with_transformers(tmp_path, model, 4)
-    logged_are(of_the_trajectory(history), tmp_path / "run", [1, 2, 3, 4])
-    assert all(entry["step"] >= entry["trajectory/step"] for entry in of_the_trajectory(history))
-    # The trainer's own numbers are all there.
-    assert [entry["step"] for entry in history if "loss" in entry] == [1, 2, 3, 4]
-    recorded = th.open_trajectory(tmp_path / "run")
-    assert recorded.steps == (0, 1, 2, 3, 4)
-    assert ends_as(recorded, model)
-    with pytest.raises(th.ExistingRunError):
-        with_transformers(tmp_path, Net(), 4)
-    history = with_transformers(tmp_path, Net(), 6, resume=True, every=2)
-    fresh = [one for one in of_the_trajectory(history) if one["step"] > 4]
-    logged_are(fresh, tmp_path / "run", [6])
-
-
-def ends_as(trajectory, model):
-    return all(
-        np.array_equal(trajectory.read([(name, 0, tensor.numel())])[-1], tensor.double().flatten())
-        for name, tensor in state_of(model).items()
+    names = dict(th=th, transformers=transformers, model=model, arguments=arguments)
+    names["examples"] = EXAMPLES
+    words = words_of("transformers")
+    exec(
+        words.replace("train()", "train(resume_from_checkpoint=True)" if resumed else "train()"),
+        names,
     )
+    return names["trainer"].state.log_history
 
 
-@ignored
-def test_transformers_is_asked_for_its_trainer(tmp_path):
-    with pytest.raises(TypeError, match=r"trainer: expected the transformers.Trainer to which"):
-        th.callbacks.Trainer(tmp_path, 100)
-
-
-# ---- Lightning ----
-
-
-@ignored
-def test_lightning(tmp_path):
-    """Its own numbers are logged in every 50th step, these in all."""
+def with_lightning(net, steps, checkpoint=None, **options):
+    """Two batches an update; the module, and what was logged."""
     lightning = pytest.importorskip("lightning")
     from lightning.pytorch.loggers import CSVLogger
 
     class Module(lightning.LightningModule):
         def __init__(self):
             super().__init__()
-            self.net = Net()
+            self.net = net
 
         def training_step(self, batch, index):
             return self.net(**batch)["loss"]
@@ -238,40 +251,90 @@ def test_lightning(tmp_path):
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    def trained(steps, checkpoint=None):
-        trainer = lightning.Trainer(
-            max_steps=steps,
-            accelerator="cpu",
-            accumulate_grad_batches=2,
-            callbacks=[th.callbacks.Lightning(tmp_path / "run")],
-            logger=CSVLogger(tmp_path / "logs", version=steps),
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        module, batches = Module(), torch.utils.data.DataLoader(EXAMPLES, batch_size=2)
-        trainer.fit(module, batches, ckpt_path=checkpoint)
-        trainer.save_checkpoint(tmp_path / "last.ckpt")
-        return module, logged_in(tmp_path / f"logs/lightning_logs/version_{steps}/metrics.csv")
-
-    module, logged = trained(4)
-    logged_are(logged, tmp_path / "run", [1, 2, 3, 4])
-    assert [numbers["step"] for numbers in logged] == [1, 2, 3, 4]
-    assert ends_as(th.open_trajectory(tmp_path / "run"), module)
-    # The first batch of an update ends at the step from which the run goes on.
-    _, logged = trained(6, tmp_path / "last.ckpt")
-    logged_are(logged, tmp_path / "run", [4, 5, 6])
+    names = {"th": th, "lightning": lightning, "steps": steps}
+    exec(words_of("lightning"), names)
+    trainer = lightning.Trainer(
+        max_steps=steps,
+        accelerator="cpu",
+        accumulate_grad_batches=2,
+        callbacks=[names["record"]],
+        logger=CSVLogger("logs", version=steps),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+    module, batches = Module(), torch.utils.data.DataLoader(EXAMPLES, batch_size=2)
+    trainer.fit(module, batches, ckpt_path=checkpoint)
+    trainer.save_checkpoint("last.ckpt")
+    return module, Path(f"logs/lightning_logs/version_{steps}/metrics.csv")
 
 
-def logged_in(csv):
+def lines_of(csv):
     header, *lines = [line.split(",") for line in csv.read_text().splitlines()]
     return [{name: float(text) for name, text in zip(header, line) if text} for line in lines]
 
 
-# ---- accelerate ----
+def of_the_trajectory(history):
+    """At the step of its last checkpoint, or later."""
+    found = [entry for entry in history if "trajectory/step" in entry]
+    assert all(entry["step"] >= entry["trajectory/step"] for entry in found)
+    return found
 
 
-def test_accelerate(tmp_path):
+# transformers, Lightning and torch deprecate one another's ways
+others_warnings = pytest.mark.filterwarnings(
+    "ignore", "error::trajhelpers.errors.TrajectoryWarning"
+)
+
+
+@others_warnings
+def test_transformers(within):
+    model = Net()
+    first = state_of(model)
+    history = with_transformers(model, 4)
+    recorded(state_of(model), (0, 1, 2, 3, 4))
+    found = load_file("runs/mine/step_0.safetensors")
+    assert all(torch.equal(found[name], first[name]) for name in first)
+    logged_are(of_the_trajectory(history), "runs/mine", [1, 2, 3, 4])
+    # The trainer's own are all there.
+    assert [entry["step"] for entry in history if "loss" in entry] == [1, 2, 3, 4]
+    with pytest.raises(th.ExistingRunError):
+        with_transformers(Net(), 4)
+    model = Net()
+    history = with_transformers(model, 6, resumed=True)
+    recorded(state_of(model), (0, 1, 2, 3, 4, 5, 6))
+    logged_are(of_the_trajectory(history)[-2:], "runs/mine", [5, 6])
+    with pytest.raises(TypeError, match=r"trainer: expected the transformers.Trainer to which"):
+        th.callbacks.Trainer("runs/mine", 100)
+
+
+@others_warnings
+def test_lightning(within):
+    """Its own numbers are logged in every 50th step, these in all."""
+    module, csv = with_lightning(Net(), 4)
+    recorded(state_of(module), (0, 1, 2, 3, 4))
+    logged_are(logged := of_the_trajectory(lines_of(csv)), "runs/mine", [1, 2, 3, 4])
+    assert [numbers["step"] for numbers in logged] == [1, 2, 3, 4]
+    module, csv = with_lightning(Net(), 6, checkpoint="last.ckpt")
+    recorded(state_of(module), (0, 1, 2, 3, 4, 5, 6))
+    # The first batch of an update ends at the step from which the run goes on.
+    logged_are(lines_of(csv), "runs/mine", [4, 5, 6])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["transformers", "lightning"])
+def test_on_two_processes(tmp_path, library, monkeypatch):
+    pytest.importorskip(library)
+    run_cases(tmp_path, [library])
+    place = tmp_path / library
+    assert [(place / f"{rank}.txt").read_text() for rank in range(2)] == ["", ""]
+    monkeypatch.chdir(place)
+    recorded(torch.load("last.pt"), (0, 1, 2, 3, 4))
+
+
+def test_accelerate(within):
+    """In one process; see test_record_processes for two."""
     accelerate = pytest.importorskip("accelerate")
     from accelerate.tracking import GeneralTracker
 
@@ -289,26 +352,30 @@ def test_accelerate(tmp_path):
         def log(self, values, step=None, **_):
             self.logged.append({**values, "step": step})
 
-    tracker = Tracker()
+    tracker, model = Tracker(), Net()
     accelerator = accelerate.Accelerator(
         cpu=True, gradient_accumulation_steps=2, log_with=[tracker]
     )
     accelerator.init_trackers("mine")
-    model = Net()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    batches = torch.utils.data.DataLoader(EXAMPLES, batch_size=2)
-    model, optimizer, batches = accelerator.prepare(model, optimizer, batches)
-    updates = 0
-    with th.callbacks.Accelerate(tmp_path / "run", accelerator, model) as record:
-        for batch in batches:
-            with accelerator.accumulate(model):
-                accelerator.backward(model(**batch)["loss"])
-                optimizer.step()
-                optimizer.zero_grad()
-            updates += accelerator.sync_gradients
-            record(updates)
-    logged_are(tracker.logged, tmp_path / "run", [1, 2, 3])
-    assert all(numbers["step"] >= numbers["trajectory/step"] for numbers in tracker.logged)
-    assert ends_as(th.open_trajectory(tmp_path / "run"), model)
+    names = {
+        "th": th,
+        "accelerator": accelerator,
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+        "batches": torch.utils.data.DataLoader(EXAMPLES, batch_size=2),
+        "loss_of": lambda model, batch: model(**batch)["loss"],
+    }
+    exec(words_of("accelerate"), names)
+    recorded(state_of(model), (0, 1, 2, 3))
+    logged_are(of_the_trajectory(tracker.logged), "runs/mine", [1, 2, 3])
     with pytest.raises(TypeError, match=r"expected an accelerate.Accelerator, got a Net"):
-        th.callbacks.Accelerate(tmp_path / "other", model, accelerator)
+        th.callbacks.Accelerate("runs/mine", model, accelerator)
+
+
+def test_nobody_is_imported_before_asked_for():
+    program = (
+        "import sys, trajhelpers as th; th.callbacks;"
+        " print({'torch', 'transformers', 'lightning', 'accelerate'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"set()\n"

@@ -1,6 +1,4 @@
-"""Trainers of other libraries → checkpoints, and what the trainer logs to: ω, ω_0 and the last angle
-while the run goes on.
-"""
+"""In the loops of other libraries: checkpoints, and ω, ω_0 and the last angle in their logs."""
 
 from ..lazily import attach
 

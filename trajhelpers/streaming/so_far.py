@@ -51,7 +51,7 @@ class SoFar:
         self._sums = np.zeros((2, p), np.float32)
         self._squared, self._counts = np.zeros(2), np.zeros(2)
         # 1 / the lengths of the last.
-        self._scales: Float64[np.ndarray, "2"] | None = None
+        self._scales: Float64[np.ndarray, " origins"] | None = None
 
     def measure(self, rows: Stored) -> Numbers:
         """Of one checkpoint more; the first two are measured together.
