@@ -34,9 +34,11 @@ class Trainer(transformers.TrainerCallback):
     the first step that begins after that; ``trajectory/step`` says which checkpoint was the last.
     The rest is logged when the training ends.
 
-    A checkpoint costs that thread one read of four checkpoints, however many there are, and the
-    process 8 bytes a parameter of the host's memory. No step waits for it, unless checkpoints come
-    faster than they are written and measured: then for the one before the last three.
+    A checkpoint costs that thread one read of four checkpoints, however many there are, half a
+    minute of one core for 10⁹ parameters, and the process 8 bytes a parameter of the host's memory.
+    No step waits for it, unless checkpoints come faster than they are written and measured: then
+    until no more than three are in memory. A run that goes on is read once, when the first
+    checkpoint of the rest is written.
     """
 
     def __init__(self, folder, trainer, every=1, steps=None, overwrite=False, log_every=1):

@@ -67,11 +67,14 @@ class SoFar:
                 self._scales = self._added(np.zeros(2), np.array([squared, 0]))
             crossed, squared, turn = np.zeros(2), np.zeros(2), np.zeros((2, 2))
             for columns, theta in _blocks(rows):
-                origins, sums = np.stack([0 * theta[0], theta[0]]), self._sums[:, columns]
-                sums += (theta[-2] - origins) * self._scales[:, None]
-                seen = theta[-1] - origins
-                crossed += np.einsum("ij,ij->i", sums, seen)
-                squared += np.einsum("ij,ij->i", seen, seen)
+                before, last = theta[-2], theta[-1]
+                for seen, (one, other) in enumerate(
+                    ((before, last), (before - theta[0], last - theta[0]))
+                ):
+                    sums = self._sums[seen, columns]
+                    sums += one * self._scales[seen]
+                    crossed[seen] += sums @ other
+                    squared[seen] += other @ other
                 updates = np.diff(theta[-3:], axis=0)
                 turn[: len(updates), : len(updates)] += updates @ updates.T
             self._scales = self._added(crossed, squared)
