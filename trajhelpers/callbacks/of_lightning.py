@@ -26,7 +26,8 @@ class Lightning(lightning.Callback):
     """
 
     def __init__(self, folder, every=1, steps=None, overwrite=False, log_every=1):
-        self._folder, self._record = folder, None
+        self._folder = folder
+        self._record: FollowedRecorder
         self._options = dict(every=every, steps=steps, overwrite=overwrite, log_every=log_every)
 
     def on_train_start(self, trainer, pl_module):

@@ -47,7 +47,8 @@ class Trainer(transformers.TrainerCallback):
                 "trainer: expected the transformers.Trainer to which this callback is added, got a"
                 f" {type(trainer).__name__}"
             )
-        self._folder, self._trainer, self._record = folder, trainer, None
+        self._folder, self._trainer = folder, trainer
+        self._record: FollowedRecorder
         self._options = dict(every=every, steps=steps, overwrite=overwrite, log_every=log_every)
 
     def on_train_begin(self, args, state, control, model=None, **_):

@@ -22,6 +22,9 @@ class FollowedRecorder(Recorder):
         Of the recorder.
     """
 
+    # None where nothing is asked for.
+    _follower: "Follower | None" = None
+
     def __init__(self, folder, model, log_every=1, **options):
         if log_every is not None:
             self._follower = Follower(whole_number("log_every", log_every, 1))

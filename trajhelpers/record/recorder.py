@@ -1,6 +1,7 @@
 """Record a trajectory while a network trains."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -81,7 +82,7 @@ class Recorder:
     """
 
     # What looks at each checkpoint once it is written, of recorders that have it.
-    _follower = None
+    _follower: Callable | None = None
 
     def __init__(self, folder, model, every=1, steps=None, resume=False, overwrite=False):
         self._schedule = Schedule(every, steps)

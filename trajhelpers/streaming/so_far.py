@@ -63,8 +63,8 @@ class SoFar:
         """
         with np.errstate(over="ignore", invalid="ignore"):
             if self._scales is None:  # θ_0 has no direction from itself
-                squared = sum(float(theta[0] @ theta[0]) for _, theta in _blocks(rows))
-                self._scales = self._added(np.zeros(2), np.array([squared, 0]))
+                square = sum(float(theta[0] @ theta[0]) for _, theta in _blocks(rows))
+                self._scales = self._added(np.zeros(2), np.array([square, 0]))
             crossed, squared, turn = np.zeros(2), np.zeros(2), np.zeros((2, 2))
             for columns, theta in _blocks(rows):
                 before, last = theta[-2], theta[-1]
@@ -79,8 +79,8 @@ class SoFar:
                 turn[: len(updates), : len(updates)] += updates @ updates.T
             self._scales = self._added(crossed, squared)
             omega, omega_0 = (
-                float(squared / count**2) if count else None
-                for squared, count in zip(self._squared, self._counts)
+                float(square / count**2) if count else None
+                for square, count in zip(self._squared, self._counts)
             )
             return Numbers(omega, omega_0, _angle(turn))
 
