@@ -12,7 +12,6 @@ import time
 import traceback
 from contextlib import suppress
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -217,23 +216,26 @@ def accelerated(folder):
 
 
 def transformers(folder):
-    from test_record_trainers import Net, with_transformers
+    from test_callbacks import Net, with_transformers
 
-    end_of(folder.parent, Net(), with_transformers)
+    os.chdir(folder.parent)
+    model = Net()
+    with_transformers(model, 4)
+    save_end(model)
 
 
 def lightning(folder):
     """A process that is started by others, as its own are, is told by LOCAL_RANK."""
-    from test_record_trainers import Net, with_lightning
+    from test_callbacks import Net, with_lightning
 
-    end_of(folder.parent, Net(), partial(with_lightning, strategy="ddp", devices=2))
+    os.chdir(folder.parent)
+    model, _ = with_lightning(Net(), 4, strategy="ddp", devices=2)
+    save_end(model)
 
 
-def end_of(folder, model, trained):
-    os.chdir(folder)
-    ended = trained(model, 4) or model
+def save_end(model):
     if distributed.get_rank() == 0:
-        torch.save({name: p.detach() for name, p in ended.named_parameters()}, "last.pt")
+        torch.save({name: p.detach() for name, p in model.named_parameters()}, "last.pt")
 
 
 def no_group(folder):

@@ -48,6 +48,7 @@ CORE += [
     "nulls",
     "record",
     "following",
+    "callbacks",
     "plots",
 ]
 LAB = ["lab.data", "lab.training", "lab.pythia", "lab.theory", "lab.studies", "lab.claims", "lab"]

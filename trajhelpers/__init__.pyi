@@ -1,3 +1,4 @@
+from . import callbacks as callbacks
 from .auditing import audit as audit
 from .checkpoints import Trajectory as Trajectory, open_trajectory as open_trajectory
 from .errors import (

@@ -1,6 +1,7 @@
 """Record a trajectory while a network trains."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -103,6 +104,9 @@ class Recorder:
     (0, 2, 4, 6)
     """
 
+    # What looks at each checkpoint once it is written, of recorders that have it.
+    _follower: Callable | None = None
+
     def __init__(
         self,
         folder,
@@ -131,7 +135,7 @@ class Recorder:
         writer = FolderWriter
         if shards:  # not at the top of the file: some builds of torch have no torch.distributed
             from .shards import ShardWriter as writer
-        self._writer = writer(self._folder, take_over=resume or overwrite)
+        self._writer = writer(self._folder, resume or overwrite, self._follower)
         try:
             self._begin(self._writer, state, resume, overwrite)
         except BaseException:

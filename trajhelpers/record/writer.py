@@ -6,6 +6,7 @@ import shutil
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
@@ -38,12 +39,15 @@ class FolderWriter:
     take_over : bool
         Close another recorder of this process that has the folder: in a notebook, that of a cell
         that was run before.
+    follower : callable, optional
+        Called by the thread, with this writer, whenever a checkpoint has been written. It raises
+        nothing, and refers to no recorder, which would live on.
     """
 
     ending = ".safetensors"
 
-    def __init__(self, folder: Path, take_over: bool):
-        self.folder = folder
+    def __init__(self, folder: Path, take_over: bool, follower: Callable | None = None):
+        self.folder, self._follower = folder, follower
         self._waiting: deque[tuple[int, dict[str, torch.Tensor]]] = deque()
         self._changed = threading.Condition()
         self._error: Exception | None = None
@@ -146,6 +150,8 @@ class FolderWriter:
             if not self._error:
                 self._write(step, state)
             del state
+            if self._follower and not self._error:
+                self._follower(self)
             with self._changed:
                 self._waiting.popleft()
                 self._changed.notify_all()
