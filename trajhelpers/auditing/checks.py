@@ -6,7 +6,7 @@ from ..sources.catalogue import choose_format
 from ..sources.hub.address import is_hub
 from ..sources.hub.buckets import HubBuckets
 from ..sources.stores.address import is_in_a_store, shown
-from .increments import irregular_increments
+from .from_kernel import findings_in
 from .local import local_revisions
 from .report import Finding
 from .rules import audit_revisions
@@ -94,7 +94,7 @@ def audit(source, revisions=None, every=1, skip=(), format=None, deep=None):
                 f"deep: the kernel has step {unknown[0]}, which is not among those that are"
                 " audited; give the kernel of these checkpoints"
             )
-        result.notes += [
-            Finding(kind, None, steps, text) for kind, steps, text in irregular_increments(deep)
-        ]
+        errors, notes = findings_in(deep)
+        result.errors += errors
+        result.notes += notes
     return result
