@@ -11,7 +11,7 @@ from .certain import is_sure
 from .report import Finding
 
 _CHANCE = 4  # standard deviations of the cosine of p random numbers with anything: 1/√p each
-_FEWEST = 1000  # numbers of which the cosine then means something
+_LARGEST = 1000**-0.5  # of those: of fewer numbers a right angle says little
 _MOST = 0.9  # of ‖θ_t − θ_0‖², in groups that are at right angles to those of step 0
 _TIMES = 4  # the break is so much longer than the increments beside it
 
@@ -55,21 +55,25 @@ def _break(kernel, rows, t):
 
 
 def _forgets(kernel, rows) -> Bool[np.ndarray, " rows"]:
-    """Of each row, whether what leads to it from the first is in groups that know nothing of it."""
-    independent = np.zeros(len(rows))
-    every = np.zeros(len(rows))
+    """Of each row, whether what leads to it from the first is in groups that know nothing of it.
+    Of groups that are too small, that is not known.
+    """
+    independent, known, every = np.zeros((3, len(rows)))
     for group in kernel.groups().values():
         squared = group.distance(rows[0], rows) ** 2
         every += squared
-        if group.p < _FEWEST:
-            continue
-
-        def cosines(one):
-            with np.errstate(invalid="ignore", divide="ignore"):
-                inner = one.inner_between(None, rows[0], None, rows)
-                return inner / (one.distance(None, rows[0]) * one.distance(None, rows))
-
         error = getattr(group, "standard_error", None)
-        spread = np.hypot(1 / np.sqrt(group.p), 0 if error is None else error(cosines))
-        independent += np.where(np.abs(cosines(group)) <= _CHANCE * spread, squared, 0)
-    return independent > _MOST * every
+        of_sample = 0 if error is None else error(lambda one: _cosines(one, rows))
+        spread = np.hypot(1 / np.sqrt(max(group.p, 1)), of_sample)
+        can_tell = spread <= _LARGEST
+        known += np.where(can_tell, squared, 0)
+        is_at_right_angles = np.abs(_cosines(group, rows)) <= _CHANCE * spread
+        independent += np.where(can_tell & is_at_right_angles, squared, 0)
+    return (independent > _MOST * known) & (2 * known > every)
+
+
+def _cosines(kernel, rows):
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return kernel.inner_between(None, rows[0], None, rows) / (
+            kernel.distance(None, rows[0]) * kernel.distance(None, rows)
+        )

@@ -16,8 +16,8 @@ from jaxtyping import Float64
 from .certain import is_sure
 from .report import Finding
 
-# All of them were chosen before any run was looked at.
-_TIMES = 2  # the most that the way through a row may be of the direct one, where nearer is nearer
+# Chosen before any stored run was looked at.
+_TIMES = 2  # the way through a row is at most that of the direct one, where nearer is nearer
 _AWAY = 3  # rows in a row that may be elsewhere
 _APART = 4  # places between rows that were swapped; of those farther apart, each is a detour
 _SIDE = 3  # neighbours before, and after, that are asked
@@ -117,7 +117,21 @@ def _detour(d: Distances, first: int, last: int) -> float:
     ]
     if len(near) < 2:
         return -np.inf
-    return float(np.log(_way(d, first, last) / (_TIMES * max(np.median(near), 1))))
+    swing = _way(d, first, last) / (_TIMES * max(np.median(near), 1))
+    return float(np.log(min(swing, _elsewhere(d, first, last))))
+
+
+def _elsewhere(d, first, last):
+    """An instability swings out, too, and back: to where nobody else is, but not far. A wrong file
+    is of another step, and then nearer to that one than to its neighbours; or of another run, and
+    then about as far from all of this one as this one has come.
+    """
+    away = np.arange(first, last + 1)
+    beside = [first - 1, last + 1]
+    others = np.setdiff1d(np.arange(len(d)), [*away, *beside])
+    to_beside, to_others = (d[np.ix_(away, rows)].min(1) for rows in (beside, others))
+    far = np.minimum(to_beside, to_others) / d[0, beside].max()
+    return max((to_beside / to_others).min() / _TIMES, far.min() * _TIMES)
 
 
 def _way(d, first, last):
