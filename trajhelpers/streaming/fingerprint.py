@@ -8,6 +8,7 @@ ones, signs among them, by all but a chance of 2⁻¹⁶ at worst and mostly of 
 somebody who wants them to agree, as a sha256 is."""
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -116,3 +117,11 @@ def sums_of_torch(theta: Any, of_columns: Any, wide: bool) -> Any:
 def in_words(prints: UInt64[np.ndarray, " n"]) -> list[str]:
     """As a kernel's file has them."""
     return [f"{print_:016x}" for print_ in prints.tolist()]
+
+
+def from_words(prints: Sequence[str]) -> UInt64[np.ndarray, " n"]:
+    """
+    >>> in_words(from_words(["00000000000000ff"]))
+    ['00000000000000ff']
+    """
+    return np.array([int(print_, 16) for print_ in prints], np.uint64)
