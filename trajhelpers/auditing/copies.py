@@ -1,10 +1,10 @@
 """Checkpoints that are equal, in all groups or in some of them."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
+from ..kernel import TrajectoryKernel
 from ..reading.account import percent
 from .off_path import Distances
 from .report import Finding
@@ -13,7 +13,9 @@ from .report import Finding
 _SHARE = 0.01
 
 
-def copies(kernel: Any, d: Distances) -> tuple[list[Finding], list[Finding], list[int]]:
+def copies(
+    kernel: TrajectoryKernel, d: Distances
+) -> tuple[list[Finding], list[Finding], list[int]]:
     """(errors, notes, rows): what is one and the same under several steps, and the rows that are
     left, no two of them equal.
 

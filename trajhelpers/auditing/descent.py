@@ -2,11 +2,10 @@
 at right angles, but for chance, and what came of one knows nothing of the other.
 """
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Bool
 
+from ..kernel import TrajectoryKernel
 from .certain import is_sure
 from .report import Finding
 
@@ -16,7 +15,7 @@ _MOST = 0.9  # of ‖θ_t − θ_0‖², in groups that are at right angles to t
 _TIMES = 4  # the break is so much longer than the increments beside it
 
 
-def unrelated(kernel: Any, rows: list[int]) -> tuple[list[Finding], list[int]]:
+def unrelated(kernel: TrajectoryKernel, rows: list[int]) -> tuple[list[Finding], list[int]]:
     """Findings, "unrelated", and the rows of the longer part.
 
     A run may forget where it began: but if one interval takes all of its memory, then the next does
@@ -62,9 +61,7 @@ def _forgets(kernel, rows) -> Bool[np.ndarray, " rows"]:
     for group in kernel.groups().values():
         squared = group.distance(rows[0], rows) ** 2
         every += squared
-        error = getattr(group, "standard_error", None)
-        of_sample = 0 if error is None else error(lambda one: _cosines(one, rows))
-        spread = np.hypot(1 / np.sqrt(max(group.p, 1)), of_sample)
+        spread = np.hypot(1 / np.sqrt(max(group.p, 1)), group.standard_error(_cosines, rows=rows))
         can_tell = spread <= _LARGEST
         known += np.where(can_tell, squared, 0)
         is_at_right_angles = np.abs(_cosines(group, rows)) <= _CHANCE * spread

@@ -2,10 +2,9 @@
 the same step.
 """
 
-from typing import Any
-
 import numpy as np
 
+from ..kernel import TrajectoryKernel
 from .certain import is_sure
 from .report import Finding
 
@@ -13,7 +12,7 @@ _SIDE = 3
 _TIMES, _JUMPS, _TIMES_AT_ENDS = 4, 6, 30
 
 
-def irregular_lengths(kernel: Any, rows: list[int]) -> list[Finding]:
+def irregular_lengths(kernel: TrajectoryKernel, rows: list[int]) -> list[Finding]:
     """Findings, "length", by the rule that :func:`trajhelpers.audit` states, about rows that are
     all different.
 

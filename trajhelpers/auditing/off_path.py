@@ -8,11 +8,11 @@ do too: what is usual near by is therefore taken off.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
+from ..kernel import TrajectoryKernel
 from .certain import is_sure
 from .report import Finding
 
@@ -26,7 +26,7 @@ _BACKWARD = 0.5  # half-way between noise, 0, and a random walk in reverse, 1
 Distances = Float64[np.ndarray, "n n"]
 
 
-def off_path(kernel: Any, rows: list[int]) -> tuple[list[Finding], list[int]]:
+def off_path(kernel: TrajectoryKernel, rows: list[int]) -> tuple[list[Finding], list[int]]:
     """Findings about some rows of a kernel, which are all different, and the rows that are left,
     in the order in which they seem to belong.
 
@@ -49,10 +49,11 @@ def off_path(kernel: Any, rows: list[int]) -> tuple[list[Finding], list[int]]:
             if key is None or not margins[key] > 0:
                 break
 
-            def margin(one, seen=np.ix_(rows, rows), rule=rule, key=key):
+            first, last, seen = *key, np.ix_(rows, rows)
+
+            def margin(one, rule=rule, key=key, seen=seen):
                 return rule(distances(one)[seen], *key)
 
-            first, last = key
             if not is_sure(kernel, margins[key], margin):
                 refused.add((rows[first], rows[last]))
             elif rule is _swap:
@@ -65,7 +66,7 @@ def off_path(kernel: Any, rows: list[int]) -> tuple[list[Finding], list[int]]:
     return found, rows
 
 
-def distances(kernel: Any) -> Distances:
+def distances(kernel: TrajectoryKernel) -> Distances:
     """‖θ_t − θ_s‖; where rounding matters, the most that it can be."""
     row = np.arange(kernel.n)
     return kernel.distance(row[:, None], row) + kernel.distance_error(row[:, None], row)
@@ -180,6 +181,4 @@ def _away(steps, d, rows, first, last):
         if len(beside) == 2
         else ""
     )
-    return Finding(
-        "detour", None, tuple(steps[row] for row in away), f"{way}{where}"
-    )
+    return Finding("detour", None, tuple(steps[row] for row in away), f"{way}{where}")
