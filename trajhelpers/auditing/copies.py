@@ -87,7 +87,7 @@ def _said(steps, home, where):
         return text
     return f"{text}. The nearest is step {steps[where]}" + (
         f", so that {'steps' if len(home) > 1 else 'step'}"
-        f" {', '.join(str(step) for step in _of(steps, home))} may be"
+        f" {', '.join(str(step) for step in _of(steps, home))} may be right"
         if home
         else ""
     )
