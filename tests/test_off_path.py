@@ -18,14 +18,15 @@ from trajhelpers.__main__ import main
 PYTHIA = [0, *(2**i for i in range(10)), *range(1000, 143001, 1000)]
 EVERY_FOURTH = PYTHIA[::4]
 LOG_SPACED = [*(2**i for i in range(10)), *range(1000, 11000, 1000)]
-SIZES = {"embed_in": 150_000, "embed_out": 100_000}
+SIZES = {"embed_in": 110_000, "embed_out": 10_000}
 SIZES |= {f"layers.{i}.{part}": 10_000 for i in range(2) for part in ("attention", "mlp")}
 SIZES |= {f"layers.{i}.{part}": 500 for i in range(2) for part in ("scale", "bias")}
 
 
 def replica(steps, seed=0, data=None, part=1):
     """One array (n, p) a tensor. ``seed`` is of the initialization, ``data`` of what follows."""
-    init, rng = np.random.default_rng(seed), np.random.default_rng([seed if data is None else data])
+    init = np.random.default_rng([seed, 0])
+    rng = np.random.default_rng([seed if data is None else data, 1])
     # Of the rate, which rises over 1,430 steps and falls to a tenth: its sum up to each step.
     every = np.arange(143_001)
     rate = np.minimum(every / 1430, 0.55 + 0.45 * np.cos(np.pi * np.minimum(every / 143_000, 1)))
@@ -42,20 +43,23 @@ def replica(steps, seed=0, data=None, part=1):
             turn = np.exp(-one / 20_000)
             drift = turn * drift + np.sqrt(1 - turn**2) * normal(p)
             noise = 1.5e-4 * np.sqrt(one) * normal(p)
-            theta = np.exp(-one / 50_000) * theta + 1e-6 * one * drift + noise
+            decay = 1 if kind in ("scale", "bias") else np.exp(-one / 50_000)
+            theta = decay * theta + 1e-6 * one * drift + noise
             rows.append(theta.astype(np.float16))
         states[name] = np.array(rows)
     return states
 
 
 def sample_of(states, steps, share=0.01, seed=0):
-    """The kernel of blocks of 50 columns, 1 % of each tensor and one at least, drawn at random."""
+    """The kernel of blocks of 50 columns, 1 % of each tensor and one at least, drawn at random,
+    and scaled up. Sizes are those of the sample, which is all that this kernel knows.
+    """
     rng, products, sizes = np.random.default_rng(seed), [], []
     for rows in states.values():
         blocks = rng.permutation(rows.shape[1] // 50)[: max(1, round(share * rows.shape[1] / 50))]
         columns = (blocks[:, None] * 50 + np.arange(50)).ravel()
         delta = np.diff(rows[:, columns].astype(np.float64), axis=0, prepend=0)
-        products.append(delta @ delta.T)
+        products.append(delta @ delta.T * rows.shape[1] / len(columns))
         sizes.append(len(columns))
     return th.TrajectoryKernel(products, steps, names=list(states), sizes=sizes)
 

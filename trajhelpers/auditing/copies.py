@@ -39,7 +39,7 @@ def copies(
             wrong |= set(one) - set(home)
     for same, names, share in _in_part(kernel, doubled):
         others = [row for row in range(kernel.n) if row not in same]
-        home, where = _home(same, others, d)
+        home, where = _home(same, others, _distances_in(kernel, names))
         of = f"{names[0]}{f' … ({len(names)} groups)' if len(names) > 1 else ''}"
         text = f"{of}, {percent(share)} of the parameters: {_said(steps, home, where)}"
         errors.append(Finding("repeated", None, _of(steps, same), text))
@@ -97,6 +97,12 @@ def _of(steps, rows):
     return tuple(steps[row] for row in rows)
 
 
+def _distances_in(kernel, names):
+    part = kernel.group_by(lambda name: "part" if name in names else "others").groups()["part"]
+    row = np.arange(kernel.n)
+    return part.distance(row[:, None], row)
+
+
 def _in_part(kernel, known):
     """(Rows, groups, share of the parameters) of what is repeated in these groups alone."""
     if len(kernel.names) == 1 or not kernel.p:
@@ -105,7 +111,7 @@ def _in_part(kernel, known):
     for name, group in kernel.groups().items():
         for one in _classes(kernel.n, group.identical()):
             same = tuple(row for row in one if row not in known)
-            if len(stays(same)) > 1:
+            if len(stays(one)) > 1 and len(stays(same)) > 1:
                 found.setdefault(same, []).append(name)
     sizes = dict(zip(kernel.names, kernel.sizes))
     for rows, names in found.items():

@@ -36,7 +36,7 @@ def off_path(kernel: TrajectoryKernel, rows: list[int]) -> tuple[list[Finding], 
     """
     everywhere, found = distances(kernel), []
     steps = [int(step) for step in kernel.steps]
-    for rule, keys in ((_swap, _pairs), (_detour, _stays)):
+    for rule, keys in ((_swap, _pairs), (_detour, _stays), (_end, _ends)):
         refused: set[tuple[int, int]] = set()
         while True:
             here = everywhere[np.ix_(rows, rows)]
@@ -99,7 +99,6 @@ def _swap(d: Distances, first: int, last: int) -> float:
 
 
 def _stays(n: int) -> Iterator[tuple[int, int]]:
-    yield from ((0, 0), (n - 1, n - 1))
     for count in range(_AWAY):
         for first in range(1, n - count - 1):
             yield first, first + count
@@ -107,8 +106,6 @@ def _stays(n: int) -> Iterator[tuple[int, int]]:
 
 def _detour(d: Distances, first: int, last: int) -> float:
     n, count = len(d), last - first
-    if first == 0 or last == n - 1:
-        return _end(d if first == 0 else d[::-1, ::-1])
     near = [
         _way(d, at, at + count)
         for at in (
@@ -140,10 +137,14 @@ def _way(d, first, last):
     return (d[first - 1, first] + d[last, last + 1]) / d[first - 1, last + 1]
 
 
-def _end(d: Distances) -> float:
-    """Of the first row: the next one should be the nearest."""
-    if len(d) < _SIDE + 3:
-        return -np.inf
+def _ends(n: int) -> Iterator[tuple[int, int]]:
+    if n >= _SIDE + 3:
+        yield from ((0, 0), (n - 1, n - 1))
+
+
+def _end(d: Distances, first: int, last: int) -> float:
+    """Nearest to the first should be the next, and to the last the one before."""
+    d = d[::-1, ::-1] if last else d
     first, *near = (d[at, at + 1] / d[at, at + 2 :].min() for at in range(_SIDE + 1))
     return float(np.log(first / (_TIMES * max(np.median(near), 1))))
 
@@ -171,7 +172,7 @@ def _away(steps, d, rows, first, last):
     where = (
         f"{who} is {far / d[one, nearest]:.3g} times nearer to step {steps[nearest]} than to its"
         " neighbours"
-        if nearest not in beside
+        if _TIMES * d[one, nearest] < far
         else f"{who} is near no other step"
     )
     way = (
