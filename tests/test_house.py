@@ -29,9 +29,9 @@ CORE = [
     "telling",
     "reading",
     "sources",
-    "auditing",
     "kernel_file",
     "kernel",
+    "auditing",
 ]
 CORE += [
     "stored",

@@ -26,6 +26,12 @@ def add_computing(command):
         choices=["float64", "float32"],
         help="of the products (default: float64)",
     )
+    add_sample(command)
+    add_fetching(command)
+
+
+def add_sample(command):
+    """Whether a part will do, and which."""
     command.add_argument(
         "--sample",
         type=_sample,
@@ -33,7 +39,6 @@ def add_computing(command):
         help="a preview, with its error: of 1%% of the parameters, or 4GB of all checkpoints",
     )
     command.add_argument("--seed", type=int, default=0, help="of the draw of a sample (default: 0)")
-    add_fetching(command)
 
 
 def add_fetching(command):

@@ -135,7 +135,7 @@ class Recorder:
         writer = FolderWriter
         if shards:  # not at the top of the file: some builds of torch have no torch.distributed
             from .shards import ShardWriter as writer
-        self._writer = writer(self._folder, resume or overwrite, self._follower)
+        self._writer = writer(self._folder, resume or overwrite, self._follower if here else None)
         try:
             self._begin(self._writer, state, resume, overwrite)
         except BaseException:
