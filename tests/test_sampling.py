@@ -660,6 +660,6 @@ def test_from_the_command_line(tmp_path, capsys):
             main(["gram", str(tmp_path / "run"), "-o", str(all_), "--sample", wrong])
 
 
-def test_adapters_and_checksums_have_no_sample():
+def test_a_part_of_a_file_is_compared_with_nothing():
     with pytest.raises(ValueError, match="verify"):
         th.gram(opened(), sample=0.1, verify=True)
