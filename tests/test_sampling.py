@@ -83,7 +83,7 @@ def test_products_and_their_variance_are_without_bias_over_all_draws(
 def test_the_mean_over_seeds_is_exact_to_within_its_own_error():
     trajectory = opened()
     exact = th.gram(trajectory).increments
-    found = np.stack([th.gram(trajectory, sample=0.1, seed=seed).increments for seed in range(60)])
+    found = np.stack([th.gram(trajectory, sample=0.1, seed=seed).increments for seed in range(40)])
     off = (found.mean(0) - exact)[:2]
     error = found.std(0)[:2] / np.sqrt(len(found))
     # 42 numbers that go together more or less: none beyond 4 of its errors.
@@ -179,10 +179,11 @@ def test_ranges_of_groups_are_sampled_end_to_end():
     }
     trajectory = th.open_trajectory(states)
     exact = th.gram(trajectory, groups=halves)
-    found = np.mean(
-        [th.gram(trajectory, groups=halves, sample=0.3, seed=s).increments for s in range(40)], 0
+    found = np.stack(
+        [th.gram(trajectory, groups=halves, sample=0.3, seed=s).increments for s in range(20)]
     )
-    np.testing.assert_allclose(found, exact.increments, rtol=0.1)
+    off, error = found.mean(0) - exact.increments, found.std(0) / np.sqrt(20)
+    assert np.all(np.abs(off) < 5 * error)
     continued = th.gram(
         trajectory, groups=halves, begun=th.gram(trajectory, groups=halves, sample=0.2)
     )
@@ -288,7 +289,7 @@ def replica(n=8, seed=0):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", [0.04, 0.11])
+@pytest.mark.parametrize("share", [0.08, 0.15])
 def test_intervals_cover_between_90_and_97_percent(share):
     """100 draws, of which one entry's share has a standard deviation of 2 %; the mean over all of
     each kind, which go together in part, less.
@@ -306,7 +307,7 @@ def test_intervals_cover_between_90_and_97_percent(share):
     within = coverage(replica(), share, 100, measures)
     kinds = within[:2], within[2:30], within[30:]
     means = [float(kind.mean()) for kind in kinds]
-    assert all(0.89 <= mean <= 0.98 for mean in means), means
+    assert all(0.89 <= mean <= 0.985 for mean in means), means
     assert np.mean(means) == pytest.approx(0.935, abs=0.035), means
 
 
@@ -659,6 +660,6 @@ def test_from_the_command_line(tmp_path, capsys):
             main(["gram", str(tmp_path / "run"), "-o", str(all_), "--sample", wrong])
 
 
-def test_adapters_and_checksums_have_no_sample():
+def test_a_part_of_a_file_is_compared_with_nothing():
     with pytest.raises(ValueError, match="verify"):
         th.gram(opened(), sample=0.1, verify=True)

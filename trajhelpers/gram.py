@@ -118,7 +118,8 @@ def gram(
         Of the draw. With one seed, a smaller sample is a part of a larger one.
     begun : kernel, optional
         A preview to go on from, to a larger ``sample`` or, where none is given, to all, without
-        reading again what it read. The result is that of one pass; the seed is the preview's.
+        reading again what it read. The result is that of one pass; the seed is the preview's. Of
+        checkpoints in memory nothing tells whether they are still the same.
 
     Returns
     -------

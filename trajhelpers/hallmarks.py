@@ -60,7 +60,7 @@ def mds_in_words(kernel: TrajectoryKernel | ModelSetKernel, origin: Any = None) 
 
     >>> import trajhelpers as th
     >>> mds_in_words(th.random_walk(26), 0)
-    '0.628'
+    '0.688'
     """
     omega = mds(kernel, origin)
     if kernel.sample is None:

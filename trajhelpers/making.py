@@ -122,11 +122,17 @@ def kernel_of_sample(
     scale = [draw.blocks[name] / draw.drawn[name] for name in sizes]
     products *= np.array(scale)[:, None, None]
     sampled = sorted((index[name], cell, name) for name, cell in cells if not draw.is_whole(name))
+
+    def of_each(facts: dict[str, int]) -> np.ndarray:
+        return np.array([facts[name] for name in sizes])
+
     sample = Sample(
         draw.seed,
         draw.block,
         np.arange(len(sizes)),
-        *(np.array([of[name] for name in sizes]) for of in (draw.blocks, draw.drawn, draw.numbers)),
+        of_each(draw.blocks),
+        of_each(draw.drawn),
+        of_each(draw.numbers),
         np.array([at for at, _, _ in sampled], int),
         np.array([draw.count(name, cell) for _, cell, name in sampled], int),
         np.array([cells[name, cell] for _, cell, name in sampled]),
@@ -145,10 +151,10 @@ def refuse_other_preview(
         raise TypeError(f"begun: expected a {kind.__name__}, got {type(begun).__name__}")
     if begun.sample is None:
         raise ValueError("begun: is of all parameters, and there is nothing more to read")
-    points = (
-        {"steps": begun.steps.tolist()}
-        if kind is TrajectoryKernel
-        else {"models": list(begun.labels)}
+    points: dict[str, Any] = (
+        {"models": list(begun.labels)}
+        if isinstance(begun, ModelSetKernel)
+        else {"steps": begun.steps.tolist()}
     )
     groups = dict(zip(begun.names, begun.sizes))
     if begun.source.get("constant", {}).get("left_out"):

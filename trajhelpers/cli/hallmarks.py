@@ -48,9 +48,8 @@ def run(options):
     for unit, family in (("degrees", "angles"), ("", "norms"), ("", "spectra")):
         for name, series in values[family].items():
             label = f"{family}: {name}" + f" [{unit}]" * bool(unit)
-            off = errors and errors[family][name]
             shown = [
-                f"{series[i]:10.4g}" + (f" ± {off[i]:<7.1g}" if errors else "")
+                f"{series[i]:10.4g}" + (f" ± {errors[family][name][i]:<7.1g}" if errors else "")
                 for i in (0, len(series) // 2, -1)
                 if len(series)
             ]

@@ -9,7 +9,6 @@ What was read is summed up by cells, for replicates: block i of the order is in 
 that cells are of one block each in a small sample, and are dealt more as it grows."""
 
 import hashlib
-import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -136,15 +135,12 @@ def share_or_bytes(sample: Any) -> float | int | None:
     >>> share_or_bytes(0.01), share_or_bytes(4_000_000_000), share_or_bytes(1)
     (0.01, 4000000000, None)
     """
-    if isinstance(sample, numbers.Real) and not isinstance(sample, bool):
-        if sample == 1:
-            return None
-        if 0 < sample < 1:
-            return float(sample)
-        if isinstance(sample, numbers.Integral) and sample > 1:
-            return int(sample)
-    elif sample is None:
+    if sample is None or (sample == 1 and not isinstance(sample, bool)):
         return None
+    if isinstance(sample, (int, np.integer)) and not isinstance(sample, bool) and sample > 1:
+        return int(sample)
+    if isinstance(sample, (float, np.floating)) and 0 < sample < 1:
+        return float(sample)
     raise ValueError(
         "sample: expected a fraction of the parameters in (0, 1], as 0.01, or a whole number of"
         f" bytes, as 4_000_000_000, got {sample!r}"
