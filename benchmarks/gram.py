@@ -157,9 +157,9 @@ def memory():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--p", type=int, default=1_000_000, help="parameters (default: 1,000,000)")
+    parser.add_argument("--p", type=int, default=500_000, help="parameters (default: 500,000)")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--numbers", type=int, default=40_000_000, help="n × p, from files")
+    parser.add_argument("--numbers", type=int, default=20_000_000, help="n × p, from files")
     parser.add_argument("--out", type=Path, help="where the figures go, as JSON")
     options = parser.parse_args()
     facts = machine()
