@@ -68,6 +68,16 @@ def test_small_tensors_that_lie_together_are_read_together(tmp_path, monkeypatch
         assert np.allclose(kernel.select(name).total, gram_of(flat(one)), rtol=1e-12)
 
 
+def test_what_lies_between_others_is_left_out(tmp_path):
+    states = [
+        {f"{i:02}": torch.full((9,), float(i + 10 * step)) for i in range(9)} for step in (1, 2)
+    ]
+    written(tmp_path, states)
+    kernel = th.gram(th.open_trajectory(tmp_path, exclude=["03", "06"]), device="cpu")
+    kept = [{name: one[name] for name in one if name not in ("03", "06")} for one in states]
+    assert np.array_equal(kernel.total, gram_of(flat(kept)))
+
+
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("n", range(2, 13))
 def test_any_number_of_checkpoints(n, precision):
