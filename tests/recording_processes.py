@@ -1,8 +1,8 @@
 """Two processes that train one network and record it, each case in a folder of its own.
 
-Called as ``recording_processes.py FOLDER CASE...``. The processes of a case are forked before torch
-computes anything, so that it is imported once. Each writes ``<case>/<rank>.txt``: what went wrong,
-or nothing."""
+Called as ``recording_processes.py FOLDER PROCESSES CASE...``. Those of a case are forked before
+torch computes anything, so that it is imported once. Each writes ``<case>/<rank>.txt``: what went
+wrong, or nothing."""
 
 import os
 import socket
@@ -12,7 +12,6 @@ import time
 import traceback
 from contextlib import suppress
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -217,23 +216,26 @@ def accelerated(folder):
 
 
 def transformers(folder):
-    from test_record_trainers import Net, with_transformers
+    from test_callbacks import Net, with_transformers
 
-    end_of(folder.parent, Net(), with_transformers)
+    os.chdir(folder.parent)
+    model = Net()
+    with_transformers(model, 4)
+    save_end(model)
 
 
 def lightning(folder):
     """A process that is started by others, as its own are, is told by LOCAL_RANK."""
-    from test_record_trainers import Net, with_lightning
+    from test_callbacks import Net, with_lightning
 
-    end_of(folder.parent, Net(), partial(with_lightning, strategy="ddp", devices=2))
+    os.chdir(folder.parent)
+    model, _ = with_lightning(Net(), 4, strategy="ddp", devices=2)
+    save_end(model)
 
 
-def end_of(folder, model, trained):
-    os.chdir(folder)
-    ended = trained(model, 4) or model
+def save_end(model):
     if distributed.get_rank() == 0:
-        torch.save({name: p.detach() for name, p in ended.named_parameters()}, "last.pt")
+        torch.save({name: p.detach() for name, p in model.named_parameters()}, "last.pt")
 
 
 def no_group(folder):
@@ -265,21 +267,21 @@ def linear(module, recurse, **_):
     return recurse or isinstance(module, nn.Linear)
 
 
-def one_of_two(case, rank, folder, port):
+def one_of_several(case, rank, processes, folder, port):
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
+        "WORLD_SIZE": str(processes),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
     torch.set_num_threads(1)
     wrong = ""
     try:
-        if case not in ("no_group", "accelerated", "transformers", "lightning"):
-            patience = 3 if case == "fsdp2_first_alone" else 60
+        if case.__name__ not in ("no_group", "accelerated", "transformers", "lightning"):
+            patience = 3 if case.__name__ == "fsdp2_first_alone" else 60
             distributed.init_process_group("gloo", timeout=timedelta(seconds=patience))
-        globals()[case](folder / "run")
+        case(folder / "run")
     except BaseException:
         wrong = traceback.format_exc()
     (folder / f"{rank}.txt").write_text(wrong)
@@ -293,26 +295,31 @@ def free_port():
         return found.getsockname()[1]
 
 
-def run_cases(folder, cases):
-    """Start this file; traffic stays on this machine."""
+def run_cases(folder, cases, file=__file__, processes=2):
+    """Start this file, or one like it; traffic stays on this machine."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     environment |= {"PYTHONPATH": str(Path(th.__file__).parents[1])}
-    command = [sys.executable, __file__, folder, *cases]
+    command = [sys.executable, file, folder, str(processes), *cases]
     subprocess.run(command, env=environment, check=True, capture_output=True)
 
 
-if __name__ == "__main__":
+def main(known):
     torch.set_num_threads(1)
     torch.optim.SGD(network().parameters(), lr=0.1).step()  # loads what takes seconds
-    for case in sys.argv[2:]:
+    processes = int(sys.argv[2])
+    for case in sys.argv[3:]:
         folder, port = Path(sys.argv[1]) / case, free_port()
         folder.mkdir()
-        for rank in range(2):
+        for rank in range(processes):
             if os.fork() == 0:
                 log = os.open(folder / f"{rank}.log", os.O_WRONLY | os.O_CREAT)
                 os.dup2(log, 1)
                 os.dup2(log, 2)
-                one_of_two(case, rank, folder, port)
+                one_of_several(known[case], rank, processes, folder, port)
                 os._exit(0)
-        os.wait()
-        os.wait()
+        for _ in range(processes):
+            os.wait()
+
+
+if __name__ == "__main__":
+    main(globals())

@@ -29,6 +29,7 @@ OPTIONAL = [
     "transformers",
     "tokenizers",
     "accelerate",
+    "lightning",
 ]
 
 
@@ -84,6 +85,9 @@ MISSING = {
     "notebook": ("ipywidgets", "th.origin_slider"),
     "torch": ("torch", "th.gram(th.open_trajectory(sys.argv[1]), device='cuda')"),
     "torch for recording": ("torch", "th.Recorder"),
+    "transformers": ("transformers", "th.callbacks.Trainer"),
+    "lightning": ("lightning", "th.callbacks.Lightning"),
+    "accelerate": ("accelerate", "th.callbacks.Accelerate"),
     "notebook for tables": ("pandas", "th.audit(sys.argv[1]).table()"),
     "lab for torch": ("torch", "th.training.train"),
     "lab for pandas": ("pandas", "th.studies.run_studies"),

@@ -29,9 +29,9 @@ CORE = [
     "telling",
     "reading",
     "sources",
-    "auditing",
     "kernel_file",
     "kernel",
+    "auditing",
 ]
 CORE += [
     "stored",
@@ -43,9 +43,12 @@ CORE += [
     "making",
     "gram",
     "verifying",
+    "appending",
     "hallmarks",
     "nulls",
     "record",
+    "following",
+    "callbacks",
     "plots",
 ]
 LAB = ["lab.data", "lab.training", "lab.pythia", "lab.theory", "lab.studies", "lab.claims", "lab"]

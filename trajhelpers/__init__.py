@@ -9,6 +9,9 @@ checkpoints.
 What looks at runs is here. What the book's chapters run beyond that is in the rooms
 ``th.training``, ``th.studies``, ``th.theory``, ``th.pythia`` and ``th.claims``."""
 
+# Puts the method `append` on the kernel.
+from . import appending as appending
+
 # These two bear the names of their modules, and a module that is loaded later would hide them.
 from .gram import gram as gram
 from .hallmarks import hallmarks as hallmarks

@@ -1,3 +1,4 @@
+from . import callbacks as callbacks
 from .auditing import audit as audit
 from .checkpoints import Trajectory as Trajectory, open_trajectory as open_trajectory
 from .errors import (
@@ -43,6 +44,7 @@ from .nulls import (
     straight_line as straight_line,
 )
 from .plots import (
+    live_map as live_map,
     map_slider as map_slider,
     origin_slider as origin_slider,
     picture_slider as picture_slider,

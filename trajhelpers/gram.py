@@ -12,19 +12,21 @@ from pathlib import Path
 from typing import overload
 
 from .checkpoints import Trajectory
-from .errors import NonFiniteError
+from .errors import NonFiniteError, TrajectoryError
 from .kernel import ModelSetKernel, TrajectoryKernel
-from .making import certain_kernel, kernel_of
+from .making import certain_kernel, kernel_of, kernel_of_sample, refuse_other_preview
 from .models import ModelSet
-from .reading.account import listed
+from .reading.account import listed, percent
 from .reading.lora import LowRankLayout
 from .streaming.blocks import checks_of, cut, requests
 from .streaming.cpu import COLUMNS
 from .streaming.default_groups import told_of
 from .streaming.devices import choose_device
-from .streaming.fingerprint import in_words
+from .streaming.fingerprint import from_words, in_words, together
 from .streaming.low_rank import NotFiniteIn, products_of_adapters
-from .streaming.passing import How, begun, one_pass, pass_over, without
+from .streaming.passing import How, one_pass, pass_over, without
+from .streaming.passing import begun as begun_before
+from .streaming.sampling import Draw, block_length, draw, share_or_bytes
 from .streaming.segments import Groups, columns_of, once_each, segments_of
 from .streaming.verifying import finish, note_compared
 from .telling import tell
@@ -39,6 +41,9 @@ def gram(
     memory: int = ...,
     partial: str | Path | None = ...,
     verify: bool = ...,
+    sample: float | int | None = ...,
+    seed: int = ...,
+    begun: TrajectoryKernel | None = ...,
 ) -> TrajectoryKernel: ...
 
 
@@ -51,6 +56,9 @@ def gram(
     memory: int = ...,
     partial: str | Path | None = ...,
     verify: bool = ...,
+    sample: float | int | None = ...,
+    seed: int = ...,
+    begun: ModelSetKernel | None = ...,
 ) -> ModelSetKernel: ...
 
 
@@ -62,6 +70,9 @@ def gram(
     memory: int = 2_000_000_000,
     partial: str | Path | None = None,
     verify: bool = False,
+    sample: float | int | None = None,
+    seed: int = 0,
+    begun: TrajectoryKernel | ModelSetKernel | None = None,
 ) -> TrajectoryKernel | ModelSetKernel:
     """The kernel of a trajectory: the Gram matrix of its increments, one a parameter tensor. Of a
     set of models: that of their differences from the base.
@@ -97,6 +108,17 @@ def gram(
         ``.npz``) elsewhere the CRC-32 of each record is. Without it, what goes by is compared as
         far as it covers a file, or a zip's record. ``kernel.summary()`` says what was compared, and
         with what.
+    sample : float or int, optional
+        A preview, of a fraction of the parameters, 0.01, or of so many bytes of all checkpoints
+        together, as a whole number, 4_000_000_000: blocks drawn at random within each group, scaled
+        up, so that each inner product of increments is without bias. Groups are read in equal
+        shares, but for two blocks of each, which is told where it makes more of a fraction.
+        ``kernel.standard_error(th.mds)`` says how far off a number may be.
+    seed : int
+        Of the draw. With one seed, a smaller sample is a part of a larger one.
+    begun : kernel, optional
+        A preview to go on from, to a larger ``sample`` or, where none is given, to all, without
+        reading again what it read. The result is that of one pass; the seed is the preview's.
 
     Returns
     -------
@@ -109,10 +131,11 @@ def gram(
         checkpoint is left out instead, with a warning, and the pass begins anew.
     ValueError
         An unknown device or precision, a device that is not there, or groups that name no tensor of
-        the trajectory.
+        the trajectory; fewer bytes of a sample than two blocks of each group have.
     TrajectoryError
-        Where ``partial`` is of other checkpoints, steps, groups, or was begun with another
-        precision, device or memory.
+        Where ``begun`` is of other checkpoints, groups or files, or of another precision; where
+        ``partial`` is of other checkpoints, steps, groups, or was begun with another precision,
+        device or memory.
     OSError
         Where ``partial`` cannot be written; before the pass.
     CheckpointError
@@ -157,13 +180,16 @@ def gram(
             f" {type(trajectory).__name__}"
         )
     if isinstance(trajectory.layout, LowRankLayout):
+        _refuse_for_adapters(sample=sample, begun=begun)
         return _gram_of_adapters(trajectory, device, precision, groups, partial, verify)
     device, segments = _checked(trajectory, device, precision, groups, memory)
     if grouped := told_of(segments) if groups is None else "":
         tell(grouped)
     how = How(precision, device, memory)
-    trajectory, sums, checks = pass_over(trajectory, segments, how, partial, verify)
     sizes = {name: columns_of(segment) for name, segment in segments.items()}
+    if drawn := _drawn(trajectory, segments, precision, sample, seed, begun):
+        return _gram_of_sample(trajectory, segments, drawn, how, partial, verify, begun)
+    trajectory, sums, checks = pass_over(trajectory, segments, how, partial, verify)
 
     def kernel_along(links):
         found = sums
@@ -197,15 +223,21 @@ def cost(
     memory: int = 2_000_000_000,
     partial: str | Path | None = None,
     verify: bool = False,
+    sample: float | int | None = None,
+    seed: int = 0,
+    begun: TrajectoryKernel | ModelSetKernel | None = None,
 ) -> tuple[int, int]:
     """What :func:`gram` with the same arguments still has to ask of the hub, as ``(requests,
     bytes)``; nothing for other sources.
     """
     if isinstance(trajectory.layout, LowRankLayout):
+        _refuse_for_adapters(sample=sample, begun=begun)
         far, checks = trajectory.layout.far(), _checks_of_adapters(trajectory, verify)
         return _sum([(1, end - begin) for _, begin, end in far], checks)
     device, segments = _checked(trajectory, device, precision, groups, memory)
-    state, _ = begun(trajectory, segments, How(precision, device, memory), partial)
+    if drawn := _drawn(trajectory, segments, precision, sample, seed, begun):
+        segments = drawn.segments
+    state, _ = begun_before(trajectory, segments, How(precision, device, memory), partial)
     trajectory = without(trajectory, state.lost)
     blocks = cut(trajectory, list(segments.values()), memory)
     return _sum(
@@ -214,9 +246,74 @@ def cost(
     )
 
 
+def _drawn(trajectory, segments, precision, sample, seed, begun) -> Draw | None:
+    """What is read of a sample; None where that is all, in one go."""
+    sample = share_or_bytes(sample)
+    if begun is None:
+        if sample is None:
+            return None
+        return draw(trajectory, segments, sample, seed, block_length(trajectory), {})
+    sizes = {name: columns_of(segment) for name, segment in segments.items()}
+    refuse_other_preview(begun, trajectory, sizes, precision)
+    if seed not in (0, begun.sample.seed):
+        raise ValueError(f"seed: the preview was drawn with {begun.sample.seed}, not {seed}")
+    before = dict(zip(begun.names, begun.sample.drawn.tolist()))
+    return draw(trajectory, segments, sample, begun.sample.seed, begun.sample.block, before)
+
+
+def _gram_of_sample(trajectory, segments, drawn, how, partial, verify, begun):
+    sizes = {name: columns_of(segment) for name, segment in segments.items()}
+    is_whole = all(map(drawn.is_whole, sizes))
+    if verify and not is_whole:
+        raise ValueError("verify: reads all of the files; leave it out for a sample")
+    n = trajectory.n
+    if not is_whole:
+        share = percent(sum(drawn.numbers.values()) / sum(sizes.values()))
+        tell(f"sample: {share} of the parameters: {drawn}")
+    trajectory, sums, checks = pass_over(trajectory, drawn.segments, how, partial, verify)
+    if begun and trajectory.n < n:
+        raise TrajectoryError(
+            "begun: has checkpoints that are not finite in what it had not read; begin anew without"
+            " begun="
+        )
+    kernel = certain_kernel(
+        lambda links: kernel_of_sample(trajectory, drawn, sums, sizes, how.precision, begun),
+        trajectory,
+        may_repeat=False,
+    )
+    prints = _prints_of_all(sums.prints, sizes, begun)
+    if not is_whole:
+        kernel.source["sampled"] = {"prints": prints, "stamps": trajectory.stamps()}
+        # Files of which a part is read can be compared with nothing.
+        return kernel
+    if prints and once_each(segments.values(), trajectory.sizes):
+        kernel.source["digests"] = prints
+    note_compared(kernel.source, trajectory, checks, verify)
+    return kernel
+
+
+def _prints_of_all(prints, sizes, begun):
+    """Of what has been read so far, as a kernel's file has them; None where that is not known."""
+    if begun is None:
+        return in_words(prints)
+    before = begun.source.get("sampled", {}).get("prints")
+    if before is None or len(before) != len(prints) or set(begun.names) != set(sizes):
+        return None
+    return in_words(together(from_words(before), prints))
+
+
 def _sum(parts, checks):
     parts = [*parts, checks.to_fetch] if checks else parts
     return sum(count for count, _ in parts), sum(size for _, size in parts)
+
+
+def _refuse_for_adapters(**given):
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"{name}: products of LoRA adapters take what r and n say, and not p; leave"
+                f" {name}= out"
+            )
 
 
 def _gram_of_adapters(trajectory, device, precision, groups, partial, verify):

@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
 from .errors import TrajectoryWarning
-from .kernel import ModelSetKernel, TrajectoryKernel
+from .kernel import ModelSetKernel, TrajectoryKernel, with_error
 
 _EPS = np.finfo(np.float64).eps
 
@@ -53,6 +53,19 @@ def mds(kernel: TrajectoryKernel | ModelSetKernel, origin: Any = None) -> float:
     """
     cosine = kernel.cosine(origin)
     return float(cosine.mean()) if cosine.size else float("nan")
+
+
+def mds_in_words(kernel: TrajectoryKernel | ModelSetKernel, origin: Any = None) -> str:
+    """ω as it is shown: of a sample, with its standard error.
+
+    >>> import trajhelpers as th
+    >>> mds_in_words(th.random_walk(26), 0)
+    '0.628'
+    """
+    omega = mds(kernel, origin)
+    if kernel.sample is None:
+        return f"{omega:.3f}"
+    return with_error(omega, kernel.standard_error(mds, origin=origin))
 
 
 def angles(kernel: TrajectoryKernel, stride: int = 1) -> dict[str, Float64[np.ndarray, " t"]]:
@@ -296,13 +309,20 @@ def hallmarks(kernel: TrajectoryKernel, origin: int = 0) -> dict[str, Any]:
     -------
     dict
         ``n``, ``p``, ``steps``, ``mds``, ``relative_mds`` (seen from ``origin``), ``angles``,
-        ``norms``, ``spectra``.
+        ``norms``, ``spectra``. Of a sample also ``sample``, how much it is, and
+        ``standard_errors``, of all that is an estimate.
     """
     of_a_path("hallmarks", kernel)
+    found = {"n": kernel.n, "p": kernel.p, "steps": kernel.steps.tolist()}
+    found |= _estimates(kernel, origin)
+    if kernel.sample:
+        found["sample"] = kernel.sample.facts(kernel.p)
+        found["standard_errors"] = kernel.standard_error(_estimates, origin=origin)
+    return found
+
+
+def _estimates(kernel, origin):
     return {
-        "n": kernel.n,
-        "p": kernel.p,
-        "steps": kernel.steps.tolist(),
         "mds": mds(kernel),
         "relative_mds": mds(kernel, origin),
         "angles": angles(kernel),

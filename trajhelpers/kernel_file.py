@@ -26,8 +26,13 @@ _CALLED: dict[str, dict[str, str]] = {
 # Of products in other units, or of differences along other links than usual: older versions would
 # take them for what they are not.
 _OTHERWISE = 3
+# Of a sample: older versions would take it for exact.
+_SAMPLED = 4
 _ARRAYS = ("increments", "squared_path", "steps", "runs", "names", "sizes", "about")
 _OPTIONAL = ("tokens", "links")
+# Of a sample: a row a stratum; a row a cell; the cells' sums, as increments are.
+_OF_SAMPLE = ("sample_strata", "sample_cells", "sample_products")
+_STRATA, _CELLS = ("group", "blocks", "drawn", "numbers"), ("stratum", "counts")
 
 
 def write_kernel_file(path: str | Path, kind: str, kernel: dict[str, Any]) -> None:
@@ -38,16 +43,25 @@ def write_kernel_file(path: str | Path, kind: str, kernel: dict[str, Any]) -> No
     n, products = len(kernel["steps"]), kernel["increments"]
     upper = np.triu_indices(n)
     links, exponent = kernel.get("links"), kernel.get("exponent", 0)
+    usual = _FORMATS[kind] if links is None and not exponent else _OTHERWISE
+    sample = kernel.get("sample")
     about = {
-        "format": _FORMATS[kind] if links is None and not exponent else _OTHERWISE,
+        "format": usual if sample is None else _SAMPLED,
         "kind": kind,
         "version": __version__,
         "precision": kernel["precision"],
         "p": sum(kernel["sizes"]),
         "source": kernel["source"],
         **({"exponent": exponent} if exponent else {}),
+        **({"sample": {"seed": sample.seed, "block": sample.block}} if sample else {}),
     }
     optional = {name: kernel[name] for name in _OPTIONAL if kernel.get(name) is not None}
+    if sample:
+        optional |= {
+            "sample_strata": np.stack([getattr(sample, name) for name in _STRATA], 1),
+            "sample_cells": np.stack([getattr(sample, name) for name in _CELLS], 1),
+            "sample_products": sample.products[:, upper[0], upper[1]],
+        }
     arrays = {
         "increments": products[:, upper[0], upper[1]],
         "squared_path": kernel.get("squared_path", np.einsum("gss->gs", products)),
@@ -93,11 +107,11 @@ def read_kernel_file(path: str | Path) -> tuple[str, dict[str, Any]]:
     if not path.is_file():
         wrong = "is no regular file" if path.exists() else "no such file"
         raise FileNotFoundError(f"{path}: {wrong}; `trajhelpers gram SOURCE -o {path}` writes one")
-    stored = read_arrays(path, _ARRAYS, _OPTIONAL)
+    stored = read_arrays(path, _ARRAYS, (*_OPTIONAL, *_OF_SAMPLE))
     about = parse_json(str(stored["about"]))
     refuse_depth(about)
     kind = about.get("kind", "trajectory")
-    if about["format"] > (_OTHERWISE if kind in _FORMATS else 0):
+    if about["format"] > (_SAMPLED if kind in _FORMATS else 0):
         raise TrajectoryError(
             f"{path}: written by trajhelpers {about['version']}, in a newer format than this"
             " version reads; upgrade trajhelpers"
@@ -118,6 +132,7 @@ def read_kernel_file(path: str | Path) -> tuple[str, dict[str, Any]]:
         "squared_path": stored["squared_path"],
         "links": stored.get("links"),
         "exponent": about.get("exponent", 0),
+        "sample": _sample_in(about, stored, n),
     }
     if kind == "models":
         return kind, {**parts, "differences": increments, "labels": stored["steps"].tolist()}
@@ -127,6 +142,28 @@ def read_kernel_file(path: str | Path) -> tuple[str, dict[str, Any]]:
         "steps": stored["steps"],
         "runs": stored["runs"].tolist(),
         "tokens": stored.get("tokens"),
+    }
+
+
+def _sample_in(about: dict, stored: dict[str, np.ndarray], n: int) -> dict[str, Any] | None:
+    """What the class of a sample takes, by the names of its parameters."""
+    if about.get("sample") is None:
+        return None
+    strata, cells, products = (stored[name] for name in _OF_SAMPLE)
+    if (
+        strata.shape != (len(strata), len(_STRATA))
+        or cells.shape != (len(cells), len(_CELLS))
+        or products.shape != (len(cells), n * (n + 1) // 2)
+    ):
+        raise ValueError(
+            f"sample: {products.shape} {products.dtype} of shape {cells.shape} and {strata.shape}"
+        )
+    return {
+        "seed": about["sample"]["seed"],
+        "block": about["sample"]["block"],
+        **dict(zip(_STRATA, strata.T)),
+        **dict(zip(_CELLS, cells.T)),
+        "products": whole_from_upper(products, n),
     }
 
 

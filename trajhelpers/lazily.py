@@ -6,7 +6,14 @@ import lazy_loader
 
 from .errors import missing_extra
 
-_EXTRAS = {"ipywidgets": "notebook", "matplotlib": "plots", "torch": "torch"}
+_EXTRAS = {
+    "accelerate": "accelerate",
+    "ipywidgets": "notebook",
+    "lightning": "lightning",
+    "matplotlib": "plots",
+    "torch": "torch",
+    "transformers": "transformers",
+}
 
 
 def attach(package, file, extra=None):

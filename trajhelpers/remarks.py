@@ -37,7 +37,7 @@ def equal_pairs(
         proven = (links[t] == s and still[t]) or (links[s] == t and still[s])
         if stamps:
             proven = proven or stamps[s] == stamps[t]
-        elif not proven and not low_rank:
+        elif not proven and not low_rank and kernel.sample is None:
             if not _equal(trajectory, s, t):
                 continue
             proven = True
@@ -51,9 +51,12 @@ def warn_of_equal(kernel: TrajectoryKernel | ModelSetKernel, equal: Pairs, close
         if pairs:
             names = [" and ".join(map(_name_in(kernel), pair)) for pair in pairs[:_SHOWN]]
             more = f" … ({len(pairs)} pairs)" if len(pairs) > _SHOWN else ""
+            seen = " in what was sampled of them" if kernel.sample else ""
             what = "models" if isinstance(kernel, ModelSetKernel) else "checkpoints at steps"
             warnings.warn(
-                f"{what} {', '.join(names)}{more} are {are}", TrajectoryWarning, stacklevel=4
+                f"{what} {', '.join(names)}{more} are {are}{seen}",
+                TrajectoryWarning,
+                stacklevel=4,
             )
 
 
@@ -81,6 +84,7 @@ def without_constant(kernel: Any, leave_out: bool) -> Any:
         "numbers": sum(sizes[name] for name in largest_first),
         "groups": capped([f"{name} ({sizes[name]:,} numbers)" for name in largest_first]),
         "left_out": leave_out,
+        **({"sampled": True} if kernel.sample else {}),
     }
     if leave_out:
         kernel = kernel.moving()

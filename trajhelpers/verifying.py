@@ -53,9 +53,9 @@ def verify(
     Raises
     ------
     TrajectoryError
-        Where the kernel has no fingerprints, as of one that an older version wrote, or of LoRA
-        adapters' products; where it is a part of another; where ``source`` lacks some of its
-        steps, or counts other parameters.
+        Where the kernel has no fingerprints, as of one that an older version wrote, of a sample, or
+        of LoRA adapters' products; where it is a part of another; where ``source`` lacks some of
+        its steps, or counts other parameters.
 
     Notes
     -----
@@ -73,7 +73,7 @@ def verify(
     name = "the kernel"
     if isinstance(kernel, (str, Path)):
         name, kernel = str(kernel), load_kernel(kernel)
-    known = _digests(kernel, name)
+    known = digests_of(kernel, name)
     if isinstance(source, (Trajectory, ModelSet)):
         if choices:
             raise TypeError(f"{next(iter(choices))}: is for a source that is opened here")
@@ -92,18 +92,19 @@ def verify(
     return [index for index, (was, now) in enumerate(zip(known, found)) if was != now]
 
 
-def _digests(kernel: TrajectoryKernel | ModelSetKernel, name: str) -> list[str]:
+def digests_of(kernel: TrajectoryKernel | ModelSetKernel, name: str) -> list[str]:
+    """A fingerprint a checkpoint, as the pass found them. TrajectoryError where there are none."""
     digests = kernel.source.get("digests")
     if not digests:
         raise TrajectoryError(
             f"{name}: keeps no fingerprints of its checkpoints: it was made by an older version, of"
-            " adapters' products, or with groups that are not all of the parameters; compute it"
-            " again with gram"
+            " adapters' products or a sample, or with groups that are not all of the parameters;"
+            " compute it again with gram"
         )
     if len(digests) != kernel.n:
         raise TrajectoryError(
             f"{name}: has {kernel.n} of the {len(digests)} checkpoints of the kernel that it was"
-            " taken from; verify that one"
+            " taken from; give that one"
         )
     return digests
 

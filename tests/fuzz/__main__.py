@@ -109,7 +109,8 @@ class Report:
             case: Case = ()
             try:
                 while more():
-                    if not ours.poll(3 * SECONDS):
+                    # Of a process that has no case yet, imports take as long as the machine likes.
+                    if not ours.poll(3 * SECONDS if case else 60 * SECONDS):
                         self.add("other", "hangs", case)
                         break
                     what, *told = ours.recv()

@@ -29,8 +29,9 @@ class Audit:
     ----------
     errors, notes : list of Finding
         Errors: a step is "missing" or "unreadable", or one weight file is "repeated" under steps
-        that cannot all be it. Notes: "equal", "formats", "sharding", "dtypes", "size", "unread",
-        "left out", "order" (a guess), and of the increments "still", "length", "detour".
+        that cannot all be it, or one checkpoint is, of which a kernel tells. Notes: "equal",
+        "formats", "sharding", "dtypes", "size", "unread", "left out", "order" (a guess), and from a
+        kernel "still", "unrelated", "swapped", "detour", "length".
     formats : dict
         By step, in a run of several stages by the name of the revision, the format that
         :func:`trajhelpers.open_trajectory` reads; steps without weights are not in it.
@@ -103,8 +104,9 @@ class Audit:
         )
 
     def __repr__(self) -> str:
+        of = f"{len(self.revisions)} steps, " if self.revisions else ""
         return printable(
-            f"Audit({self.source}: {len(self.revisions)} steps, {_count(self.errors, 'error')},"
+            f"Audit({self.source}: {of}{_count(self.errors, 'error')},"
             f" {_count(self.notes, 'note')})"
         )
 
@@ -113,13 +115,12 @@ class Audit:
             kind for revision in self.revisions for kind in KINDS if revision.weights[kind]
         )
         read = Counter(self.formats.values())
-        lines = [
-            printable(
-                f"{self.source or 'checkpoints'}:"
-                f" {_steps(revision.key for revision in self.revisions)}; {_amounts(held)}; to be"
-                f" read: {_amounts(read)}"
-            )
-        ]
+        files = (
+            f": {_steps(revision.key for revision in self.revisions)}; {_amounts(held)}; to be"
+            f" read: {_amounts(read)}"
+        )
+        # Of a kernel there are none.
+        lines = [printable(f"{self.source or 'checkpoints'}{files if self.revisions else ''}")]
         rows = [
             [printable(cell) for cell in (level, *finding[:2], _steps(finding.steps), finding.text)]
             for level, findings in (("error", self.errors), ("note", self.notes))

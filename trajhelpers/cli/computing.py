@@ -26,7 +26,19 @@ def add_computing(command):
         choices=["float64", "float32"],
         help="of the products (default: float64)",
     )
+    add_sample(command)
     add_fetching(command)
+
+
+def add_sample(command):
+    """Whether a part will do, and which."""
+    command.add_argument(
+        "--sample",
+        type=_sample,
+        metavar="SHARE",
+        help="a preview, with its error: of 1%% of the parameters, or 4GB of all checkpoints",
+    )
+    command.add_argument("--seed", type=int, default=0, help="of the draw of a sample (default: 0)")
 
 
 def add_fetching(command):
@@ -65,8 +77,10 @@ def kernel_of(options):
     return load_kernel(source)
 
 
-def arguments_of(trajectory, options, partial=None):
-    """What ``gram`` is given. ``partial``: where a pass over files far away keeps what is done."""
+def arguments_of(trajectory, options, partial=None, begun=None):
+    """What ``gram`` is given. ``partial``: where a pass over files far away keeps what is done;
+    ``begun``: a preview that it goes on from.
+    """
     return {
         "device": options.device,
         "precision": options.precision,
@@ -74,6 +88,9 @@ def arguments_of(trajectory, options, partial=None):
         "memory": options.memory,
         "partial": partial if trajectory.remote is not None else None,
         "verify": options.verify,
+        "sample": options.sample,
+        "seed": options.seed,
+        "begun": begun,
     }
 
 
@@ -128,6 +145,20 @@ def groups_of(trajectory):
         )
         return None
     return gpt_neox_groups(trajectory)
+
+
+def _sample(text):
+    """
+    >>> _sample("1%"), _sample("0.01"), _sample("4GB")
+    (0.01, 0.01, 4000000000)
+    """
+    share = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*(%?)", text.strip())
+    if share is None:
+        return _bytes(text)
+    number = float(share[1]) / (100 if share[2] else 1)
+    if not 0 < number <= 1:
+        raise ArgumentTypeError(f"expected a share, as in 1% or 0.01, or bytes, 4GB, got {text!r}")
+    return number
 
 
 def _bytes(text):

@@ -5,10 +5,15 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from .. import load_kernel, mds
+from ..hallmarks import mds_in_words
 from ..printable import printable
 from .computing import add_computing, arguments_of, computed
 from .output import print_json, writable
 from .source import opened
+
+# Of a kernel's source, what is for its own file.
+_LONG = ("stamps", "sampled")
 
 
 def add(commands):
@@ -22,6 +27,14 @@ def add(commands):
         "-o", "--output", required=True, metavar="RUN.npz", help="where the kernel goes"
     )
     command.add_argument(
+        "--begun",
+        metavar="PREVIEW.npz",
+        help=(
+            "go on from a preview, which --sample made, to a larger --sample or, without it, to"
+            " all; nothing is read twice"
+        ),
+    )
+    command.add_argument(
         "--json",
         action="store_true",
         help="one JSON object about the kernel: what it is of, what was left out, what it took",
@@ -32,10 +45,11 @@ def add(commands):
 def run(options):
     # By its ending, other commands tell a kernel from checkpoints.
     output = writable(options.output, "RUN.npz", (".npz",))
-    begun = time.monotonic()
+    started = time.monotonic()
+    begun = load_kernel(options.begun) if options.begun else None
     trajectory = opened(options)
     partial = output.with_name(output.name + ".partial")
-    arguments = arguments_of(trajectory, options, partial)
+    arguments = arguments_of(trajectory, options, partial, begun)
     asked = _asked(trajectory, arguments) if options.json else {}
     kernel = computed(trajectory, options, arguments)
     if kernel is None:
@@ -54,14 +68,24 @@ def run(options):
                 "groups": dict(zip(kernel.names, kernel.sizes)),
                 "precision": kernel.precision,
                 "dtypes": sorted(set(trajectory.dtypes.values())),
-                # Hashes of whole files are for the kernel's own file.
-                **{key: value for key, value in kernel.source.items() if key != "stamps"},
+                **{key: value for key, value in kernel.source.items() if key not in _LONG},
+                **_sample_of(kernel),
                 "left_out": trajectory.left_out,
-                "cost": {"seconds": round(time.monotonic() - begun, 3), **asked},
+                "cost": {"seconds": round(time.monotonic() - started, 3), **asked},
             }
         )
     else:
         print(printable(f"{output}: {kernel}"))
+        if kernel.sample:
+            print(f"ω = {mds_in_words(kernel)}")
+
+
+def _sample_of(kernel):
+    """How much was read of a preview, and how far off its ω may be."""
+    if kernel.sample is None:
+        return {}
+    omega = {"mds": mds(kernel), "standard_error_of_mds": kernel.standard_error(mds)}
+    return {"sample": {**kernel.sample.facts(kernel.p), **omega}}
 
 
 def _save(kernel, output, partial):

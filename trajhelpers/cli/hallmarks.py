@@ -1,7 +1,7 @@
 """``trajhelpers hallmarks``: the numbers of a kernel."""
 
 from .. import hallmarks
-from ..hallmarks import of_a_path
+from ..hallmarks import mds_in_words, of_a_path
 from .computing import add_computing, kernel_of
 from .output import print_json
 
@@ -39,14 +39,19 @@ def run(options):
     if options.json:
         return print_json(values)
     print(kernel)
-    print(f"{'ω   mean directional similarity':40} {values['mds']:.3f}")
-    print(f"{f'ω_τ seen from step {kernel.steps[options.origin]}':40} {values['relative_mds']:.3f}")
-    print(f"\n{'':40} {'first':>10} {'middle':>10} {'last':>10}")
+    print(f"{'ω   mean directional similarity':40} {mds_in_words(kernel)}")
+    seen_from = f"ω_τ seen from step {kernel.steps[options.origin]}"
+    print(f"{seen_from:40} {mds_in_words(kernel, options.origin)}")
+    errors = values.get("standard_errors")
+    wide = 20 if errors else 10
+    print(f"\n{'':40} {'first':>{wide}} {'middle':>{wide}} {'last':>{wide}}")
     for unit, family in (("degrees", "angles"), ("", "norms"), ("", "spectra")):
         for name, series in values[family].items():
             label = f"{family}: {name}" + f" [{unit}]" * bool(unit)
-            print(
-                f"{label:40} " + " ".join(f"{series[i]:10.4g}" for i in (0, len(series) // 2, -1))
+            off = errors and errors[family][name]
+            shown = [
+                f"{series[i]:10.4g}" + (f" ± {off[i]:<7.1g}" if errors else "")
+                for i in (0, len(series) // 2, -1)
                 if len(series)
-                else label
-            )
+            ]
+            print(f"{label:40} {' '.join(shown)}".rstrip())

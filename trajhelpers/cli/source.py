@@ -98,18 +98,7 @@ def add_reading(command):
 
 def opened(options):
     """The trajectory that the options of :func:`add_reading` mean; what it leaves out is told."""
-    trajectory = open_trajectory(
-        source_of(options),
-        include=options.include,
-        exclude=options.exclude,
-        nonfinite=options.nonfinite,
-        state=options.state,
-        file=options.file,
-        lora=options.lora,
-        cache=options.cache,
-        accept=options.accept,
-        **chosen(options),
-    )
+    trajectory = open_trajectory(source_of(options), **choices(options))
     # Of the states, the notes have said it.
     unsaid = [
         line for line in trajectory.left_out if not any(line in note for note in trajectory.notes)
@@ -119,6 +108,21 @@ def opened(options):
     if len(unsaid) > _SHOWN:
         tell(f"left out {len(unsaid) - _SHOWN} more")
     return trajectory
+
+
+def choices(options):
+    """The options of :func:`add_reading` but the source, as the package takes them."""
+    return {
+        "include": options.include,
+        "exclude": options.exclude,
+        "nonfinite": options.nonfinite,
+        "state": options.state,
+        "file": options.file,
+        "lora": options.lora,
+        "cache": options.cache,
+        "accept": options.accept,
+        **chosen(options),
+    }
 
 
 def source_of(options):

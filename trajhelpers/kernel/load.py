@@ -6,6 +6,7 @@ from ..errors import TrajectoryError
 from ..kernel_file import read_kernel_file
 from ..reading.boundary import damage_named
 from .models import ModelSetKernel
+from .sampled import Sample
 from .trajectory import TrajectoryKernel
 from .validity import refuse_no_kernel
 
@@ -24,4 +25,6 @@ def load_kernel(path: str | Path) -> TrajectoryKernel | ModelSetKernel:
     with damage_named(path, "compute it again with `trajhelpers gram`", TrajectoryError):
         kind, parts = read_kernel_file(path)
         refuse_no_kernel(parts)
+        if parts["sample"] is not None:
+            parts["sample"] = Sample(**parts["sample"])
         return ModelSetKernel(**parts) if kind == "models" else TrajectoryKernel(**parts)

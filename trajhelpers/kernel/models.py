@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from ..kernel_file import write_kernel_file
 from ..links import O, base_links
 from .points import PointsKernel
+from .sampled import Sample
 
 # Labels with a meaning: what the models are seen from, and the zero of parameter space.
 BASE, ZERO = "base", "O"
@@ -38,7 +39,7 @@ class ModelSetKernel(PointsKernel):
         :meth:`summary` alone.
     precision : {"float64", "float32"}
         Of the products, which says when rounding begins to matter.
-    squared_path, links, exponent
+    squared_path, links, exponent, sample
         As of :class:`trajhelpers.TrajectoryKernel`; by default each model is linked to the base.
 
     Raises
@@ -90,6 +91,7 @@ class ModelSetKernel(PointsKernel):
         squared_path: ArrayLike | None = None,
         links: ArrayLike | None = None,
         exponent: int = 0,
+        sample: Sample | None = None,
     ):
         self.labels = tuple(labels)
         n = np.shape(differences)[-1] if np.ndim(differences) else 0
@@ -102,6 +104,7 @@ class ModelSetKernel(PointsKernel):
             squared_path,
             base_links(n, self.based) if links is None else links,
             exponent,
+            sample,
         )
         self._check_count("labels", self.labels, self.n)
         check_labels(self.labels[self.based :])
@@ -128,7 +131,7 @@ class ModelSetKernel(PointsKernel):
         base = f" seen from {'their' if models > 1 else 'its'} base" if self.based else ""
         return (
             f"ModelSetKernel({models} model{'s'[: models > 1]}{base}, {self.p:,} parameters in"
-            f" {len(self.names)} group{'s'[: len(self.names) > 1]})"
+            f" {len(self.names)} group{'s'[: len(self.names) > 1]}{self._of_how_much()})"
         )
 
     # ---- maps ----
@@ -281,6 +284,8 @@ class ModelSetKernel(PointsKernel):
             return self._with(
                 differences=self._products[:, taken][:, :, taken],
                 squared_path=self._squared_path[:, taken],
+                sample=self._sample
+                and self._sample.with_products(self._sample.products[:, taken][:, :, taken]),
                 labels=labels,
             )
         links = self._links_among(taken)
@@ -288,6 +293,7 @@ class ModelSetKernel(PointsKernel):
         return self._with(
             differences=self._products_of(ends[links], taken),
             squared_path=self._squared_ways(ends[links], taken),
+            sample=self._sample_between(ends[links], taken),
             labels=labels,
             links=links,
         )
@@ -311,6 +317,7 @@ class ModelSetKernel(PointsKernel):
             "squared_path": self._squared_path,
             "links": None if self._is_usual else self._links,
             "exponent": self._exponent,
+            "sample": self._sample,
         }
 
     def _by_group(self):

@@ -21,6 +21,7 @@ from ..links import O, outwards, rows_between, shortest_links, ways
 from ..reading.account import Text, in_words
 from .exact_sums import PointProducts
 from .rounding import LARGEST_SILENT, cosine_bound, estimate, relative_error
+from .sampled import Replicate, Sample, standard_error
 from .scale import in_range
 
 _LARGEST_HIDDEN_EXCESS = 1e-6
@@ -49,6 +50,7 @@ class PointsKernel(ABC):
         squared_path: ArrayLike | None,
         links: ArrayLike,
         exponent: int,
+        sample: Sample | None,
     ):
         products = np.asarray(products, dtype=np.float64)
         if (
@@ -62,6 +64,10 @@ class PointsKernel(ABC):
         products = products[None] if products.ndim == 2 else products
         squared = None if squared_path is None else np.asarray(squared_path, dtype=np.float64)
         products, squared, self._exponent = in_range(products, squared, exponent)
+        if sample is not None and self._exponent != exponent:
+            shift = 2 * (exponent - self._exponent)
+            sample = sample.with_products(np.ldexp(sample.products, shift))
+        self._sample = sample
         self._products = _frozen(products)
         count = len(self._products)
         self.names = ("all",) if names is None else tuple(names)
@@ -122,6 +128,17 @@ class PointsKernel(ABC):
         return self._products.shape[1]
 
     @property
+    def sample(self) -> Sample | None:
+        """What this kernel is an estimate from (``th.gram(…, sample=…)``); None where it is exact,
+        but for rounding.
+        """
+        return self._sample
+
+    def _of_how_much(self):
+        """For what shows a kernel: nothing where it is exact."""
+        return f"; a sample, {self._sample.in_words(self.p)}" if self._sample else ""
+
+    @property
     def too_close(self) -> str:
         """What warnings say where rounding matters."""
         return self._TOO_CLOSE
@@ -130,6 +147,13 @@ class PointsKernel(ABC):
     def links(self) -> Int[np.ndarray, " n"]:
         """From which point each row is measured, −1 for O."""
         return self._links
+
+    @property
+    def rows(self) -> tuple[Float64[np.ndarray, "groups n n"], int]:
+        """The products of the rows as they are kept, along `links` and in units of 2^exponent,
+        squared, and that exponent.
+        """
+        return self._products, self._exponent
 
     @property
     def unmoved(self) -> Bool[np.ndarray, " n"]:
@@ -185,9 +209,18 @@ class PointsKernel(ABC):
 
     def summary(self) -> str:
         """What was counted when the kernel was made, and what was not: that of
-        :meth:`trajhelpers.Trajectory.summary`, and what never moves.
+        :meth:`trajhelpers.Trajectory.summary`, and what never moves. Of a sample, how much it is.
         """
-        return Text(f"{self!r}\n{in_words(self.source)}".rstrip())
+        return Text(f"{self!r}\n{self._drawn_in_words()}{in_words(self.source)}".rstrip())
+
+    def _drawn_in_words(self):
+        if self._sample is None:
+            return ""
+        return (
+            f"a sample, {self._sample.in_words(self.p)}: {self._sample.drawn.sum():,} of"
+            f" {self._sample.blocks.sum():,} blocks of {self._sample.block:,} numbers, seed"
+            f" {self._sample.seed}; kernel.standard_error(…) of what is made of it\n"
+        )
 
     # ---- maps ----
 
@@ -306,7 +339,7 @@ class PointsKernel(ABC):
 
     def error_bound(self, measure: Any = None, **arguments: Any) -> Any:
         """How far from the truth a number may be that was made of this kernel, by rounding in the
-        pass and here.
+        pass and here. By nothing else: of a sample, :meth:`standard_error` says the rest.
 
         Parameters
         ----------
@@ -343,6 +376,64 @@ class PointsKernel(ABC):
                 f" got {getattr(measure, '__name__', measure)!r}"
             )
         return measure.error_bound(self, **arguments)
+
+    def standard_error(self, measure: Callable[..., Any], **arguments: Any) -> Any:
+        """The standard error, by sampling, of what is made of this kernel.
+
+        Parameters
+        ----------
+        measure : function
+            Of a kernel, that gives a number, an array, or a dict of them:
+            :func:`trajhelpers.mds`, :func:`~trajhelpers.angles`, ``lambda kernel:
+            kernel.cosine()``.
+        **arguments
+            What the measure is given besides: ``origin`` or ``stride``.
+
+        Returns
+        -------
+        As the measure's own, in the same units. Zeros of an exact kernel, which has no sampling
+        error; that of rounding is :meth:`error_bound`. NaN where the measure is NaN.
+
+        Raises
+        ------
+        ValueError
+            Where the measure's shape depends on which blocks were drawn.
+        TypeError
+            Where it gives no numbers.
+
+        Notes
+        -----
+        The delete-one jackknife in strata: of the M_h blocks of group h, m_h were drawn, in cells c
+        of n_c blocks (one, where there is room). f₍hc₎ is the measure of the kernel without cell c,
+        the rest of its group scaled up, and f that of the whole sample:
+
+        s² = Σ_h (1 − m_h/M_h) a_h Σ_c ((m_h − n_c)/m_h)² (f₍hc₎ − f)²,
+        a_h = m_h / (m_h − Σ_c n_c²/m_h),
+
+        with one block a cell (1 − m_h/M_h) (m_h − 1)/m_h Σ (f₍hc₎ − f)² (Wolter, Introduction to
+        Variance Estimation, 2007, section 4.5). Without bias for sums, to first order for smooth
+        functions of them. Of draws in which some hundred blocks or more were read, f ± 1.96 s
+        covers the truth in 90 to 95 %; with two blocks of each group in some 70 %, and so for one
+        group of which few were read. What a few blocks decide, outliers that move alone, no sample
+        sees unless they are in it, nor does s.
+
+        >>> import numpy as np, trajhelpers as th
+        >>> walk = np.cumsum(np.random.default_rng(0).standard_normal((5, 10_000)), axis=0)
+        >>> run = th.open_trajectory([{"w": theta} for theta in walk])
+        >>> preview, exact = th.gram(run, sample=0.1), th.gram(run)
+        >>> error = preview.standard_error(th.mds)
+        >>> bool(abs(th.mds(preview) - th.mds(exact)) < 3 * error), bool(error < 0.01)
+        (True, True)
+        >>> exact.standard_error(th.mds)
+        0.0
+        """
+        return standard_error(self, self._sample, self._replicated, measure, arguments)
+
+    def _replicated(self, replicate: Replicate) -> Self:
+        products = self._products.copy()
+        products[replicate.group] += replicate.change
+        products.setflags(write=False)
+        return self._with(**{self._PRODUCTS: products, "sample": None})
 
     def _error_of_map(self, origin=None):
         start, kept = self._moved(origin)
@@ -392,6 +483,7 @@ class PointsKernel(ABC):
         return self._with(
             names=list(members),
             sizes=[sum(self.sizes[g] for g in m) for m in members.values()],
+            sample=self._sample_of(list(members.values())),
             **{
                 part: np.stack([values[m].sum(0) for m in members.values()])
                 for part, values in self._by_group().items()
@@ -425,14 +517,20 @@ class PointsKernel(ABC):
 
     def _products_of(self, first, last):
         """Of differences of points, one matrix a group, in units of 2^exponent."""
+        return self._between(self._products, first, last)
+
+    def _sample_between(self, first, last):
+        """That of differences of points."""
+        if self._sample is None:
+            return None
+        return self._sample.with_products(self._between(self._sample.products, first, last))
+
+    def _between(self, products, first, last):
         pairs = first[:, None], last[:, None], first, last
         together = max(1, _AT_ONCE // self.n**2)
-        several = range(0, len(self._products), together)
+        several = range(0, len(products), together)
         return np.concatenate(
-            [
-                PointProducts(self._products[at : at + together], self._links)(*pairs)
-                for at in several
-            ]
+            [PointProducts(products[at : at + together], self._links)(*pairs) for at in several]
         )
 
     def _squared_ways(self, first, last):
@@ -451,8 +549,16 @@ class PointsKernel(ABC):
         return self._with(
             names=[self.names[g] for g in chosen],
             sizes=[self.sizes[g] for g in chosen],
+            sample=self._sample_of([[g] for g in chosen]),
             **{part: values[chosen] for part, values in self._by_group().items()},
         )
+
+    def _sample_of(self, members):
+        """Of a kernel whose groups are made of these, by index."""
+        if self._sample is None:
+            return None
+        new = {g: index for index, of_one in enumerate(members) for g in of_one}
+        return self._sample.of_groups([new.get(g) for g in range(len(self.names))])
 
     def groups(self) -> dict[str, Self]:
         """A dict from the name of each group to its own kernel."""
@@ -460,6 +566,7 @@ class PointsKernel(ABC):
             name: self._with(
                 names=[name],
                 sizes=[self.sizes[g]],
+                sample=self._sample_of([[g]]),
                 **{part: values[g : g + 1] for part, values in self._by_group().items()},
             )
             for g, name in enumerate(self.names)

@@ -5,9 +5,9 @@ What is stored is the Gram matrix of *increments*, U[s, t] = ⟨δ_s, δ_t⟩ wi
 is a small quadratic form in U, and none is the small difference of two large numbers (chapter "The
 kernel and its maps")."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float64, Int
@@ -18,6 +18,7 @@ from ..links import O, path_links
 from ..printable import printable
 from ..reading.steps import first_and_last
 from .points import PointsKernel
+from .sampled import Sample
 
 
 class TrajectoryKernel(PointsKernel):
@@ -55,6 +56,9 @@ class TrajectoryKernel(PointsKernel):
         are then long and what they add up to is short.
     exponent : int
         Lengths are in units of 2^exponent, and products in those of its square.
+    sample : Sample, optional
+        What the kernel is an estimate from, as :func:`trajhelpers.gram` has it of ``sample=``.
+        Default: it is exact.
 
     Raises
     ------
@@ -82,6 +86,9 @@ class TrajectoryKernel(PointsKernel):
     _POINTS = "checkpoints at "
     _TOO_CLOSE = "the path is so much longer than the way it covers"
 
+    # Reads checkpoints, which a kernel knows nothing of: `trajhelpers.appending` puts it here.
+    append: ClassVar[Callable[..., "TrajectoryKernel"]]
+
     def __init__(
         self,
         increments: ArrayLike,
@@ -95,6 +102,7 @@ class TrajectoryKernel(PointsKernel):
         tokens: ArrayLike | None = None,
         links: ArrayLike | None = None,
         exponent: int = 0,
+        sample: Sample | None = None,
     ):
         n = np.shape(increments)[-1] if np.ndim(increments) else 0
         super().__init__(
@@ -106,6 +114,7 @@ class TrajectoryKernel(PointsKernel):
             squared_path,
             path_links(n) if links is None else links,
             exponent,
+            sample,
         )
         self.steps = np.arange(self.n) if steps is None else np.asarray(steps)
         self.runs = ("",) * self.n if runs is None else tuple(runs)
@@ -133,7 +142,7 @@ class TrajectoryKernel(PointsKernel):
         return printable(
             f"TrajectoryKernel({self.n} checkpoints,"
             f" {first_and_last(self.steps.tolist(), self.runs)}, {self.p:,} parameters in"
-            f" {len(self.names)} group{'s'[: len(self.names) > 1]})"
+            f" {len(self.names)} group{'s'[: len(self.names) > 1]}{self._of_how_much()})"
         )
 
     # ---- maps ----
@@ -318,6 +327,7 @@ class TrajectoryKernel(PointsKernel):
         return self._with(
             increments=self._products_of(ends[links], taken),
             squared_path=self._squared_ways(ends[links], taken),
+            sample=self._sample_between(ends[links], taken),
             steps=self.steps[taken],
             tokens=None if self.tokens is None else self.tokens[taken],
             runs=[self.runs[i] for i in taken],
@@ -338,6 +348,7 @@ class TrajectoryKernel(PointsKernel):
             "tokens": self.tokens,
             "links": None if self._is_usual else self._links,
             "exponent": self._exponent,
+            "sample": self._sample,
         }
 
     def _by_group(self):

@@ -50,6 +50,35 @@ def refuse_no_kernel(parts: dict[str, Any]) -> None:
         if not np.all(np.isfinite(squared_path)) or np.any(squared_path < 0):
             raise ValueError("squared_path: has squared lengths that are negative or not finite")
     refuse_no_gram(products, squared_path, parts["precision"])
+    if parts.get("sample") is not None:
+        _refuse_no_sample(parts["sample"], groups, parts["precision"])
+
+
+def _refuse_no_sample(sample: dict[str, Any], groups: int, precision: str) -> None:
+    """Two cells at least of each stratum that is not whole, which hold all blocks drawn of it."""
+    for name in ("seed", "block"):
+        if type(sample[name]) is not int:
+            raise ValueError(f"sample: {name}: expected a whole number, got {sample[name]!r}")
+    strata, cells = sample["group"].shape, sample["stratum"].shape
+    for name in ("group", "blocks", "drawn", "numbers"):
+        _refuse_no_counts(f"sample: {name}", sample[name], strata[0])
+    for name in ("stratum", "counts"):
+        _refuse_no_counts(f"sample: {name}", sample[name], cells[0])
+    held = np.zeros(strata, int)
+    if np.any(sample["group"] >= groups) or np.any(sample["stratum"] >= strata[0]):
+        raise ValueError("sample: of groups that the kernel has not")
+    np.add.at(held, sample["stratum"], sample["counts"])
+    part = sample["drawn"] < sample["blocks"]
+    several = np.bincount(sample["stratum"], minlength=strata[0])
+    if (
+        not part.any()
+        or np.any(sample["drawn"] > sample["blocks"])
+        or np.any(held != np.where(part, sample["drawn"], 0))
+        or np.any(several[part] < 2)
+        or np.any(sample["counts"] < 1)
+    ):
+        raise ValueError("sample: its blocks are not those that were drawn")
+    refuse_no_gram(sample["products"], None, precision)
 
 
 def refuse_no_gram(

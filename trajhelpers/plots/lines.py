@@ -15,8 +15,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..hallmarks import angles, norms, of_a_path, principal_components, spectra
-from ..kernel import TrajectoryKernel
+from ..kernel import TrajectoryKernel, with_error
 from .counting import counted
+from .sampled import Bands, say_sample
 from .style import NULL_COLOUR, STEP_COLOURS, literally, styled
 
 _MOST_UNEVEN_LINEAR = 50
@@ -85,10 +86,11 @@ def plot_angles(
     ax = _axes(ax)
     x = _places(kernel, ax, unit)
     first = {"consecutive": stride, "progress_total": 1, "apex_initialization": 1}
+    bands = Bands(ax, kernel, angles, stride=stride)
     for name, angle in angles(kernel, stride).items():
         if name in names:
             start = first.get(name, 0)
-            ax.plot(x[start : start + len(angle)], angle, label=_ANGLE_LABELS[name])
+            bands.plot(x[start : start + len(angle)], name, angle, _ANGLE_LABELS[name])
     ax.axhline(90, color=NULL_COLOUR, linewidth=1, linestyle="-", zorder=0)
     ax.set_ylabel("angle (degrees)")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
@@ -113,10 +115,11 @@ def plot_norms(
     """
     ax = _axes(ax)
     x = _places(kernel, ax, unit)
+    bands = Bands(ax, kernel, norms, stride=stride)
     for name, length in norms(kernel, stride).items():
         if name in names:
             start = 1 if name == "from_initialization" else 0
-            ax.plot(x[start : start + len(length)], length, label=_NORM_LABELS[name])
+            bands.plot(x[start : start + len(length)], name, length, _NORM_LABELS[name])
     ax.set_yscale("log")
     ax.set_ylabel("length (parameter units)")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
@@ -139,21 +142,22 @@ def plot_spectra(
     Source: Fig 68 of the paper; chapter "Lengths and bends".
     """
     ax = _axes(ax)
-    for name, eigenvalues in spectra(kernel, origin).items():
+    ax.set_xlabel("rank")
+    bands = Bands(ax, kernel, _shares, origin=origin)
+    for name, share in _shares(kernel, origin).items():
         if name in names:
-            share = eigenvalues / eigenvalues.sum()
             share = np.where(share > np.finfo(float).eps, share, np.nan)
             label = _SPECTRUM_LABELS[name]
-            ax.plot(
-                np.arange(1, len(share) + 1),
-                share,
-                label=label % kernel.steps[origin] if "%" in label else label,
-            )
+            label = label % kernel.steps[origin] if "%" in label else label
+            bands.plot(np.arange(1, len(share) + 1), name, share, label)
     ax.set_yscale("log")
-    ax.set_xlabel("rank")
     ax.set_ylabel("share of the sum")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return ax
+
+
+def _shares(kernel, origin):
+    return {name: found / found.sum() for name, found in spectra(kernel, origin).items()}
 
 
 @styled
@@ -198,8 +202,10 @@ def plot_path(
         markersize=11,
         markerfacecolor="none",
     )
-    ax.set_xlabel(f"first component ({explained[0]:.0%} of variance)")
-    ax.set_ylabel(f"second component ({explained[1]:.0%})")
+    first, second = _in_percent(kernel, explained[:2])
+    ax.set_xlabel(f"first component ({first} of variance)")
+    ax.set_ylabel(f"second component ({second})")
+    say_sample(ax, kernel)
     ax.set_aspect("equal", adjustable="datalim")
     if colorbar:
         count = counted(kernel, unit)
@@ -211,6 +217,14 @@ def plot_path(
         bar = ax.figure.colorbar(points, ax=ax, label=label, fraction=0.046, pad=0.04)
         bar.set_ticks(places.tolist(), labels=labels)
     return ax
+
+
+def _in_percent(kernel, explained):
+    """The first shares of variance, with their errors where they are of a sample."""
+    if kernel.sample is None:
+        return [f"{share:.0%}" for share in explained]
+    errors = kernel.standard_error(lambda one: principal_components(one)[1][: len(explained)])
+    return [f"{with_error(*pair)} %" for pair in zip(100 * explained, 100 * errors)]
 
 
 def _axes(ax, figsize=None):

@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from ..errors import missing_extra
 from ..kernel import ModelSetKernel, TrajectoryKernel
 from .counting import counted
+from .sampled import say_sample_of_map
 from .style import MAP_COLOURS, literally, styled
 
 
@@ -60,7 +61,8 @@ def plot_map(
         One row and one column a checkpoint, the first at the top left, labelled with steps; rows
         that the kernel leaves out (the origin's own) are not there. Runs that were joined, and the
         stages of one, are set apart by lines and named, or labelled with tokens that are asked for
-        and go on through them; models of a set stand by their labels.
+        and go on through them; models of a set stand by their labels. Beneath a sample's it says
+        so, with ω and its standard error.
 
     Source: Fig 2 of the paper; chapter "The kernel and its maps".
 
@@ -92,6 +94,7 @@ def plot_map(
     else:
         label_checkpoints(ax.xaxis, kernel, kept, unit)
         label_checkpoints(ax.yaxis, kernel, kept, unit)
+    say_sample_of_map(ax, kernel, origin)
     if colorbar:
         ax.figure.colorbar(image, ax=ax, label="cosine similarity", fraction=0.046, pad=0.04)
     return ax

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from ..hallmarks import mds, of_a_path
+from ..hallmarks import mds_in_words, of_a_path
 from ..kernel import TrajectoryKernel
 from .counting import counted
 from .lines import plot_angles, plot_norms, plot_path, plot_spectra
@@ -23,13 +23,13 @@ def plot_sheet(kernel: TrajectoryKernel, origin: int = 0, unit: str = "step") ->
     of_a_path("plot_sheet", kernel)
     figure, ((tm, rtm, path), (angle, length, spectrum)) = plt.subplots(2, 3, figsize=(13, 7.6))
     plot_map(kernel, None, tm, unit=unit)
-    tm.set_title(f"Trajectory Map, ω = {mds(kernel):.3f}")
+    tm.set_title(f"Trajectory Map, ω = {mds_in_words(kernel)}")
     plot_map(kernel, origin, rtm, unit=unit)
     count = counted(kernel, unit)
     origin_is = count.written(count.numbers[origin])
     run = f"{kernel.runs[origin]}, " if len(set(kernel.runs)) > 1 else ""
     seen_from = literally(f"{run}{count.unit} {origin_is}")
-    rtm.set_title(f"seen from {seen_from}, ω = {mds(kernel, origin):.3f}")
+    rtm.set_title(f"seen from {seen_from}, ω = {mds_in_words(kernel, origin)}")
     if kernel.n > 2:
         plot_path(kernel, path, unit=unit)
     plot_angles(kernel, ax=angle, unit=unit)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import ipywidgets
 import matplotlib.pyplot as plt
 
-from ..hallmarks import mds, of_a_path
+from ..hallmarks import mds_in_words, of_a_path
 from ..kernel import TrajectoryKernel
 from .counting import counted
 from .maps import plot_map
@@ -102,7 +102,7 @@ def _pair(kernel, lowest):
     figure, axes = plt.subplots(1, 2, figsize=(8.2, 3.7), layout="constrained")
     for ax, origin, symbol in zip(axes, (None, 0), ("ω", "ω₀")):
         plot_map(kernel, origin, ax, vmin=lowest[origin])
-        ax.set_title(f"{symbol} = {mds(kernel, origin):.3f}")
+        ax.set_title(f"{symbol} = {mds_in_words(kernel, origin)}")
     return _picture(figure)
 
 

@@ -111,7 +111,8 @@ def counted(
 def of_constant(facts: Mapping[str, Any]) -> str:
     """What a kernel's source says of groups that never move, in a line."""
     groups = listed(facts.get("groups", ()), 4)
-    what = f"{percent(facts.get('share', 0))} of ‖θ‖² never moves: {groups}"
+    seen = ", as far as a sample shows" if facts.get("sampled") else ""
+    what = f"{percent(facts.get('share', 0))} of ‖θ‖² never moves{seen}: {groups}"
     return f"left out, {what}" if facts["left_out"] else what
 
 

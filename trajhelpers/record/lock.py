@@ -9,12 +9,14 @@ from pathlib import Path
 
 from ..errors import ExistingRunError
 
+LOCK = ".recorder.lock"
+
 
 class FolderLock:
     """Held from its making to ``release``, or until nothing refers to it, or the process ends."""
 
     def __init__(self, folder: Path):
-        self._path = folder / ".recorder.lock"
+        self._path = folder / LOCK
         self._descriptor = -1
         self.hold()
 

@@ -9,7 +9,15 @@ import torch
 
 from ..errors import LayoutError, TrajectoryError, TrajectoryWarning
 from ..telling import tell
-from .processes import is_sharded, named_parameters, told_of_waiting, whole
+from .processes import (
+    is_sharded,
+    named_parameters,
+    own_shard,
+    refuse_flat_shards,
+    told_of_waiting,
+    whole,
+    writes,
+)
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -23,8 +31,8 @@ class RecordedParameters:
     folder : pathlib.Path
         What messages call the recording.
     model : torch.nn.Module
-    kept : bool
-        Whether this process writes.
+    shards : bool
+        Whether each process keeps its own shards, or the first has all of them gathered.
 
     Raises
     ------
@@ -32,10 +40,13 @@ class RecordedParameters:
         For what is no model, has nothing to train, or nothing to copy yet.
     """
 
-    def __init__(self, folder: Path, model: torch.nn.Module, kept: bool):
+    def __init__(self, folder: Path, model: torch.nn.Module, shards: bool):
         if not isinstance(model, torch.nn.Module):
             raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-        self._folder, self._model, self._kept = folder, model, kept
+        if shards:
+            refuse_flat_shards(model)
+        self._folder, self._model, self._shards = folder, model, shards
+        self._first = writes()
         self._missed: set[str] = set()  # began to train later, and that was said
         self.shapes: Shapes = {}
         with self._now() as named:
@@ -45,11 +56,11 @@ class RecordedParameters:
                 if trouble := _trouble(tensor):
                     raise ValueError(f"model: its parameter {name} {trouble}")
             self.shapes = {name: tuple(tensor.shape) for name, tensor in trained.items()}
-            if not trained and kept:
+            if not trained and (shards or self._first):
                 raise ValueError(
                     f"model: this {type(model).__name__} has no trainable parameters to record"
                 )
-            if kept and (frozen := [name for name in once if name not in trained]):
+            if self._first and (frozen := [name for name in once if name not in trained]):
                 numbers, of = (sum(map(torch.numel, d.values())) for d in (trained, once))
                 tell(
                     f"{folder}: records {len(trained)} of {len(once)} tensors, {numbers:,} of"
@@ -57,8 +68,8 @@ class RecordedParameters:
                 )
 
     def copies(self) -> dict[str, torch.Tensor]:
-        """On the CPU; none where this process does not write. Where parameters are sharded, all
-        processes must call this.
+        """On the CPU: of the own shards, or of whole parameters, and then none but in the first
+        process, while all must call this where parameters are sharded.
 
         Raises
         ------
@@ -69,14 +80,19 @@ class RecordedParameters:
             self._check(named)
             found = {}
             for name in self.shapes:
-                tensor = whole(named[name].detach())
-                if self._kept:
+                tensor = named[name].detach()
+                if self._shards:
+                    found[name] = own_shard(tensor)
+                    continue
+                tensor = whole(tensor)
+                if self._first:
                     found[name] = tensor.to("cpu", copy=True).contiguous()
             return found
 
     @contextmanager
     def _now(self) -> Iterator[Mapping[str, torch.Tensor]]:
-        waiting = told_of_waiting(self._folder) if is_sharded(self._model) else nullcontext()
+        gathered = is_sharded(self._model) and not self._shards
+        waiting = told_of_waiting(self._folder) if gathered else nullcontext()
         with waiting, named_parameters(self._model) as named:
             yield named
 
@@ -103,7 +119,7 @@ class RecordedParameters:
             for name, tensor in _once(named).items()
             if tensor.requires_grad and id(tensor) not in recorded and name not in self._missed
         ]
-        if missed and self._kept:
+        if missed and self._first:
             self._missed |= set(missed)
             warnings.warn(
                 f"{self._folder}: trained and not recorded: {_listed(missed)}, frozen or not there"

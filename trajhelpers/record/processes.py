@@ -70,6 +70,27 @@ def whole(tensor: Any) -> torch.Tensor:
     return tensor.full_tensor()
 
 
+def own_shard(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy on the CPU; of a DTensor, of this process's shard alone, as a DTensor still."""
+    return tensor.to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def refuse_flat_shards(model: torch.nn.Module) -> None:
+    """ValueError where shards do not say which part of which parameter they are."""
+    if not group_size():
+        raise ValueError(
+            "shards: is for processes that train one network together; call"
+            " torch.distributed.init_process_group before the recorder is made, or leave it out"
+        )
+    from torch.distributed.fsdp import FullyShardedDataParallel as FSDP1
+
+    if FSDP1.fsdp_modules(model):
+        raise ValueError(
+            "shards: FullyShardedDataParallel (FSDP1) keeps flat pieces, which only as a whole are"
+            " parameters; shard with fully_shard (FSDP2), or leave shards= out"
+        )
+
+
 def is_sharded(model: torch.nn.Module) -> bool:
     """Whether its parameters lie in several processes."""
     if not group_size():

@@ -1,11 +1,10 @@
 """Record a trajectory while a network trains."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 
 from ..errors import CheckpointError, ExistingRunError, LayoutError, StepError, TrajectoryWarning
 from ..telling import tell
@@ -38,6 +37,11 @@ class Recorder:
         holds one run.
     overwrite : bool
         Delete the run that the folder holds.
+    shards : bool
+        For networks that several processes train in shards (FSDP2's ``fully_shard``, tensor
+        parallelism): each process writes what it holds, and none ever has a whole parameter. A
+        checkpoint is then a folder, ``step_<N>.shards``, one of torch.distributed.checkpoint's,
+        that takes its name when all have written; the folder must be one that all processes share.
 
     Raises
     ------
@@ -48,7 +52,11 @@ class Recorder:
         Where a run is resumed with other parameters than it holds.
     ValueError, TypeError
         For a model without trainable parameters, or on the meta device; for ``every`` below 1, and
-        for steps that are no whole numbers.
+        for steps that are no whole numbers; for ``shards`` without a process group, or of FSDP1,
+        whose shards are no parts of parameters.
+    TrajectoryError
+        Where one process cannot write its shards, in all; a StepError within it where they recorded
+        different steps.
 
     Notes
     -----
@@ -66,8 +74,24 @@ class Recorder:
 
     Where several processes train one network, all make a recorder, after
     ``torch.distributed.init_process_group``, and call it; the first writes. With DDP that one
-    alone may do so; where parameters are shards (FSDP, tensor parallelism) all must. Loops of
-    transformers, Lightning and accelerate: :ref:`recording-in-a-trainer`. Chapter "A first map".
+    alone may do so; where parameters are shards (FSDP, tensor parallelism) all must. They are
+    gathered, a parameter at a time, unless ``shards`` is set. Loops of transformers, Lightning and
+    accelerate: :ref:`recording-in-a-trainer`. Chapter "A first map".
+
+    With ``shards`` a thread of each process writes, and they tell each other when they have; close
+    the recorder before ``torch.distributed.destroy_process_group``. What is replicated is written
+    once. The kernel of a training that is still running, in a loop that all processes run, each of
+    which reads and multiplies its part of the numbers (``group`` of :func:`trajhelpers.gram`)::
+
+        fully_shard(model)
+        with th.Recorder("runs/mine", model, every=100, shards=True) as record:
+            for step in range(1, steps + 1):
+                ...                                            # your training step
+                record(step)
+                if step % 1000 == 0:
+                    record.flush()                             # until all processes have written
+                    trajectory = th.open_trajectory("runs/mine")
+                    kernel = th.gram(trajectory, group=torch.distributed.group.WORLD)
 
     >>> import tempfile, torch, trajhelpers as th
     >>> model = torch.nn.Linear(4, 2)
@@ -80,43 +104,62 @@ class Recorder:
     (0, 2, 4, 6)
     """
 
-    def __init__(self, folder, model, every=1, steps=None, resume=False, overwrite=False):
+    # What looks at each checkpoint once it is written, of recorders that have it.
+    _follower: Callable | None = None
+
+    def __init__(
+        self,
+        folder,
+        model,
+        every=1,
+        steps=None,
+        resume=False,
+        overwrite=False,
+        shards=False,
+    ):
         self._schedule = Schedule(every, steps)
         if resume and overwrite:
             raise ValueError("resume and overwrite exclude each other")
         self._folder, here = Path(folder), writes()
-        self._parameters = RecordedParameters(self._folder, model, here)
+        self._parameters = RecordedParameters(self._folder, model, shards)
         self._first: int | None = None  # step of a call
         self._last: int | None = 0  # the same, or 0 which is recorded here
         self._recorded = self._warned = False
         self._abandoned: list[tuple[int, Path]] = []
         self._writer: FolderWriter | None = None
+        self._start: dict[str, torch.Tensor] | None = None  # step 0, until a later one
         # All processes give their shards, before the one that writes looks at the folder.
         state = self._parameters.copies()
-        if not here:
+        if not (here or shards):
             return
-        self._writer = FolderWriter(self._folder, take_over=resume or overwrite)
+        writer = FolderWriter
+        if shards:  # not at the top of the file: some builds of torch have no torch.distributed
+            from .shards import ShardWriter as writer
+        self._writer = writer(self._folder, resume or overwrite, self._follower if here else None)
         try:
             self._begin(self._writer, state, resume, overwrite)
         except BaseException:
             self._writer.close()
             raise
-        if (processes := group_size()) > 1:
-            tell(f"{folder}: the first of {processes} processes records")
+        if (processes := group_size()) > 1 and here:
+            who = "each" if shards else "the first"
+            tell(f"{folder}: {who} of {processes} processes records{' its shards' * shards}")
 
     def _begin(self, writer, state, resume, overwrite):
-        earlier = writer.files()
+        earlier = writer.checkpoints()
         if earlier and not (resume or overwrite):
             raise ExistingRunError(
                 f"{self._folder}: holds a run already ({len(earlier)} checkpoints); go on with"
                 " resume=True, replace it with overwrite=True, or choose another folder"
             )
         if resume and earlier:
-            _same_parameters(earlier[-1][1], self._parameters.shapes)
+            _same_parameters(writer, earlier[-1][1], self._parameters.shapes)
             self._abandoned, self._last = earlier, None
             return
-        for _, file in earlier:
-            file.unlink()
+        with writer.as_one():
+            for _, checkpoint in earlier:
+                writer.remove(checkpoint)
+        self._start = state
         writer.put(0, state)
 
     def __call__(self, step):
@@ -130,6 +173,8 @@ class Recorder:
                 " all epochs, and to go on from an earlier one make a recorder with resume=True"
             )
         due = step in self._schedule
+        if step > 0:
+            self._start = None
         if self._writer:
             self._watch(step, due)
         if due:
@@ -158,13 +203,15 @@ class Recorder:
         state = self._parameters.copies()
         if self._writer is None:
             return
-        if step == 0 and self._last == 0:
-            self._writer.flush()
-            _check_start(self._folder, load_file(self._writer.file(0)), state)
+        if self._start is not None:
+            with self._writer.as_one():
+                _check_start(self._folder, self._start, state)
             return
-        for earlier, file in self._abandoned:
-            if earlier > step:
-                file.unlink(missing_ok=True)
+        if self._abandoned:
+            with self._writer.as_one():
+                for earlier, checkpoint in self._abandoned:
+                    if earlier > step:
+                        self._writer.remove(checkpoint)
         self._abandoned = []
         self._writer.put(step, state)
         self._recorded = True
@@ -200,22 +247,24 @@ class Recorder:
             warnings.warn(f"{self._folder}: {text}", TrajectoryWarning, stacklevel)
 
 
-def _same_parameters(file, shapes):
+def _same_parameters(writer, checkpoint, shapes):
     """Raise LayoutError where a checkpoint of the run that goes on holds other parameters."""
+    if checkpoint.suffix != writer.ending:
+        raise ExistingRunError(
+            f"{checkpoint}: was recorded with{'' if checkpoint.is_dir() else 'out'} shards=True,"
+            " and a run goes on as it began"
+        )
     try:
-        with safe_open(file, "pt") as opened:
-            stored = {
-                name: tuple(opened.get_slice(name).get_shape()) for name in list(opened.keys())
-            }
-    except (SafetensorError, OSError) as error:
+        stored = writer.shapes(checkpoint)
+    except CheckpointError as error:
         raise CheckpointError(
-            f"{file}: cannot be read ({error}); resume from an earlier checkpoint by deleting it,"
-            " or begin anew with overwrite=True"
+            f"{error}; resume from an earlier checkpoint by deleting it, or begin anew with"
+            " overwrite=True"
         ) from error
     for name in sorted({**stored, **shapes}):
         if stored.get(name) != shapes.get(name):
             raise LayoutError(
-                f"{file}: {name} has shape {stored.get(name, 'none')} there and"
+                f"{checkpoint}: {name} has shape {stored.get(name, 'none')} there and"
                 f" {shapes.get(name, 'none')} in the model's trainable parameters; a run goes on"
                 " with the parameters it began with, trainable when its recorder is made"
             )
@@ -231,7 +280,8 @@ def _check_start(folder, saved, state):
 
 
 def _same_bytes(one, other):
-    """Whether two tensors are equal, NaN and all."""
+    """Whether two tensors, or this process's shards, are equal, NaN and all."""
+    one, other = (getattr(tensor, "to_local", lambda t=tensor: t)() for tensor in (one, other))
     return one.dtype == other.dtype and torch.equal(
         one.flatten().view(torch.uint8), other.flatten().view(torch.uint8)
     )

@@ -2,22 +2,26 @@
 
 import os
 import re
+import shutil
 import threading
 import weakref
 from collections import deque
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import safetensors.torch
 import torch
 
 from ..atomic import atomic_path, remove_abandoned
-from ..errors import TrajectoryError
+from ..errors import CheckpointError, TrajectoryError
 from ..telling import tell
 from .lock import FolderLock
+from .processes import writes
 
 _AT_ONCE = 3  # checkpoints in memory: one that is being written, two that wait
-_CHECKPOINT = re.compile(r"step_(\d+)\.safetensors")
+# A file, or a folder to which each process wrote its shards.
+_CHECKPOINT = re.compile(r"step_(\d+)(\.safetensors|\.shards)")
 
 
 class FolderWriter:
@@ -35,30 +39,61 @@ class FolderWriter:
     take_over : bool
         Close another recorder of this process that has the folder: in a notebook, that of a cell
         that was run before.
+    follower : callable, optional
+        Called by the thread, with this writer, whenever a checkpoint has been written. It raises
+        nothing, and refers to no recorder, which would live on.
     """
 
-    def __init__(self, folder: Path, take_over: bool):
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+    ending = ".safetensors"
+
+    def __init__(self, folder: Path, take_over: bool, follower: Callable | None = None):
+        self.folder, self._follower = folder, follower
         self._waiting: deque[tuple[int, dict[str, torch.Tensor]]] = deque()
         self._changed = threading.Condition()
         self._error: Exception | None = None
         self._closed = ""
+        self._lock: FolderLock | None = None
         place = str(folder.resolve())
         if take_over and (other := _WRITERS.get(place)):
             other.close("another recorder of this process has taken over the folder")
-        self._lock = FolderLock(folder)
+        self._claim()
         _WRITERS[place] = self
-        for left in folder.glob(".step_*.tmp"):
+
+    def _claim(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FolderLock(self.folder)
+        for left in self.folder.glob(".step_*.tmp"):
             remove_abandoned(left)
 
-    def files(self) -> list[tuple[int, Path]]:
+    def checkpoints(self) -> list[tuple[int, Path]]:
         """The checkpoints that are in the folder, with their steps and in their order."""
         found = [(_CHECKPOINT.fullmatch(path.name), path) for path in self.folder.iterdir()]
         return sorted((int(match[1]), path) for match, path in found if match)
 
-    def file(self, step: int) -> Path:
-        return self.folder / f"step_{step}.safetensors"
+    def place(self, step: int) -> Path:
+        return self.folder / f"step_{step}{self.ending}"
+
+    def shapes(self, checkpoint: Path) -> dict[str, tuple[int, ...]]:
+        """Of the parameters that it holds. CheckpointError where it cannot be read."""
+        try:
+            with safetensors.safe_open(checkpoint, "pt") as opened:
+                names = list(opened.keys())
+                return {name: tuple(opened.get_slice(name).get_shape()) for name in names}
+        except (safetensors.SafetensorError, OSError) as error:
+            raise CheckpointError(f"{checkpoint}: cannot be read ({error})") from error
+
+    def remove(self, checkpoint: Path) -> None:
+        """Whole or not at all, for whoever looks; nothing where it is gone."""
+        if checkpoint.is_dir():
+            hidden = checkpoint.with_name(f".{checkpoint.name}.removed")
+            checkpoint.rename(hidden)
+            shutil.rmtree(hidden)
+        else:
+            checkpoint.unlink(missing_ok=True)
+
+    def as_one(self) -> AbstractContextManager:
+        """Where the block raises in one of the processes that write, it does in all."""
+        return nullcontext()
 
     def put(self, step: int, state: dict[str, torch.Tensor]) -> None:
         """Write soon; waits while too many do. Raises what an earlier one has met."""
@@ -99,12 +134,14 @@ class FolderWriter:
             self._changed.wait_for(lambda: not self._waiting)
             self._closed = self._closed or why
             self._changed.notify_all()
-        self._lock.release()
+        if self._lock:
+            self._lock.release()
 
     def leave_to_parent(self) -> None:
         self._waiting, self._changed = deque(), threading.Condition()
         self._closed = "this recorder belongs to the process from which this one was forked"
-        self._lock.leave_to_parent()
+        if self._lock:
+            self._lock.leave_to_parent()
 
     def _write_all(self) -> None:
         while True:
@@ -113,6 +150,8 @@ class FolderWriter:
             if not self._error:
                 self._write(step, state)
             del state
+            if self._follower and not self._error:
+                self._follower(self)
             with self._changed:
                 self._waiting.popleft()
                 self._changed.notify_all()
@@ -121,12 +160,21 @@ class FolderWriter:
 
     def _write(self, step: int, state: dict[str, torch.Tensor]) -> None:
         try:
-            self._lock.hold()
-            with atomic_path(self.file(step)) as temporary:
-                safetensors.torch.save_file(state, temporary, metadata={"step": str(step)})
+            self._save(step, state)
         except Exception as error:  # raised at the next call; told, since there may be none
             self._error = error
-            tell(f"{self.file(step)} could not be written: {error}")
+            if writes():
+                tell(f"{self.place(step)} could not be written: {error}")
+
+    def _save(self, step: int, state: dict[str, torch.Tensor]) -> None:
+        self.hold()
+        with atomic_path(self.place(step)) as temporary:
+            safetensors.torch.save_file(state, temporary, metadata={"step": str(step)})
+
+    def hold(self) -> None:
+        """See that the folder is this recorder's still; ExistingRunError where it is another's."""
+        if self._lock:
+            self._lock.hold()
 
 
 _WRITERS: weakref.WeakValueDictionary[str, FolderWriter] = weakref.WeakValueDictionary()

@@ -47,7 +47,7 @@ def sums_on_device(
     precision: str,
     progress: Progress,
     device: str,
-) -> tuple[Float64[torch.Tensor, "segments n n"], Int64[torch.Tensor, " n"]]:
+) -> tuple[Float64[torch.Tensor, "segments rows n"], Int64[torch.Tensor, " n"]]:
     """The products and the sums of fingerprints, still on ``device``, but for mps, which has no
     float64.
     """
@@ -61,7 +61,8 @@ def sums_on_device(
     )
     sums_on = torch.device(device if has_float64 else "cpu")
     n, columns = trajectory.n, max(1, _BLOCK_BYTES // (stored.itemsize * trajectory.n))
-    sums = torch.zeros((len(segments), n, n), dtype=torch.float64, device=sums_on)
+    known = differences.known
+    sums = torch.zeros((len(segments), n - known, n), dtype=torch.float64, device=sums_on)
     prints = torch.zeros(n, dtype=torch.int64, device=sums_on)
     wide = "float64" in trajectory.dtypes.values()
     queue = _queue(torch.device(device), n * columns, stored)
@@ -83,12 +84,14 @@ def sums_on_device(
             for part in delta.split(
                 LONGEST_FLOAT32_SUM if precision == "float32" else width, dim=1
             ):
-                product = part @ part.T
+                product = part[known:] @ part.T
+                squared = part.square().sum(1) if known else product.diagonal()
                 sums[index] += product.to(sums_on).double()
                 # NaN where the CPU has to scale what squares cannot hold.
-                lost = (product.diagonal() < SHORTEST[precision]) & part.any(1)
+                held = (squared >= SHORTEST[precision]) & squared.isfinite()
+                lost = ~held & part.any(1)
                 sums[index].masked_fill_(lost.any().to(sums_on), math.nan)
-            queue.multiplied(sums[index].trace(), block)
+            queue.multiplied(sums[index].diagonal(known).sum(), block)
             progress.add(block)
             progress.show()
         queue.finish()

@@ -79,8 +79,8 @@ def _multiply_blocks(
                 differences.of(theta, delta)
                 begin = 0
                 for index, block, width in some:
-                    found = product(delta[:, begin : begin + width], n)
-                    if not np.isfinite(np.trace(found.values)):
+                    found = product(delta[:, begin : begin + width], n, differences.known)
+                    if not np.isfinite(np.trace(found.values, differences.known)):
                         raise NotFinite(block)
                     sums.add_product(index, found)
                     begin += width

@@ -9,7 +9,8 @@ from jaxtyping import Int
 
 class Differences:
     """Rows minus those that ``links`` has for them, −1 for none; in as few subtractions as there
-    are runs of rows that are linked alike.
+    are runs of rows that are linked alike. Of the first ``known`` rows the products with each other
+    are known, and those of the others with all are wanted.
 
     >>> differences = Differences(np.array([-1, 0, 1, 1, 1]))
     >>> differences.runs
@@ -17,8 +18,8 @@ class Differences:
 (slice(3, 5, None), slice(1, 2, None))]
     """
 
-    def __init__(self, links: Int[np.ndarray, " n"]):
-        self.links = links.tolist()
+    def __init__(self, links: Int[np.ndarray, " n"], known: int = 0):
+        self.links, self.known = links.tolist(), known
         self.runs: list[tuple[slice, slice | None]] = []
         rows = range(len(links))
         while rows:

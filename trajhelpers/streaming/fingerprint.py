@@ -9,6 +9,7 @@ hence what is shifted. A changed bit, alone or with others elsewhere, passes by 
 worst and mostly of 2⁻⁶⁴; no defence against somebody who wants sums to agree, as a sha256 is."""
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -137,3 +138,11 @@ def sums_of_torch(theta: Any, block: Segment, wide: bool) -> Any:
 def in_words(prints: UInt64[np.ndarray, " n"]) -> list[str]:
     """As a kernel's file has them."""
     return [f"{print_:016x}" for print_ in prints.tolist()]
+
+
+def from_words(prints: Sequence[str]) -> UInt64[np.ndarray, " n"]:
+    """
+    >>> in_words(from_words(["00000000000000ff"]))
+    ['00000000000000ff']
+    """
+    return np.array([int(print_, 16) for print_ in prints], np.uint64)

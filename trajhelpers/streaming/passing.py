@@ -49,9 +49,10 @@ def pass_over(
     how: How,
     partial: str | Path | None,
     verify: bool,
+    known: int = 0,
 ) -> tuple[Any, Sums, Checks | None]:
     """The checkpoints that are finite, the sums of their products over all blocks, and what they
-    were compared with.
+    were compared with. Of the first ``known`` the products with each other are not asked for.
     """
     whole, (state, store) = trajectory, begun(trajectory, segments, how, partial)
     ranges = list(segments.values())
@@ -59,7 +60,7 @@ def pass_over(
         trajectory = without(whole, state.lost)
         try:
             return trajectory, *one_pass(
-                trajectory, ranges, trajectory.links, how, state, store, verify
+                trajectory, ranges, trajectory.links, how, state, store, verify, known
             )
         except ChecksumError:
             if store:
@@ -90,10 +91,11 @@ def one_pass(
     state: State | None = None,
     store: Partial | None = None,
     verify: bool = False,
+    known: int = 0,
 ) -> tuple[Sums, Checks | None]:
-    """Of rows that are linked so."""
+    """Of rows that are linked so, of all or of those behind the first ``known`` with all."""
     state = state or State(0, [], Sums.none(trajectory.n))
-    sums, differences = state.sums, Differences(links)
+    sums, differences = state.sums, Differences(links, known)
     whole = trajectory.remote is None and store is None
     blocks = (
         [Block([], dict(enumerate(segments)))] if whole else cut(trajectory, segments, how.memory)

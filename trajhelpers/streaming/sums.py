@@ -19,7 +19,7 @@ _LARGEST = 600
 class Scaled(NamedTuple):
     """``values`` in units of 2^exponent, squared."""
 
-    values: Float64[np.ndarray, "n n"]
+    values: Float64[np.ndarray, "rows n"]
     exponent: int = 0
 
     def plus(self, other: "Scaled") -> "Scaled":
@@ -39,26 +39,28 @@ class Scaled(NamedTuple):
         return Scaled(large.values + np.ldexp(small.values, shift), large.exponent)
 
 
-def product(delta: Float[np.ndarray, "rows columns"], n: int) -> Scaled:
-    """Of the first n rows of a block with their own transpose; rows behind them are zeros."""
-    plain = (delta @ delta.T)[:n, :n]
+def product(delta: Float[np.ndarray, "rows columns"], n: int, known: int = 0) -> Scaled:
+    """Of the first n rows of a block with their own transpose, but for the very first, of which it
+    is known; rows behind them are zeros.
+    """
+    plain = (delta[known:] @ delta.T)[: n - known, :n]
     delta = delta[:n]
-    squared = np.diagonal(plain)
+    squared = np.einsum("ij,ij->i", delta, delta) if known else np.diagonal(plain)
     short = squared < SHORTEST[delta.dtype.name]
     if np.isfinite(squared).all() and not (short.any() and delta[short].any()):
         return Scaled(plain.astype(np.float64, copy=False))
-    return _product_of_scaled(delta)
+    return _product_of_scaled(delta, known)
 
 
-def _product_of_scaled(delta):
+def _product_of_scaled(delta, known):
     """Where squares overflow or underflow: of rows that are scaled to a length of about one."""
     longest = np.abs(delta).max(1)
     shifts = np.frexp(np.where(np.isfinite(longest), longest, 0))[1]
     rows = np.ldexp(delta, -shifts[:, None])
-    inner = (rows @ rows.T).astype(np.float64)
+    inner = (rows[known:] @ rows.T).astype(np.float64)
     largest = int(np.max(shifts, initial=-_LARGEST, where=longest > 0))
     exponent = largest if abs(2 * largest) > _LARGEST else 0
-    return Scaled(np.ldexp(inner, shifts[:, None] + shifts - 2 * exponent), exponent)
+    return Scaled(np.ldexp(inner, shifts[known:, None] + shifts - 2 * exponent), exponent)
 
 
 @dataclass
@@ -88,14 +90,16 @@ class Sums:
         products = {indices[index]: product for index, product in self.products.items()}
         return Sums(products, self.prints)
 
-    def in_one_unit(self, segments: int) -> tuple[Float64[np.ndarray, "segments n n"], int]:
+    def in_one_unit(self, segments: int) -> tuple[Float64[np.ndarray, "segments rows n"], int]:
         """The products of all segments, in units of 2^exponent, and that: the largest of any that
         is not zero.
         """
         exponent = max(
             (one.exponent for one in self.products.values() if one.values.any()), default=0
         )
-        found = np.zeros((segments, len(self.prints), len(self.prints)))
+        n = len(self.prints)
+        rows = max((len(one.values) for one in self.products.values()), default=n)
+        found = np.zeros((segments, rows, n))
         for index, one in self.products.items():
             np.ldexp(one.values, 2 * (one.exponent - exponent), out=found[index])
         return found, exponent

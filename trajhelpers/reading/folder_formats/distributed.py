@@ -63,6 +63,14 @@ def read_distributed(folder: Folder, state: str | None) -> Contents:
     return replace(contents, tensors=_located(folder, _unstacked(chosen), places))
 
 
+def listed_shapes(folder: Folder) -> dict[str, tuple[int, ...]]:
+    """Of all tensors that ``.metadata`` lists, whichever state they are of."""
+    metadata = folder.file(".metadata")
+    content = _read_metadata(folder, metadata)
+    with damage_named(metadata):
+        return {key: one.shape for key, one in _listed(content["state_dict_metadata"]).items()}
+
+
 def _read_metadata(folder: Folder, file: File) -> dict:
     if not file.is_file():
         raise CheckpointError(
