@@ -19,9 +19,6 @@ if os.environ.pop("OPENBLAS_CORETYPE", None):
     os.environ.pop("OPENBLAS_L2_SIZE", None)
     os.execv(sys.executable, [sys.executable, *sys.argv])
 
-# Bars between the figures.
-os.environ["TQDM_DISABLE"] = "1"
-
 import numpy as np
 import torch
 from limits import passes, print_passes, slope, slopes
