@@ -19,9 +19,6 @@ if os.environ.pop("OPENBLAS_CORETYPE", None):
     os.environ.pop("OPENBLAS_L2_SIZE", None)
     os.execv(sys.executable, [sys.executable, *sys.argv])
 
-# Bars between the figures.
-os.environ["TQDM_DISABLE"] = "1"
-
 import numpy as np
 import torch
 from limits import passes, print_passes, slope, slopes
@@ -157,9 +154,9 @@ def memory():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--p", type=int, default=1_000_000, help="parameters (default: 1,000,000)")
+    parser.add_argument("--p", type=int, default=500_000, help="parameters (default: 500,000)")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--numbers", type=int, default=40_000_000, help="n × p, from files")
+    parser.add_argument("--numbers", type=int, default=20_000_000, help="n × p, from files")
     parser.add_argument("--out", type=Path, help="where the figures go, as JSON")
     options = parser.parse_args()
     facts = machine()

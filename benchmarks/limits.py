@@ -107,7 +107,7 @@ def read(folder: Path, count: int) -> None:
 def slopes(repeats):
     """On log-log axes, of time against n and against p, in memory."""
     by_n = {n: _seconds(n, 500_000, repeats) for n in (32, 64, 128, 256)}
-    by_p = {p: _seconds(39, p, repeats) for p in (250_000, 500_000, 1_000_000, 2_000_000)}
+    by_p = {p: _seconds(39, p, repeats) for p in (500_000, 1_000_000, 2_000_000, 4_000_000)}
     return {
         "seconds_by_n": by_n,
         "seconds_by_p": by_p,

@@ -50,15 +50,18 @@ def _cpu():
     return " ".join(filter(None, (facts.get("model name", platform.processor()), widest)))
 
 
-def least(functions: dict[str, Callable], repeats: int, before: Callable = lambda: None) -> dict:
-    """The least seconds of each function, run in turn, after one round to warm up."""
+def least(functions: dict[str, Callable], repeats: int, before: Callable | None = None) -> dict:
+    """The least seconds of each function, run in turn, after one round to warm up, or after what
+    is to be done before each.
+    """
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for repeat in range(repeats + 1):
+    for repeat in range(repeats + (before is None)):
         for name, function in functions.items():
-            before()
+            if before:
+                before()
             begin = time.perf_counter()
             function()
-            if repeat:
+            if repeat or before:
                 times[name].append(time.perf_counter() - begin)
     return {name: min(values) for name, values in times.items()}
 

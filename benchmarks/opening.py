@@ -89,7 +89,7 @@ def read_singly(folder, count):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tensors", type=int, nargs="*", default=[2_000, 20_000, 44_000])
-    parser.add_argument("--checkpoints", type=int, default=20)
+    parser.add_argument("--checkpoints", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     n = options.checkpoints

@@ -376,7 +376,7 @@ def test_overlapping_passes_leave_the_settings_as_they_were():
 
 def test_overlapping_passes_on_an_accelerator_are_exact_to_the_end(monkeypatch):
     """The first one out must not allow the other's products TF32 again."""
-    module = sys.modules["trajhelpers.gram"]
+    module = sys.modules["trajhelpers.streaming.passing"]
     by_torch = functools.partial(products_on_accelerator, device="cpu")
     monkeypatch.setattr(module, "products_on_cpu", by_torch)
     states = draw_states(6, [(20, 20)], 5, torch.float32)
