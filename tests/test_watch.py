@@ -6,6 +6,7 @@ import io
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -329,15 +330,16 @@ with th.Recorder({str(folder)!r}, model, every=10) as record:
     with subprocess.Popen(
         [*command, "--interval", "0.2", "--device", "cpu"], stdout=subprocess.PIPE, text=True
     ) as watching:
+        deadline = threading.Timer(240, watching.kill)
+        deadline.start()
         try:
             assert watching.stdout.readline().startswith("waiting for checkpoints: ")
-            subprocess.run([sys.executable, "-c", program], check=True, timeout=50)
-            for line in watching.stdout:
-                if line.startswith(f"step {steps}, "):
-                    break
+            subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+            assert any(line.startswith(f"step {steps}, ") for line in watching.stdout)
             watching.send_signal(signal.SIGINT)
-            assert watching.wait(20) == 0
+            assert watching.wait(60) == 0
         finally:
+            deadline.cancel()
             watching.kill()
     assert_of(th.load_kernel(path), folder)
 
