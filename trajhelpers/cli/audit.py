@@ -1,6 +1,7 @@
 """``trajhelpers audit``: mistakes in a run's checkpoints."""
 
 from .. import gram, load_kernel, open_trajectory
+from ..sources.hub.address import is_hub
 from .computing import add_sample, groups_of, is_wanted
 from .source import add_source, chosen, source_of
 
@@ -41,7 +42,8 @@ def run(options):
         raise ValueError("--sample and --deep: give one of them")
     elif options.sample:
         # What is wrong with their files is to be reported, and not to stand in the way.
-        trajectory = open_trajectory(source, accept=True, **chosen(options))
+        on_hub = any(map(is_hub, options.source))
+        trajectory = open_trajectory(source, accept=on_hub, **chosen(options))
         arguments = {
             "sample": options.sample,
             "seed": options.seed,
