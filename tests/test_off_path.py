@@ -248,10 +248,10 @@ def opened(states, steps):
 
 def test_a_preview_finds_them_too(run, other):
     """From `gram`'s own sample, which knows its error: indices are the steps of state dicts."""
-    sound = th.audit(th.gram(opened(run, EVERY_FOURTH), sample=0.01))
+    sound = th.audit(th.gram(opened(run, EVERY_FOURTH), sample=0.02))
     assert found(sound) == []
     for rows, expected in (([20], ("detour", (20,))), ([0], ("unrelated", (0,)))):
-        preview = th.gram(opened(with_rows_of(run, other, rows), EVERY_FOURTH), sample=0.01)
+        preview = th.gram(opened(with_rows_of(run, other, rows), EVERY_FOURTH), sample=0.02)
         assert preview.sample is not None
         assert found(th.audit(preview)) == [expected]
 

@@ -1,5 +1,7 @@
 """``trajhelpers audit``: mistakes in a run's checkpoints."""
 
+from typing import Any
+
 from .. import gram, load_kernel, open_trajectory
 from ..sources.hub.address import is_hub
 from .computing import add_sample, groups_of, is_wanted
@@ -33,7 +35,8 @@ def add(commands):
 def run(options):
     from ..auditing.checks import audit
 
-    source, kernel = source_of(options), None
+    source: Any = source_of(options)
+    kernel: Any = None
     if isinstance(source, str) and source.endswith(".npz"):
         if options.sample or options.deep:
             raise ValueError(f"{source}: is a kernel; --sample and --deep are for checkpoints")
