@@ -282,6 +282,7 @@ def write(folder, states, steps):
         )
 
 
+@pytest.mark.filterwarnings("ignore:checkpoints at steps:trajhelpers.TrajectoryWarning")
 def test_the_command_line(run, other, tmp_path, capsys):
     steps = EVERY_FOURTH[:24]
     states = {name: theta[:24] for name, theta in with_rows_of(run, other, [20]).items()}
