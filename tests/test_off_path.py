@@ -3,7 +3,7 @@ EleutherAI/pythia's checkpoints (issues 83, 108, 195, 198, 203, 205, 206), rebui
 
 A replica is a run in tensors like those of a GPT-NeoX, stored in float16 under Pythia's own steps:
 matrices from a random initialization, scales of one, biases of zero; warm-up, cosine and weight
-decay; moves that are partly the same from one checkpoint to the next. No rule is told what is wrong.
+decay; moves that are partly those of the checkpoint before. No rule is told what is wrong.
 """
 
 from functools import partial
@@ -40,9 +40,9 @@ def replica(steps, seed=0, data=None, part=1):
         for one in passed:
             turn = np.exp(-one / 20_000)
             drift = turn * drift + np.sqrt(1 - turn**2) * normal(p)
-            noise = 1.5e-4 * np.sqrt(one) * normal(p)
-            decay = 1 if kind in ("scale", "bias") else np.exp(-one / 50_000)
-            theta = decay * theta + 1e-6 * one * drift + noise
+            noise = 5e-5 * np.sqrt(one) * normal(p)
+            decay = 1 if kind in ("scale", "bias") else np.exp(-one / 100_000)
+            theta = decay * theta + 5e-7 * one * drift + noise
             rows.append(theta.astype(np.float16))
         states[name] = np.array(rows)
     return states
@@ -232,3 +232,115 @@ def test_the_first_is_of_later_on(run):
     states = {name: theta[:-1] for name, theta in changed(run, {0: 38}).items()}
     kinds = found(audited(states, EVERY_FOURTH[:-1]))
     assert kinds == [("detour", (0,))]
+
+
+# ---- a sample, with its error ----
+
+
+def opened(states, steps):
+    """The run as files that `gram` may sample."""
+    return th.open_trajectory(
+        [{name: theta[row] for name, theta in states.items()} for row in range(len(steps))]
+    )
+
+
+def test_a_preview_finds_them_too(run, other):
+    """From `gram`'s own sample, which knows its error: indices are the steps of state dicts."""
+    sound = th.audit(th.gram(opened(run, EVERY_FOURTH), sample=0.02))
+    assert found(sound) == []
+    for rows, expected in (([20], ("detour", (20,))), ([0], ("unrelated", (0,)))):
+        preview = th.gram(opened(with_rows_of(run, other, rows), EVERY_FOURTH), sample=0.02)
+        assert preview.sample is not None
+        assert found(th.audit(preview)) == [expected]
+
+
+def test_what_may_be_chance_is_not_said():
+    """A row that is elsewhere in one number of 50,000 alone, whose block was drawn, or was not."""
+    rng = np.random.default_rng(0)
+    theta = np.cumsum(rng.standard_normal((20, 50_000)), axis=0)
+    theta[10, :50] += 1000
+    exact = th.gram(opened({"w": theta}, range(20)))
+    assert found(th.audit(exact)) == [("detour", (10,))]
+    for seed in range(4):
+        preview = th.gram(opened({"w": theta}, range(20)), sample=0.3, seed=seed)
+        assert found(th.audit(preview)) == []
+
+
+# ---- where a user meets it ----
+
+
+def write(folder, states, steps):
+    import torch
+    from safetensors.torch import save_file
+
+    for row, step in enumerate(steps):
+        save_file(
+            {name: torch.from_numpy(theta[row]) for name, theta in states.items()},
+            folder / f"step{step}.safetensors",
+        )
+
+
+@pytest.mark.filterwarnings("ignore:checkpoints at steps:trajhelpers.TrajectoryWarning")
+def test_the_command_line(run, other, tmp_path, capsys):
+    steps = EVERY_FOURTH[:24]
+    states = {name: theta[:24] for name, theta in with_rows_of(run, other, [20]).items()}
+    write(tmp_path, changed(states, {10: 15}), steps)
+    assert main(["audit", str(tmp_path), "--sample", "5%", "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert [(note["kind"], note["steps"]) for note in answer["notes"]] == [
+        ("detour", [EVERY_FOURTH[20]])
+    ]
+    # By its hash, as a file, and as a checkpoint.
+    repeated = [EVERY_FOURTH[10], EVERY_FOURTH[15]]
+    assert [(error["kind"], error["steps"]) for error in answer["errors"]] == [
+        ("repeated", repeated),
+        ("repeated", repeated),
+    ]
+    kernel = tmp_path / "run.npz"
+    th.gram(th.open_trajectory(tmp_path), sample=0.05).save(kernel)
+    assert main(["audit", str(kernel)]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("TrajectoryKernel(24 checkpoints")
+    assert "detour" in said and "repeated" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run.npz", "--sample", "1%"], "is a kernel"),
+        ([".", "--sample", "1%", "--deep", "run.npz"], "give one of them"),
+    ],
+)
+def test_options_that_do_not_go_together(arguments, message, capsys):
+    assert main(["audit", *arguments]) != 0
+    assert message in capsys.readouterr().err
+
+
+def test_what_has_no_path():
+    kernel = th.gram(th.open_models({"one": {"w": np.ones(3)}, "two": {"w": np.zeros(3) + 2}}))
+    with pytest.raises(TypeError, match="no path"):
+        th.audit(kernel)
+    with pytest.raises(ValueError, match="are for checkpoints"):
+        th.audit(th.random_walk(9), every=2)
+
+
+def test_short_runs_and_none_that_moves():
+    """Nothing is said where there are no neighbours to ask; and nothing fails."""
+    for n in (1, 2, 3, 4):
+        assert found(th.audit(th.random_walk(n) if n > 1 else th.TrajectoryKernel([[1.0]]))) == []
+    still = th.TrajectoryKernel(np.diag([1.0, 0, 0, 0]))
+    assert found(th.audit(still)) == [("still", (0, 1, 2, 3))]
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        th.straight_line(40),
+        th.random_walk(40),
+        th.circular_orbit(40),
+        th.circular_orbit(40, turns=5.3),
+    ],
+    ids=["line", "walk", "orbit", "orbits"],
+)
+def test_paths_that_nobody_trained_are_paths(kernel):
+    assert found(th.audit(kernel)) == []

@@ -47,7 +47,7 @@ def audit(source, revisions=None, every=1, skip=(), format=None, deep=None):
     with the same file may be a run that stood still, and are only noted: Pythia's learning rate was
     0 in the first step, so that step 1 is step 0.
 
-    From a kernel (chapter "The kernel and its maps" has why; what one rule accounts for is not
+    From a kernel (what one rule accounts for is not
     shown to the next, and what is found in a sample is beyond 3 standard errors):
 
     *Repeated*, an error, is a checkpoint equal to another one with a different one in between: as

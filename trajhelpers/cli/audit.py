@@ -1,6 +1,9 @@
 """``trajhelpers audit``: mistakes in a run's checkpoints."""
 
+from typing import Any
+
 from .. import gram, load_kernel, open_trajectory
+from ..sources.hub.address import is_hub
 from .computing import add_sample, groups_of, is_wanted
 from .source import add_source, chosen, source_of
 
@@ -32,7 +35,8 @@ def add(commands):
 def run(options):
     from ..auditing.checks import audit
 
-    source, kernel = source_of(options), None
+    source: Any = source_of(options)
+    kernel: Any = None
     if isinstance(source, str) and source.endswith(".npz"):
         if options.sample or options.deep:
             raise ValueError(f"{source}: is a kernel; --sample and --deep are for checkpoints")
@@ -41,7 +45,8 @@ def run(options):
         raise ValueError("--sample and --deep: give one of them")
     elif options.sample:
         # What is wrong with their files is to be reported, and not to stand in the way.
-        trajectory = open_trajectory(source, accept=True, **chosen(options))
+        on_hub = any(map(is_hub, options.source))
+        trajectory = open_trajectory(source, accept=on_hub, **chosen(options))
         arguments = {
             "sample": options.sample,
             "seed": options.seed,
