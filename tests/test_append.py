@@ -325,6 +325,12 @@ def test_a_kernel_that_is_not_as_the_pass_made_it(change, match):
     refused(th.TrajectoryError, match, change(gram_of(states[:5])), states)
 
 
+def test_a_sample():
+    states = states_of(walk())
+    kernel = th.gram(th.open_trajectory(states[:5]), device="cpu", sample=0.5)
+    refused(th.TrajectoryError, "is of a sample", kernel, states)
+
+
 def test_other_groups():
     states = states_of(walk())
     groups = {"x": [("a", 0, None)], "y": [("b", 0, None), ("c", 0, None)]}

@@ -25,6 +25,7 @@ REFUSED = {
     "torch/two_zips.pt": "before or behind its zip",
     "torch/before_a_zip.pt": "damaged or not a checkpoint",
     "torch/encrypted.pt": "encrypted|not what the directory says",
+    "torch/on_another_disk.pt": "another part of the archive",
     "torch/of_unknown_compression.pt": "compressed|not what the directory says",
     "torch/record_too_short.pt": "has 4 bytes",
     "torch/record_too_long.pt": "has 16 bytes",

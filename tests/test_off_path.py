@@ -6,12 +6,14 @@ matrices from a random initialization, scales of one, biases of zero; warm-up, c
 decay; moves that are partly those of the checkpoint before. No rule is told what is wrong.
 """
 
+import json
 from functools import partial
 
 import numpy as np
 import pytest
 
 import trajhelpers as th
+from trajhelpers.__main__ import main
 
 PYTHIA = [0, *(2**i for i in range(10)), *range(1000, 143001, 1000)]
 EVERY_FOURTH = PYTHIA[::4]

@@ -60,7 +60,7 @@ def append(
     TrajectoryError
         Where a checkpoint is no longer what this kernel was made of; where the kernel keeps no
         fingerprints, by which that would show (see :func:`trajhelpers.verify`); where the groups
-        are others. The remedy is :func:`trajhelpers.gram`, anew.
+        are others; where it is of a sample. The remedy is :func:`trajhelpers.gram`, anew.
 
     Notes
     -----
@@ -79,6 +79,11 @@ def append(
     if not isinstance(trajectory, Trajectory):
         raise TypeError(
             f"trajectory: expected what open_trajectory returns, got {type(trajectory).__name__}"
+        )
+    if kernel.sample is not None:
+        raise TrajectoryError(
+            "append: the kernel is of a sample, and new checkpoints would need the same; sample the"
+            " longer run anew, with gram"
         )
     digests = digests_of(kernel, "the kernel")
     _refuse_others(kernel, trajectory)

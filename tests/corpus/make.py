@@ -86,6 +86,7 @@ def torch_files():
     yield "two_zips", other + sound
     yield "before_a_zip", b"#!/bin/sh\n" + sound
     yield "encrypted", edited(sound, b"PK\1\2", 8, "<H", 1)
+    yield "on_another_disk", edited(sound, b"PK\1\2", 34, "<H", 127)
     yield "of_unknown_compression", edited(sound, b"PK\1\2", 10, "<H", 99)
     yield "record_too_short", rewritten(sound, lambda n, d: d[:-4] if n.endswith("data/0") else d)
     yield "record_too_long", rewritten(sound, lambda n, d: d * 2 if n.endswith("data/0") else d)

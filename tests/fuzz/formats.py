@@ -102,7 +102,9 @@ def _safetensors_reference(folder: Path) -> Values:
 
 
 def _index_reference(folder: Path) -> Values:
-    (index,) = (folder / "step_1").glob("*.index.json")
+    # By these names alone transformers finds one; beside another name, shards are files as others.
+    names = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+    (index,) = (path for path in (folder / "step_1").iterdir() if path.name in names)
     where = json.loads(index.read_text())["weight_map"]
     load = _by_safetensors if index.name.startswith("model") else _by_torch
     shards = {shard: load(index.parent / shard) for shard in set(where.values())}

@@ -166,6 +166,11 @@ def _refuse_disorder(file, entries, records, directory):
     for entry, record in zip(entries, records):
         if entry.flag_bits & _ENCRYPTED:
             raise CheckpointError(f"{file}: record {record.name} is encrypted; save it again")
+        if entry.volume:  # torch gives memory that nothing was read into
+            raise CheckpointError(
+                f"{file}: record {record.name} is in another part of the archive, of which this is"
+                " one; fetch or save it again"
+            )
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
             raise CheckpointError(
                 f"{file}: record {record.name} is compressed, so that its numbers do not lie in the"

@@ -80,18 +80,13 @@ class Recorder:
 
     With ``shards`` a thread of each process writes, and they tell each other when they have; close
     the recorder before ``torch.distributed.destroy_process_group``. What is replicated is written
-    once. The kernel of a training that is still running, in a loop that all processes run, each of
-    which reads and multiplies its part of the numbers (``group`` of :func:`trajhelpers.gram`)::
+    once. In a loop that all processes run::
 
         fully_shard(model)
         with th.Recorder("runs/mine", model, every=100, shards=True) as record:
             for step in range(1, steps + 1):
                 ...                                            # your training step
                 record(step)
-                if step % 1000 == 0:
-                    record.flush()                             # until all processes have written
-                    trajectory = th.open_trajectory("runs/mine")
-                    kernel = th.gram(trajectory, group=torch.distributed.group.WORLD)
 
     >>> import tempfile, torch, trajhelpers as th
     >>> model = torch.nn.Linear(4, 2)
