@@ -160,7 +160,7 @@ def test_models_and_adapters(tmp_path, monkeypatch):
     for lora in ("product", "factors"):
         models = th.open_models({label: paths[label] for label in "ab"}, lora=lora)
         with monkeypatch.context() as patch:
-            before_the(4, "preadv", os, patch, lambda: overwrite(paths["b"], content))
+            before_the(2, "preadv", os, patch, lambda: overwrite(paths["b"], content))
             with pytest.raises(th.CheckpointError, match=f"{paths['b']}: changed since"):
                 th.gram(models, device="cpu")
 

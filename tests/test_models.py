@@ -198,7 +198,7 @@ def test_versions_that_know_no_sets_say_that_the_file_is_newer(tmp_path):
         assert json.loads(str(file["about"]))["format"] == 1
 
 
-@pytest.mark.parametrize("change", [{"kind": "forests"}, {"format": 4}])
+@pytest.mark.parametrize("change", [{"kind": "forests"}, {"format": 5}])
 def test_kinds_and_formats_that_are_newer_than_this(tmp_path, change):
     th.ModelSetKernel(np.eye(2), ["a", "b"]).save(tmp_path / "set.npz")
     with np.load(tmp_path / "set.npz") as file:

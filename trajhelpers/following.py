@@ -65,7 +65,7 @@ def gauges_of(kernel: TrajectoryKernel) -> Gauges:
     """
     >>> import trajhelpers as th
     >>> print(gauges_of(th.random_walk(26)))
-    step 25, 26 checkpoints: ω 0.356, ω_0 0.673, last angle 90.0°, drift 0.200 (a random walk's \
+    step 25, 26 checkpoints: ω 0.687, ω_0 0.688, last angle 90.0°, drift 0.200 (a random walk's \
 0.200)
     """
     n, angle = kernel.n, float("nan")
