@@ -326,7 +326,12 @@ with th.Recorder({str(folder)!r}, model, every=10) as record:
         record(step)
         time.sleep(0.05)
 """
-    command = [sys.executable, "-m", "trajhelpers", "watch", folder, "-o", path]
+    # What is started in the background ignores Ctrl-C, and so do its children, unless they ask.
+    watch = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        " from trajhelpers.__main__ import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", watch, "watch", folder, "-o", path]
     with subprocess.Popen(
         [*command, "--interval", "0.2", "--device", "cpu"], stdout=subprocess.PIPE, text=True
     ) as watching:
