@@ -41,6 +41,7 @@ CORE += [
     "streaming",
     "remarks",
     "making",
+    "previewing",
     "gram",
     "verifying",
     "appending",

@@ -292,6 +292,7 @@ def test_products_are_not_read(tmp_path):
         {"groups": {"q": [("q.weight", 0, 3)]}},
         {"partial": tmp_path / "partial"},
         {"device": "cuda"},
+        {"sample": 0.1},
     ):
         with pytest.raises(ValueError, match=f"{next(iter(option))}: products of LoRA adapters"):
             th.gram(trajectory, **option)

@@ -310,6 +310,13 @@ def test_bad_intervals(capsys):
         assert "--interval" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [["--sample", "1%"], ["--seed", "1"], ["--verify"]])
+def test_what_a_pass_that_is_made_anew_has_not(tmp_path, capsys, option):
+    with pytest.raises(SystemExit):
+        main(["watch", str(tmp_path), *option])
+    assert option[0] in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_training_in_a_process_of_its_own(tmp_path):
     """The command sees a run begin, grow, and end, and Ctrl-C ends it with code 0."""

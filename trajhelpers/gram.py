@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import overload
 
 from .checkpoints import Trajectory
-from .errors import NonFiniteError, TrajectoryError
+from .errors import NonFiniteError
 from .kernel import ModelSetKernel, TrajectoryKernel
-from .making import certain_kernel, kernel_of, kernel_of_sample, refuse_other_preview
+from .making import certain_kernel, kernel_of
 from .models import ModelSet
-from .reading.account import listed, percent
+from .previewing import drawn_of, gram_of_sample
+from .reading.account import listed
 from .reading.lora import LowRankLayout
 from .streaming.blocks import checks_of, cut, requests
 from .streaming.cpu import COLUMNS
 from .streaming.default_groups import told_of
 from .streaming.devices import choose_device
-from .streaming.fingerprint import from_words, in_words, together
+from .streaming.fingerprint import in_words
 from .streaming.low_rank import NotFiniteIn, products_of_adapters
-from .streaming.passing import How, one_pass, pass_over, without
-from .streaming.passing import begun as begun_before
-from .streaming.sampling import Draw, block_length, draw, share_or_bytes
+from .streaming.passing import How, begin, one_pass, pass_over, without
+from .streaming.sampling import share_or_bytes
 from .streaming.segments import Groups, columns_of, once_each, segments_of
 from .streaming.verifying import finish, note_compared
 from .telling import tell
@@ -181,15 +181,22 @@ def gram(
             f" {type(trajectory).__name__}"
         )
     if isinstance(trajectory.layout, LowRankLayout):
-        _refuse_for_adapters(sample=sample, begun=begun)
-        return _gram_of_adapters(trajectory, device, precision, groups, partial, verify)
+        _refuse_for_adapters(
+            device=(device, "auto", "cpu"),
+            precision=(precision, "float64"),
+            groups=(groups, None),
+            partial=(partial, None),
+            sample=(share_or_bytes(sample), None),
+            begun=(begun, None),
+        )
+        return _gram_of_adapters(trajectory, precision, verify)
     device, segments = _checked(trajectory, device, precision, groups, memory)
     if grouped := told_of(segments) if groups is None else "":
         tell(grouped)
     how = How(precision, device, memory)
     sizes = {name: columns_of(segment) for name, segment in segments.items()}
-    if drawn := _drawn(trajectory, segments, precision, sample, seed, begun):
-        return _gram_of_sample(trajectory, segments, drawn, how, partial, verify, begun)
+    if drawn := drawn_of(trajectory, segments, precision, sample, seed, begun):
+        return gram_of_sample(trajectory, segments, drawn, how, partial, verify, begun)
     trajectory, sums, checks = pass_over(trajectory, segments, how, partial, verify)
 
     def kernel_along(links):
@@ -232,13 +239,12 @@ def cost(
     bytes)``; nothing for other sources.
     """
     if isinstance(trajectory.layout, LowRankLayout):
-        _refuse_for_adapters(sample=sample, begun=begun)
         far, checks = trajectory.layout.far(), _checks_of_adapters(trajectory, verify)
         return _sum([(1, end - begin) for _, begin, end in far], checks)
     device, segments = _checked(trajectory, device, precision, groups, memory)
-    if drawn := _drawn(trajectory, segments, precision, sample, seed, begun):
+    if drawn := drawn_of(trajectory, segments, precision, sample, seed, begun):
         segments = drawn.segments
-    state, _ = begun_before(trajectory, segments, How(precision, device, memory), partial)
+    state, _ = begin(trajectory, segments, How(precision, device, memory), partial)
     trajectory = without(trajectory, state.lost)
     blocks = cut(trajectory, list(segments.values()), memory)
     return _sum(
@@ -247,88 +253,21 @@ def cost(
     )
 
 
-def _drawn(trajectory, segments, precision, sample, seed, begun) -> Draw | None:
-    """What is read of a sample; None where that is all, in one go."""
-    sample = share_or_bytes(sample)
-    if begun is None:
-        if sample is None:
-            return None
-        return draw(trajectory, segments, sample, seed, block_length(trajectory), {})
-    sizes = {name: columns_of(segment) for name, segment in segments.items()}
-    refuse_other_preview(begun, trajectory, sizes, precision)
-    if seed not in (0, begun.sample.seed):
-        raise ValueError(f"seed: the preview was drawn with {begun.sample.seed}, not {seed}")
-    before = dict(zip(begun.names, begun.sample.drawn.tolist()))
-    return draw(trajectory, segments, sample, begun.sample.seed, begun.sample.block, before)
-
-
-def _gram_of_sample(trajectory, segments, drawn, how, partial, verify, begun):
-    sizes = {name: columns_of(segment) for name, segment in segments.items()}
-    is_whole = all(map(drawn.is_whole, sizes))
-    if verify and not is_whole:
-        raise ValueError("verify: reads all of the files; leave it out for a sample")
-    n = trajectory.n
-    if not is_whole:
-        share = percent(sum(drawn.numbers.values()) / sum(sizes.values()))
-        tell(f"sample: {share} of the parameters: {drawn}")
-    trajectory, sums, checks = pass_over(trajectory, drawn.segments, how, partial, verify)
-    if begun and trajectory.n < n:
-        raise TrajectoryError(
-            "begun: has checkpoints that are not finite in what it had not read; begin anew without"
-            " begun="
-        )
-    kernel = certain_kernel(
-        lambda links: kernel_of_sample(trajectory, drawn, sums, sizes, how.precision, begun),
-        trajectory,
-        may_repeat=False,
-    )
-    prints = _prints_of_all(sums.prints, sizes, begun)
-    if not is_whole:
-        kernel.source["sampled"] = {"prints": prints, "stamps": trajectory.stamps()}
-        # Files of which a part is read can be compared with nothing.
-        return kernel
-    if prints and once_each(segments.values(), trajectory.sizes):
-        kernel.source["digests"] = prints
-    note_compared(kernel.source, trajectory, checks, verify)
-    return kernel
-
-
-def _prints_of_all(prints, sizes, begun):
-    """Of what has been read so far, as a kernel's file has them; None where that is not known."""
-    if begun is None:
-        return in_words(prints)
-    before = begun.source.get("sampled", {}).get("prints")
-    if before is None or len(before) != len(prints) or set(begun.names) != set(sizes):
-        return None
-    return in_words(together(from_words(before), prints))
-
-
 def _sum(parts, checks):
     parts = [*parts, checks.to_fetch] if checks else parts
     return sum(count for count, _ in parts), sum(size for _, size in parts)
 
 
-def _refuse_for_adapters(**given):
-    for name, value in given.items():
-        if value is not None:
-            raise ValueError(
-                f"{name}: products of LoRA adapters take what r and n say, and not p; leave"
-                f" {name}= out"
-            )
-
-
-def _gram_of_adapters(trajectory, device, precision, groups, partial, verify):
-    for name, given, only in (
-        ("device", device, ("auto", "cpu")),
-        ("precision", precision, ("float64",)),
-        ("groups", groups, (None,)),
-        ("partial", partial, (None,)),
-    ):
+def _refuse_for_adapters(**options):
+    for name, (given, *only) in options.items():
         if given not in only:
             raise ValueError(
                 f"{name}: products of LoRA adapters are taken on the CPU, in float64, a group a"
-                f" weight, and in one go; leave {name}= out"
+                f" weight, whole and in one go; leave {name}= out"
             )
+
+
+def _gram_of_adapters(trajectory, precision, verify):
     checks = _checks_of_adapters(trajectory, verify)
     try:
         with checks or nullcontext():

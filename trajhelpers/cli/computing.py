@@ -16,6 +16,20 @@ _UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 2**10, "mi": 2**20, "gi": 2
 
 def add_computing(command):
     """Which checkpoints, what of them, and how the pass goes."""
+    add_pass(command)
+    add_sample(command)
+    command.add_argument(
+        "--verify",
+        action="store_true",
+        help=(
+            "read all of the files, so that each is compared with the hash that the hub lists, or,"
+            " where it is a zip, with its own CRC-32"
+        ),
+    )
+
+
+def add_pass(command):
+    """What holds of a pass that is made once, and of one that is made anew."""
     add_reading(command)
     command.add_argument(
         "--device", default="auto", help="auto, cpu, cuda, cuda:<i> or mps (default: auto)"
@@ -26,7 +40,6 @@ def add_computing(command):
         choices=["float64", "float32"],
         help="of the products (default: float64)",
     )
-    add_sample(command)
     add_fetching(command)
 
 
@@ -52,14 +65,6 @@ def add_fetching(command):
     )
     command.add_argument(
         "--yes", action="store_true", help="do not ask before more than 10 GB are fetched"
-    )
-    command.add_argument(
-        "--verify",
-        action="store_true",
-        help=(
-            "read all of the files, so that each is compared with the hash that the hub lists, or,"
-            " where it is a zip, with its own CRC-32"
-        ),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..following import Following, gauges_of
 from ..printable import printable
-from .computing import ASK_ABOVE, add_computing, groups_of
+from .computing import ASK_ABOVE, add_pass, groups_of
 from .output import writable
 from .source import choices, source_of
 
@@ -31,7 +31,7 @@ def add(commands):
             " is net displacement, are shown anew. Ctrl-C ends it."
         ),
     )
-    add_computing(command)
+    add_pass(command)
     command.add_argument(
         "-o",
         "--output",

@@ -32,7 +32,7 @@ class How(NamedTuple):
     memory: int
 
 
-def begun(
+def begin(
     trajectory: Stored, segments: dict[str, Segment], how: How, partial: str | Path | None
 ) -> tuple[State, Partial | None]:
     """Where a pass goes on from, and where it keeps what is done."""
@@ -54,7 +54,7 @@ def pass_over(
     """The checkpoints that are finite, the sums of their products over all blocks, and what they
     were compared with. Of the first ``known`` the products with each other are not asked for.
     """
-    whole, (state, store) = trajectory, begun(trajectory, segments, how, partial)
+    whole, (state, store) = trajectory, begin(trajectory, segments, how, partial)
     ranges = list(segments.values())
     while True:
         trajectory = without(whole, state.lost)
