@@ -1,7 +1,6 @@
 """Processes that train one network in shards, each of which records its own, as
 ``recording_processes.py`` has them."""
 
-import inspect
 import os
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
@@ -106,9 +105,6 @@ def trained(folder, model, last=3):
         record.flush()
         trajectory = th.open_trajectory(folder)
         assert trajectory.steps == tuple(range(last + 1))
-        if "group" in inspect.signature(th.gram).parameters:
-            kernel = th.gram(trajectory, group=distributed.group.WORLD)
-            kernel.save(folder.parent / f"{distributed.get_rank()}.npz")
     record.close()
     if distributed.get_rank() == 0:
         torch.save(states, folder.parent / "states.pt")

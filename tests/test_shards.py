@@ -2,8 +2,6 @@
 that of the whole network.
 """
 
-import inspect
-
 import numpy as np
 import oracle
 import pytest
@@ -54,11 +52,6 @@ def is_the_network(folder, processes=2):
     np.testing.assert_array_equal(found, expected)
     names = {path.name for path in (folder / "run").iterdir()}
     assert names == {f"step_{step}.shards" for step in trajectory.steps}
-    for saved in folder.glob("*.npz"):  # of each process, where th.gram takes a group
-        gram = oracle.gram(expected)
-        kernel = th.load_kernel(saved)
-        assert kernel.p == expected.shape[1]
-        np.testing.assert_allclose(kernel.gram(), gram, rtol=0, atol=1e-12 * gram.max())
 
 
 @pytest.mark.parametrize("case", QUICK)
@@ -70,12 +63,6 @@ def test_each_process_writes_its_part(two):
     parts = (two / "fsdp2" / "run" / "step_1.shards").glob("*.distcp")
     first, second = (path.stat().st_size for path in parts)
     assert min(first, second) > 0.5 * max(first, second)
-
-
-@pytest.mark.skipif("group" not in inspect.signature(th.gram).parameters, reason="no group= yet")
-def test_every_process_has_the_kernel(two):
-    first, second = (th.load_kernel(two / "fsdp2" / f"{rank}.npz") for rank in range(2))
-    np.testing.assert_array_equal(first.increments, second.increments)
 
 
 @pytest.mark.parametrize("case", QUICK_REFUSED)
