@@ -9,7 +9,7 @@ whatever p is."""
 import operator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from .checkpoints import Trajectory
 from .errors import NonFiniteError
@@ -25,6 +25,7 @@ from .streaming.devices import choose_device
 from .streaming.fingerprint import in_words
 from .streaming.low_rank import NotFiniteIn, products_of_adapters
 from .streaming.passing import How, begun, one_pass, pass_over, without
+from .streaming.ranks import ALONE, ranks_of
 from .streaming.segments import Groups, columns_of, once_each, segments_of
 from .streaming.verifying import finish, note_compared
 from .telling import tell
@@ -39,6 +40,7 @@ def gram(
     memory: int = ...,
     partial: str | Path | None = ...,
     verify: bool = ...,
+    group: Any = ...,
 ) -> TrajectoryKernel: ...
 
 
@@ -51,6 +53,7 @@ def gram(
     memory: int = ...,
     partial: str | Path | None = ...,
     verify: bool = ...,
+    group: Any = ...,
 ) -> ModelSetKernel: ...
 
 
@@ -62,6 +65,7 @@ def gram(
     memory: int = 2_000_000_000,
     partial: str | Path | None = None,
     verify: bool = False,
+    group: Any = None,
 ) -> TrajectoryKernel | ModelSetKernel:
     """The kernel of a trajectory: the Gram matrix of its increments, one a parameter tensor. Of a
     set of models: that of their differences from the base.
@@ -97,6 +101,14 @@ def gram(
         ``.npz``) elsewhere the CRC-32 of each record is. Without it, what goes by is compared as
         far as it covers a file, or a zip's record. ``kernel.summary()`` says what was compared, and
         with what.
+    group : torch.distributed.ProcessGroup, optional
+        Whose ranks share the pass: ``torch.distributed.group.WORLD``, say. All of them call this
+        with the same trajectory and arguments, each reads columns of its own, and each gets the
+        same kernel: in float64 that of one process to 1e-12, the same bits from as many ranks on
+        as many cores. The first shows the progress; the others are silent. A GPU is each rank's
+        current device, or what ``device`` says. ``partial`` has to be in a folder that all see;
+        any number of ranks goes on from it. Files of which several ranks read parts are compared
+        with their hashes only with ``verify``, for which one rank each reads them once more.
 
     Returns
     -------
@@ -112,7 +124,8 @@ def gram(
         the trajectory.
     TrajectoryError
         Where ``partial`` is of other checkpoints, steps, groups, or was begun with another
-        precision, device or memory.
+        precision, device or memory. Where the ranks of a group were given different trajectories or
+        arguments, or one of them has ended. (Any other error of one rank is raised on all.)
     OSError
         Where ``partial`` cannot be written; before the pass.
     CheckpointError
@@ -156,27 +169,34 @@ def gram(
             "trajectory: expected what open_trajectory or open_models returns, got"
             f" {type(trajectory).__name__}"
         )
+    alike = (precision, groups, memory, partial, verify)
+    with ranks_of(group, trajectory, alike) as ranks:
+        return _gram(trajectory, device, *alike, ranks)
+
+
+def _gram(trajectory, device, precision, groups, memory, partial, verify, ranks):
     if isinstance(trajectory.layout, LowRankLayout):
-        return _gram_of_adapters(trajectory, device, precision, groups, partial, verify)
-    device, segments = _checked(trajectory, device, precision, groups, memory)
+        return _gram_of_adapters(trajectory, device, precision, groups, partial, verify, ranks)
+    device = _checked(device, precision, memory)
+    segments = ranks.once(lambda: segments_of(trajectory, groups))
     if grouped := told_of(segments) if groups is None else "":
         tell(grouped)
     how = How(precision, device, memory)
-    trajectory, sums, checks = pass_over(trajectory, segments, how, partial, verify)
+    trajectory, sums, checks = pass_over(trajectory, segments, how, partial, verify, ranks)
     sizes = {name: columns_of(segment) for name, segment in segments.items()}
 
     def kernel_along(links):
         found = sums
         if links is not None:
-            found, _ = one_pass(trajectory, list(segments.values()), links, how)
+            found, _ = one_pass(trajectory, list(segments.values()), links, how, ranks)
         products, exponent = found.in_one_unit(len(segments))
         kernel = kernel_of(trajectory, products, exponent, sizes, precision, links)
         if once_each(segments.values(), trajectory.sizes):
             kernel.source["digests"] = in_words(found.prints)
         return kernel
 
-    kernel = certain_kernel(kernel_along, trajectory, may_repeat=trajectory.remote is None)
-    note_compared(kernel.source, trajectory, checks, verify)
+    kernel = certain_kernel(kernel_along, trajectory, trajectory.remote is None, ranks)
+    note_compared(kernel.source, trajectory, checks, verify, ranks)
     mixed = [name for name in kernel.names if len({part[0] for part in segments[name]}) > 1]
     seen = groups is None and trajectory.remote is None
     if trajectory.origin.counting.without_constant and mixed and not seen:
@@ -204,13 +224,13 @@ def cost(
     if isinstance(trajectory.layout, LowRankLayout):
         far, checks = trajectory.layout.far(), _checks_of_adapters(trajectory, verify)
         return _sum([(1, end - begin) for _, begin, end in far], checks)
-    device, segments = _checked(trajectory, device, precision, groups, memory)
-    state, _ = begun(trajectory, segments, How(precision, device, memory), partial)
-    trajectory = without(trajectory, state.lost)
-    blocks = cut(trajectory, list(segments.values()), memory)
+    device, segments = _checked(device, precision, memory), segments_of(trajectory, groups)
+    state, left, _ = begun(trajectory, segments, How(precision, device, memory), partial)
+    trajectory, ranges = without(trajectory, state.lost), list(segments.values())
+    done, blocks = (cut(trajectory, ranges, memory, part) for part in (state.done, left))
     return _sum(
-        requests(trajectory, blocks)[state.blocks :],
-        checks_of(trajectory, blocks, state.blocks, True) if verify else None,
+        requests(trajectory, blocks),
+        checks_of(trajectory, [*done, *blocks], len(done), True) if verify else None,
     )
 
 
@@ -219,12 +239,13 @@ def _sum(parts, checks):
     return sum(count for count, _ in parts), sum(size for _, size in parts)
 
 
-def _gram_of_adapters(trajectory, device, precision, groups, partial, verify):
+def _gram_of_adapters(trajectory, device, precision, groups, partial, verify, ranks):
     for name, given, only in (
         ("device", device, ("auto", "cpu")),
         ("precision", precision, ("float64",)),
         ("groups", groups, (None,)),
         ("partial", partial, (None,)),
+        ("group", ranks, (ALONE,)),
     ):
         if given not in only:
             raise ValueError(
@@ -246,9 +267,10 @@ def _gram_of_adapters(trajectory, device, precision, groups, partial, verify):
     kernel = certain_kernel(
         lambda links: kernel_of(trajectory, products, 0, trajectory.sizes, precision, None),
         trajectory,
-        may_repeat=False,
+        False,
+        ranks,
     )
-    note_compared(kernel.source, trajectory, checks, verify)
+    note_compared(kernel.source, trajectory, checks, verify, ranks)
     return kernel
 
 
@@ -258,7 +280,7 @@ def _checks_of_adapters(trajectory, verify):
     return trajectory.remote.check([trajectory.layout.far()], verify=verify, apart=True)
 
 
-def _checked(trajectory, device, precision, groups, memory):
+def _checked(device, precision, memory):
     if precision not in COLUMNS:
         raise ValueError(f"precision: expected 'float64' or 'float32', got {precision!r}")
     device = choose_device(device)
@@ -268,4 +290,4 @@ def _checked(trajectory, device, precision, groups, memory):
         )
     if operator.index(memory) < 1:
         raise ValueError(f"memory: expected bytes, from 1 on, got {memory}")
-    return device, segments_of(trajectory, groups)
+    return device

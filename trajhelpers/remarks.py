@@ -53,7 +53,7 @@ def warn_of_equal(kernel: TrajectoryKernel | ModelSetKernel, equal: Pairs, close
             more = f" … ({len(pairs)} pairs)" if len(pairs) > _SHOWN else ""
             what = "models" if isinstance(kernel, ModelSetKernel) else "checkpoints at steps"
             warnings.warn(
-                f"{what} {', '.join(names)}{more} are {are}", TrajectoryWarning, stacklevel=4
+                f"{what} {', '.join(names)}{more} are {are}", TrajectoryWarning, stacklevel=5
             )
 
 
@@ -89,7 +89,7 @@ def without_constant(kernel: Any, leave_out: bool) -> Any:
         warnings.warn(
             f"{of_constant(facts)}; leave it out with exclude='constant', or take kernel.moving()",
             TrajectoryWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     elif share:
         tell(f"{of_constant(facts)}; leave it out with exclude='constant'")
