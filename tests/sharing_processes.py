@@ -36,7 +36,7 @@ def write_run(folder, n=5, seed=0, dtype=torch.float64, bad=None):
     for step in range(n):
         for values in theta.values():
             values += torch.randn(values.shape, generator=generator, dtype=torch.float64)
-        state = {name: values.to(dtype) for name, values in theta.items()}
+        state = {name: values.to(dtype, copy=True) for name, values in theta.items()}
         if step == bad:
             state["layer.weight"][-1, -1] = torch.nan
         torch.save(state, folder / f"step{step}.pt")

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import distributed
 
-from ..errors import TrajectoryError, TrajectoryWarning
+from ..errors import RankEnded, TrajectoryError, TrajectoryWarning
 from ..sources.protocol import Checks
 from ..stored import Stored
 from ..telling import silently
@@ -44,10 +44,6 @@ class _Elsewhere(Exception):
     """Something has gone wrong on another rank, which brings it to the meeting."""
 
 
-class _Gone(TrajectoryError):
-    """A rank has ended; there are no meetings any more."""
-
-
 class Several(Ranks):
     """``meeting`` is a group of gloo, and for nothing else."""
 
@@ -62,7 +58,7 @@ class Several(Ranks):
         try:
             yield
         except Exception as error:
-            if error is self._raised or isinstance(error, _Gone):
+            if error is self._raised or isinstance(error, RankEnded):
                 raise
             if not isinstance(error, _Elsewhere):
                 self._hearing.tell_failed(self._meetings)
@@ -120,12 +116,12 @@ class Several(Ranks):
     def exchange(self, checks: Checks) -> None:
         checks.add_parts(self.meet(checks.parts))
 
-    def _gone(self) -> _Gone:
+    def _gone(self) -> RankEnded:
         if self._hearing.gone < 0:
             self._hearing.something.wait(_UNTIL_HEARD)
         which = self._hearing.gone
         called = f"rank {which} of {self.size}" if which >= 0 else f"one of {self.size} ranks"
-        return _Gone(
+        return RankEnded(
             f"{called} has ended before the others (killed, out of memory, or interrupted?), and the"
             " pass with it; begin it again, with any number of ranks"
         )
@@ -152,7 +148,7 @@ def several(group: Any, trajectory: Stored, given: Sequence[Any]) -> Iterator[Se
                 held.enter_context(_sharing(trajectory, ranks, hearing))
                 yield ranks
                 ranks.meet(None)
-        except _Gone:
+        except RankEnded:
             raise
         except Exception:
             hearing.close()
