@@ -2,6 +2,7 @@
 
 Processes are forked from one that has imported torch, which takes seconds."""
 
+import io
 import os
 import pickle
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 import warnings
 from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,10 +21,13 @@ import torch
 from torch import distributed
 
 import trajhelpers as th
+from trajhelpers.cli.main import main
+from trajhelpers.sources.remote.files import RemoteFiles
 from trajhelpers.streaming import passing
-from trajhelpers.streaming.settings import cores_shared_by
+from trajhelpers.streaming.resuming import Partial
 
-MEMORY = 200_000
+# Blocks of 500 columns, of which write_run's have 14,552.
+MEMORY = 40_000
 # After so long a case hangs.
 PATIENCE = 90
 
@@ -85,28 +90,28 @@ def bytes_read(folder):
 
 
 def dies(folder):
-    """The last rank, in the middle."""
-    return _dies(folder, lambda: os._exit(1))
+    """The last rank, at its third block."""
+    return _dies(folder, passing, "products_on_cpu", 2, lambda: os._exit(1))
 
 
 def killed(folder):
-    return _dies(folder, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    """The last rank, when it has written what it has done for the second time."""
+    return _dies(folder, Partial, "write", 2, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
-def _dies(folder, die):
-    after = int((folder / "after").read_text()) if (folder / "after").exists() else 1
-    products, blocks = passing.products_on_cpu, [0]
-    last = distributed.get_rank() == distributed.get_world_size() - 1
+def _dies(folder, where, name, after, die):
+    do, calls = getattr(where, name), [0]
+    is_last = distributed.get_rank() == distributed.get_world_size() - 1
 
     def mortal(*arguments):
-        blocks[0] += 1
-        if last and blocks[0] > after:
+        if is_last and calls[0] == after:
             die()
+        calls[0] += 1
         # The others are still at work when that happens, and not at a meeting.
-        time.sleep(0 if last else 0.2)
-        return products(*arguments)
+        time.sleep(0 if is_last else 0.2)
+        return do(*arguments)
 
-    passing.products_on_cpu = mortal
+    setattr(where, name, mortal)
     return kept(folder)
 
 
@@ -148,6 +153,45 @@ def sent(folder):
     return th.gram(given[0], device="cpu", group=distributed.group.WORLD)
 
 
+REPO = "someone/run"
+
+
+def far(folder, **options):
+    trajectory = th.open_trajectory(f"hf://{REPO}")
+    return th.gram(
+        trajectory, device="cpu", memory=MEMORY, group=distributed.group.WORLD, **options
+    )
+
+
+def far_and_verified(folder):
+    return far(folder, verify=True)
+
+
+def told_to_wait(folder):
+    """For how long this rank holds back, in all."""
+    waits = []
+    RemoteFiles.hold_back = lambda files, seconds: waits.append(seconds)
+    far(folder)
+    return waits
+
+
+def command(folder):
+    """The exit code, and what this process prints."""
+    arguments = (folder / "command.txt").read_text().split()
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main(arguments)
+    return code, out.getvalue(), err.getvalue()
+
+
+def no_group(folder):
+    return th.gram(th.open_trajectory(folder / "run"), group="world")
+
+
+# They make the group themselves, or have none.
+ALONE = (command, no_group)
+
+
 def one_rank(case, rank, size, folder, port):
     os.environ |= {
         "RANK": str(rank),
@@ -157,7 +201,8 @@ def one_rank(case, rank, size, folder, port):
     }
     torch.set_num_threads(1)
     signal.alarm(PATIENCE)
-    distributed.init_process_group("gloo", timeout=timedelta(seconds=PATIENCE))
+    if globals()[case] not in ALONE:
+        distributed.init_process_group("gloo", timeout=timedelta(seconds=PATIENCE))
     begun = time.monotonic()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -179,9 +224,9 @@ def free_port():
         return found.getsockname()[1]
 
 
-def run_cases(folder, *cases):
+def run_cases(folder, *cases, **environment):
     """Each a pair of its name and the number of ranks, in turn."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    environment |= os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     environment |= {"PYTHONPATH": str(Path(th.__file__).parents[1])}
     named = [f"{name}:{size}" for name, size in cases]
     done = subprocess.run(
@@ -209,7 +254,6 @@ if __name__ == "__main__":
         for number in range(int(ranks)):
             if os.fork() == 0:
                 one_rank(name, number, int(ranks), where, chosen)
-                sys.stdout.flush()
-                os._exit(0)
+                sys.exit()
         for _ in range(int(ranks)):
             os.wait()

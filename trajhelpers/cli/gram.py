@@ -19,8 +19,8 @@ def add(commands):
         "gram",
         help="compute the kernel of a trajectory",
         description=(
-            "Compute the kernel of a trajectory in one pass over its checkpoints. Under torchrun, or"
-            " srun with MASTER_ADDR and MASTER_PORT set, all processes share the pass."
+            "Compute the kernel of a trajectory in one pass over its checkpoints. Under torchrun,"
+            " or srun with MASTER_ADDR and MASTER_PORT set, all processes share the pass."
         ),
     )
     add_computing(command)

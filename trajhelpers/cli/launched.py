@@ -96,9 +96,7 @@ def launched() -> Iterator[Together | None]:
 
     if torch.cuda.is_available():
         torch.cuda.set_device(own.local_rank % torch.cuda.device_count())
-    distributed.init_process_group(
-        "gloo", rank=own.rank, world_size=own.size, timeout=_LONGEST
-    )
+    distributed.init_process_group("gloo", rank=own.rank, world_size=own.size, timeout=_LONGEST)
     together = Together(distributed.group.WORLD, own.rank)
     try:
         yield together

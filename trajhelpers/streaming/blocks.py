@@ -74,9 +74,7 @@ def cut(
     return blocks
 
 
-def _within(
-    columns: Columns, at: int, ranges: list[tuple[int, int]]
-) -> Iterator[tuple[int, int]]:
+def _within(columns: Columns, at: int, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """What of a tensor's ranges, which lie on the line from ``at`` on, is among the columns."""
     for start, stop in ranges:
         first = bisect.bisect_right(columns, at, key=lambda part: part[1])

@@ -71,7 +71,9 @@ class Hearing:
         message = torch.tensor([kind, value])
         try:
             with self._locks[peer]:
-                distributed.send(message, distributed.get_global_rank(self._group, peer), self._group)
+                distributed.send(
+                    message, distributed.get_global_rank(self._group, peer), self._group
+                )
         except RuntimeError:
             pass  # it is gone: the thread that listens to it hears so, too
 

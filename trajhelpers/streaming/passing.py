@@ -121,7 +121,9 @@ def one_pass(
             cut(trajectory, segments, memory, columns)
             for columns in (less(whole, left), less(left, mine), mine)
         )
-        checks = checks_of(trajectory, [*others, *before, *blocks], len(before), verify, len(others))
+        checks = checks_of(
+            trajectory, [*others, *before, *blocks], len(before), verify, len(others)
+        )
         done = 0
         with (
             progress_bar(trajectory, [*others, *before], blocks, checks, ranks=ranks) as progress,

@@ -2,8 +2,8 @@
 own, and the groups' products are summed once, at the end.
 
 They meet at a few places, all of them each time, and hear of one another in between
-(:mod:`.hearing`). An error on one rank is brought to the next meeting, to which the others then come
-at once, and raised there on all; of a rank that has ended the others hear, and end."""
+(:mod:`.hearing`). An error on one rank is brought to the next meeting, to which the others then
+come at once, and raised there on all; of a rank that has ended the others hear, and end."""
 
 import hashlib
 import os
@@ -122,8 +122,8 @@ class Several(Ranks):
         which = self._hearing.gone
         called = f"rank {which} of {self.size}" if which >= 0 else f"one of {self.size} ranks"
         return RankEnded(
-            f"{called} has ended before the others (killed, out of memory, or interrupted?), and the"
-            " pass with it; begin it again, with any number of ranks"
+            f"{called} has ended before the others (killed, out of memory, or interrupted?), and"
+            " the pass with it; begin it again, with any number of ranks"
         )
 
 
