@@ -126,7 +126,7 @@ def not_finite(folder):
 
 
 def skipping(folder):
-    return shared(folder / "bad", folder / "x.partial", nonfinite="skip-checkpoint")
+    return shared(folder / "bad", folder / "bad.partial", nonfinite="skip-checkpoint")
 
 
 def changed(folder):
@@ -254,6 +254,7 @@ if __name__ == "__main__":
         for number in range(int(ranks)):
             if os.fork() == 0:
                 one_rank(name, number, int(ranks), where, chosen)
-                sys.exit()
+                sys.stdout.flush()
+                os._exit(0)
         for _ in range(int(ranks)):
             os.wait()

@@ -166,8 +166,6 @@ def test_two_ranks(tmp_path):
     write_run(tmp_path / "run")
     write_run(tmp_path / "bad", bad=2)
     cases = "kernel", "kept", "bytes_read", "sent", "differing", "not_finite", "skipping", "changed"
-    for name in ("kernel", "skipping"):
-        (tmp_path / f"of_{name}").mkdir()
     kernel = whole(tmp_path / "run")
     run_cases(tmp_path, *[(name, 2) for name in cases])
     for case in ("kernel", "kept", "sent"):
@@ -247,7 +245,9 @@ def hub(tmp_path):
             theta = theta + generator.standard_normal(4000).astype(np.float32)
             state = {"a": torch.tensor(theta[:1500]), "b": torch.tensor(theta[1500:])}
             save_file(state, tmp_path / f"step{step}.safetensors")
-            hub.add(REPO, f"step{step}", {"model.safetensors": tmp_path / f"step{step}.safetensors"})
+            hub.add(
+                REPO, f"step{step}", {"model.safetensors": tmp_path / f"step{step}.safetensors"}
+            )
         yield hub
 
 
