@@ -1,6 +1,7 @@
 """A pass that several processes share: the kernel of one process, each byte read once, one error for
 all, and nothing lost when one of them dies."""
 
+import contextlib
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -89,10 +90,8 @@ def test_gathering_is_cut_short_at_any_moment(tmp_path, monkeypatch, call):
         with monkeypatch.context() as patched:
             patched.setattr(Path, "unlink", mortal(Path.unlink))
             patched.setattr(Partial, "_write", mortal(Partial._write))
-            try:
+            with contextlib.suppress(KeyboardInterrupt):
                 Partial(path, {}).read()
-            except KeyboardInterrupt:
-                pass
         found = Partial(path, {}).read()
         assert found.done == [(0, 40)] and not list(tmp_path.glob(f"{after}*.rank*"))
         np.testing.assert_array_equal(found.sums.prints, expected.sums.prints)
