@@ -1,4 +1,4 @@
-"""A pass that several processes share: the kernel of one process, each byte read once, one error for
+"""A pass that several processes share: one process's kernel, each byte read once, one error for
 all, and nothing lost when one of them dies."""
 
 import contextlib
