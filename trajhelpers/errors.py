@@ -47,6 +47,10 @@ class TrajectoryWarning(UserWarning):
         return printable(super().__str__())
 
 
+class RankEnded(TrajectoryError):
+    """One of several processes that share a pass has ended, killed perhaps, before the others."""
+
+
 def missing_extra(what, package, extra):
     """An ImportError that says what to install."""
     return ImportError(
