@@ -48,7 +48,13 @@ class TrajectoryWarning(UserWarning):
 
 
 class RankEnded(TrajectoryError):
-    """One of several processes that share a pass has ended, killed perhaps, before the others."""
+    """One of several processes that share a pass has ended, killed perhaps, before the others:
+    ``rank``, -1 where it is not known which.
+    """
+
+    def __init__(self, message: str, rank: int = -1):
+        super().__init__(message)
+        self.rank = rank
 
 
 def missing_extra(what, package, extra):

@@ -57,15 +57,17 @@ def run(options):
 def _follow(processes):
     """What a process does that is not the first, which says what goes wrong."""
     given = processes.take()
-    if given is None:
-        return 2
     try:
-        gram(**given, group=processes.group)
-    except RankEnded:
-        raise
+        if given is not None:
+            gram(**given, group=processes.group)
+            return 0
+    except RankEnded as error:
+        if error.rank == 0:
+            raise
     except (TrajectoryError, OSError, ValueError, ImportError):
-        return 2
-    return 0
+        pass
+    processes.until_first_ends()
+    return 2
 
 
 def _run(options, processes):

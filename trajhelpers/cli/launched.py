@@ -4,7 +4,7 @@ the checkpoints and writes, the others compute with it and are silent.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -74,8 +74,15 @@ class Together:
         try:
             distributed.broadcast_object_list(given)
         except RuntimeError:
-            raise RankEnded("the first process has ended before it opened the source") from None
+            raise RankEnded("the first process has ended before it opened the source", 0) from None
         return given[0]
+
+    def until_first_ends(self) -> None:
+        """What goes wrong it says, then: torchrun ends all processes when one has."""
+        from torch import distributed
+
+        with suppress(RuntimeError):
+            distributed.broadcast_object_list([None])
 
     def give_nothing(self) -> None:
         """Unless something was given: the others end."""

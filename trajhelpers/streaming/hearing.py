@@ -6,11 +6,13 @@ nobody else does; and since the system closes the connections of a process that 
 does, that is heard at once."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import torch
 from torch import distributed
 
+_PATIENCE = 10
 _DONE, _FAILED, _GONE, _WAIT, _BYE = range(5)
 
 
@@ -56,11 +58,14 @@ class Hearing:
         self._tell(_WAIT, int(1000 * seconds))
 
     def close(self) -> None:
-        """All ranks do, after a meeting."""
+        """All ranks do, and each waits for the others' good-bye, so that no thread is left to be
+        torn from the system's hands when the process ends; for a while, since one may be busy.
+        """
         self._closing = True
         self._tell(_BYE, 0)
+        until = time.monotonic() + _PATIENCE
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0, until - time.monotonic()))
 
     def _tell(self, kind: int, value: int, but: int = -1) -> None:
         for peer in self._peers:

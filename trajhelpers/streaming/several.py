@@ -125,7 +125,8 @@ class Several(Ranks):
         called = f"rank {which} of {self.size}" if which >= 0 else f"one of {self.size} ranks"
         return RankEnded(
             f"{called} has ended before the others (killed, out of memory, or interrupted?), and"
-            " the pass with it; begin it again, with any number of ranks"
+            " the pass with it; begin it again, with any number of ranks",
+            which,
         )
 
 
@@ -150,12 +151,8 @@ def several(group: Any, trajectory: Stored, given: Sequence[Any]) -> Iterator[Se
                 held.enter_context(_sharing(trajectory, ranks, hearing))
                 yield ranks
                 ranks.meet(None)
-        except RankEnded:
-            raise
-        except Exception:
+        finally:
             hearing.close()
-            raise
-        hearing.close()
 
 
 def _refuse_no_group(group: Any) -> None:
@@ -171,7 +168,7 @@ def _refuse_no_group(group: Any) -> None:
         )
 
 
-def _new_group(group: Any, held: ExitStack) -> distributed.ProcessGroup:
+def _new_group(group: Any, held: ExitStack) -> Any:
     new = distributed.new_group(
         distributed.get_process_group_ranks(group),
         timeout=_LONGEST,
