@@ -161,7 +161,7 @@ def _columns(given: Any) -> Columns:
         whole = all(type(edge) is int and edge >= 0 for part in found for edge in part)
         if whole and all(begin < end for begin, end in found) and both(found, []) == found:
             return found
-    except TypeError:
+    except (TypeError, ValueError):
         pass
     raise ValueError(f"{given!r} are no columns")
 
