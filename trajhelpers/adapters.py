@@ -9,6 +9,7 @@ from .reading.account import gathered
 from .reading.choice import CONSTANT, Counting
 from .reading.layout import Layout, of_names, settle
 from .reading.lora import LowRankLayout, common_layout, is_adapter, read_adapter
+from .reading.partly import Partly
 from .reading.tensors import StoredTensor
 
 _AS_STORED = "a LoRA's A and B count as they are stored; its change of weights with lora='product'"
@@ -41,6 +42,12 @@ def _products(stored, sources, adapted, include, exclude):
             f"{sources[adapted.index(True)]}: is a LoRA adapter, a change of weights,"
             f" {sources[adapted.index(False)]} is none; adapters need no base, and to compare one"
             " with a whole model merge it into what it adapts (merge_and_unload)"
+        )
+    sampled = [any(isinstance(one.place, Partly) for one in found.values()) for found in stored]
+    if any(sampled):
+        raise LayoutError(
+            f"{sources[sampled.index(True)]}: holds a sample of the adapter's A and B, of which no"
+            " products can be made; give lora='factors', or adapters that were recorded whole"
         )
     patterns = _patterns(include), _patterns(exclude)
     adapters = [

@@ -311,8 +311,8 @@ class Trajectory(Stored):
     def _headline(self):
         dtypes = ", ".join(sorted(set(self.dtypes.values())))
         return (
-            f"Trajectory({self.n} checkpoints, {first_and_last(self.steps, self.runs)}, {self.p:,}"
-            f" parameters in {len(self.names)} tensor{'s'[: len(self.names) > 1]}, {dtypes})"
+            f"Trajectory({self.n} checkpoints, {first_and_last(self.steps, self.runs)},"
+            f" {self._of_parameters()}, {dtypes})"
         )
 
     def __getitem__(self, index: Any) -> "Trajectory":

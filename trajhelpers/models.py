@@ -228,11 +228,7 @@ class ModelSet(Stored):
     def _headline(self) -> str:
         count, dtypes = self.n - self.based, ", ".join(sorted(set(self.dtypes.values())))
         base = f" seen from {'their' if count > 1 else 'its'} base" * self.based
-        return (
-            f"ModelSet({count} model{'s'[: count > 1]}{base},"
-            f" {self.p:,} parameters in {len(self.names)} tensor{'s'[: len(self.names) > 1]},"
-            f" {dtypes})"
-        )
+        return f"ModelSet({count} model{'s'[: count > 1]}{base}, {self._of_parameters()}, {dtypes})"
 
     @property
     def provenance(self) -> dict[str, Any]:

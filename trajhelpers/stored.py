@@ -73,6 +73,8 @@ class Stored:
     left_out = property(lambda self: (*self.origin.left_out, *self.origin.counting.left_out))
     notes = property(lambda self: self.origin.notes)
     config = property(lambda self: self.origin.config)
+    # Which sample the files hold (Drawn), where they hold no more; else None.
+    drawn = property(lambda self: self.layout.drawn)
     # What fetches ranges ahead (Fetcher) of checkpoints on the hub; None elsewhere.
     remote = property(lambda self: self.origin.fetcher)
 
@@ -102,6 +104,11 @@ class Stored:
 
     def __repr__(self) -> str:
         return printable(self._headline()) + self._besides()
+
+    def _of_parameters(self):
+        """Of how many, for a headline."""
+        tensors = f"{len(self.names)} tensor{'s'[: len(self.names) > 1]}"
+        return f"{'a sample of ' if self.drawn else ''}{self.p:,} parameters in {tensors}"
 
     def _besides(self):
         """In a line, how much :meth:`summary` has to say; nothing where there is nothing."""

@@ -9,6 +9,7 @@ import torch
 
 from ..errors import LayoutError, TrajectoryError, TrajectoryWarning
 from ..telling import tell
+from .columns import SampledColumns
 from .processes import (
     is_sharded,
     named_parameters,
@@ -34,6 +35,13 @@ class RecordedParameters:
     shards : bool
         Whether each process keeps its own shards, or the first has all of them gathered.
 
+    Attributes
+    ----------
+    shapes : dict of tuple
+        Of whole parameters.
+    sampled : SampledColumns or None
+        Which of their columns are copied, where not all are.
+
     Raises
     ------
     TypeError, ValueError
@@ -49,6 +57,7 @@ class RecordedParameters:
         self._first = writes()
         self._missed: set[str] = set()  # began to train later, and that was said
         self.shapes: Shapes = {}
+        self.sampled: SampledColumns | None = None
         with self._now() as named:
             once = _once(named)
             trained = {name: tensor for name, tensor in once.items() if tensor.requires_grad}
@@ -86,6 +95,8 @@ class RecordedParameters:
                     continue
                 tensor = whole(tensor)
                 if self._first:
+                    if self.sampled:
+                        tensor = self.sampled.of(name, tensor)
                     found[name] = tensor.to("cpu", copy=True).contiguous()
             return found
 
