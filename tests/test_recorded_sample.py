@@ -1,15 +1,21 @@
 """A recorder that keeps a sample: its kernel is the one that the same draw makes of whole
 checkpoints, bit for bit, standard errors and all; and nothing passes it off as exact."""
 
+import io
 import json
 import struct
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from safetensors import safe_open
 
 import trajhelpers as th
+from trajhelpers.cli.watch import screen_of
+from trajhelpers.following import Following
+from trajhelpers.gauges import gauges_of
+from trajhelpers.kernel import with_error
 
 
 def network(width=200):
@@ -137,8 +143,10 @@ def test_what_is_not_there_is_refused(both):
         th.gram(sampled, begun=th.gram(sampled, sample=0.02))
     with pytest.raises(th.TrajectoryError, match="append: the kernel is of a sample"):
         th.gram(sampled[:3]).append(sampled)
-    with pytest.raises(th.CheckpointError, match="holds a sample"):
-        th.verify(th.gram(th.open_trajectory(both / "whole")), sampled)
+    exact = th.gram(th.open_trajectory(both / "whole")[:3])
+    for method in (exact.append, lambda other: th.verify(exact, other)):
+        with pytest.raises(th.TrajectoryError, match=r"step_0.*holds a sample .* whole checkpoints"):
+            method(sampled)
 
 
 def test_a_run_goes_on_with_the_sample_that_it_began_with(both):
@@ -204,6 +212,53 @@ def test_of_adapters_no_products(tmp_path):
     assert th.gram(th.open_trajectory(tmp_path)).sizes == (180, 180)
     with pytest.raises(th.LayoutError, match=r"step_0.* no products can be made; give lora='fact"):
         th.open_trajectory(tmp_path, lora="product")
+
+
+def test_what_is_followed_has_its_errors(both, capsys):
+    """Each look takes the sample of all that is there, and no exact kernel is thrown away for it
+    in silence.
+    """
+    run, model = Following(both / "sample", both / "run.npz"), network()
+    assert run.look() == [f"step 4, 5 checkpoints, from 5.4 % of the parameters: {said_of(run)}"]
+    walk(model)
+    with th.Recorder(both / "sample", model, resume=True, sample=0.05, seed=3) as record:
+        walk(model, record, first=5, last=6)
+    assert run.look() == [f"step 6, 7 checkpoints, from 5.4 % of the parameters: {said_of(run)}"]
+    same(run.kernel, th.gram(th.open_trajectory(both / "sample")))
+    again = Following(both / "sample", both / "run.npz").look()
+    assert len(again) == 1 and again[0].startswith("step 6, 7 checkpoints, from 5.4 %")
+    th.gram(th.open_trajectory(both / "whole")).save(both / "run.npz")
+    anew = Following(both / "sample", both / "run.npz").look()
+    assert anew[0].startswith("computing the kernel anew") and anew[1:] == again
+    screen = Console(file=io.StringIO(), width=100)
+    screen.print(screen_of(run.kernel, []))
+    shown = screen.file.getvalue()
+    for name in ("omega", "omega_0", "angle", "drift"):
+        assert gauges_of(run.kernel).said(name) in shown
+    assert "from 5.4 % of the parameters" in shown
+
+
+def said_of(run):
+    """ω, ω_0, the last angle and the drift, each ± what the jackknife gives for it alone."""
+    kernel, error = run.kernel, run.kernel.standard_error
+    angle = error(th.angles)["consecutive"][-1]
+    numbers = (
+        with_error(th.mds(kernel), error(th.mds)),
+        with_error(th.mds(kernel, 0), error(th.mds, origin=0)),
+        with_error(th.angles(kernel)["consecutive"][-1], angle),
+        with_error(1 / th.path_ratio(kernel), error(lambda one: 1 / th.path_ratio(one))),
+    )
+    return "ω {}, ω_0 {}, last angle {}°, drift {} (a random walk's {:.3f})".format(
+        *numbers, (kernel.n - 1) ** -0.5
+    )
+
+
+def test_an_audit_says_how_much_of_it_it_saw(both):
+    audit = th.audit(both / "sample", deep=th.gram(th.open_trajectory(both / "sample")))
+    assert str(audit).endswith("; the path was seen from 5.4 % of the parameters")
+    assert json.loads(audit.to_json())["sampled"] == "from 5.4 % of the parameters"
+    whole = th.audit(th.gram(th.open_trajectory(both / "whole")))
+    assert "seen" not in str(whole) and "sampled" not in json.loads(whole.to_json())
 
 
 def test_only_a_fraction_is_a_sample(tmp_path):

@@ -20,7 +20,7 @@ from .streaming.passing import How, one_pass, pass_over
 from .streaming.segments import Groups, Segment, columns_of, segments_of
 from .streaming.sums import Scaled
 from .streaming.verifying import note_compared
-from .verifying import digests_of
+from .verifying import digests_of, refuse_sample
 
 _SHOWN = 8
 
@@ -86,6 +86,7 @@ def append(
             " longer run anew, with gram"
         )
     digests = digests_of(kernel, "the kernel")
+    refuse_sample(trajectory, "the kernel")
     _refuse_others(kernel, trajectory)
     # As they were when the kernel was made: of thousands of tensors, default groups depend on what
     # has moved.

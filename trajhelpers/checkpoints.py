@@ -20,7 +20,7 @@ from .sources.hub.address import is_hub
 from .sources.protocol import Checkpoint
 from .sources.stores.address import shown
 from .sources.table import source_of
-from .stored import Origin, Stored
+from .stored import Origin, Stored, parameters_of
 from .telling import tell
 
 
@@ -312,7 +312,7 @@ class Trajectory(Stored):
         dtypes = ", ".join(sorted(set(self.dtypes.values())))
         return (
             f"Trajectory({self.n} checkpoints, {first_and_last(self.steps, self.runs)},"
-            f" {self._of_parameters()}, {dtypes})"
+            f" {parameters_of(self)}, {dtypes})"
         )
 
     def __getitem__(self, index: Any) -> "Trajectory":

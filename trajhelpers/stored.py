@@ -105,11 +105,6 @@ class Stored:
     def __repr__(self) -> str:
         return printable(self._headline()) + self._besides()
 
-    def _of_parameters(self):
-        """Of how many, for a headline."""
-        tensors = f"{len(self.names)} tensor{'s'[: len(self.names) > 1]}"
-        return f"{'a sample of ' if self.drawn else ''}{self.p:,} parameters in {tensors}"
-
     def _besides(self):
         """In a line, how much :meth:`summary` has to say; nothing where there is nothing."""
         state, others = self.origin.state, len(self.origin.left_out)
@@ -230,6 +225,12 @@ class Stored:
             for column in zip(*self.layout.tensors.values())
         ]
         return None if any(None in of_one for of_one in stamps) else list(map(sorted, stamps))
+
+
+def parameters_of(stored: Stored) -> str:
+    """How many there are, and whether all are there, for a headline."""
+    tensors = f"{len(stored.names)} tensor{'s'[: len(stored.names) > 1]}"
+    return f"{'a sample of ' if stored.drawn else ''}{stored.p:,} parameters in {tensors}"
 
 
 def _refuse_changed(tensors: Iterable[StoredTensor]) -> None:
