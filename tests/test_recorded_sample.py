@@ -145,7 +145,9 @@ def test_what_is_not_there_is_refused(both):
         th.gram(sampled[:3]).append(sampled)
     exact = th.gram(th.open_trajectory(both / "whole")[:3])
     for method in (exact.append, lambda other: th.verify(exact, other)):
-        with pytest.raises(th.TrajectoryError, match=r"step_0.*holds a sample .* whole checkpoints"):
+        with pytest.raises(
+            th.TrajectoryError, match=r"step_0.*holds a sample .* whole checkpoints"
+        ):
             method(sampled)
 
 
