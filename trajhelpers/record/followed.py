@@ -73,7 +73,8 @@ class Follower:
         if self._failed or not threading.main_thread().is_alive():
             return  # nobody will ask
         try:
-            self._measure(*zip(*writer.checkpoints()))
+            # As this process sees them: where others write shards, they do not ask.
+            self._measure(*zip(*FolderWriter.checkpoints(writer)))
         except Exception as error:  # of a disk, or for want of memory: no reason to end a training
             self._failed, self._so_far = True, None
             tell(f"{writer.folder}: ω and angles are logged no longer: {error}")
