@@ -1,16 +1,16 @@
 """Checkpoints that are LoRA adapters, as the changes of weights that they stand for."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from .errors import LayoutError, TrajectoryWarning
+from .errors import LayoutError
 from .reading.account import gathered
 from .reading.choice import CONSTANT, Counting
 from .reading.layout import Layout, of_names, settle
 from .reading.lora import LowRankLayout, common_layout, is_adapter, read_adapter
 from .reading.partly import Partly
 from .reading.tensors import StoredTensor
+from .telling import warn
 
 _AS_STORED = "a LoRA's A and B count as they are stored; its change of weights with lora='product'"
 
@@ -55,11 +55,9 @@ def _products(stored, sources, adapted, include, exclude):
     ]
     bases = dict.fromkeys(adapter.base for adapter in adapters if adapter.base)
     if len(bases) > 1:
-        warnings.warn(
+        warn(
             f"the adapters change several models, {', '.join(bases)}: each one's change is seen"
-            " from its own",
-            TrajectoryWarning,
-            stacklevel=5,
+            " from its own"
         )
     layout = common_layout(adapters, sources)
     lacking = {

@@ -1,14 +1,14 @@
 """One layout of parameters in all checkpoints: that none differs, and how each is stored."""
 
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import TypeVar
 
-from ..errors import LayoutError, TrajectoryWarning
+from ..errors import LayoutError
+from ..telling import warn
 from .account import percent
 from .choice import Choice, Counting
 from .partly import Drawn, Partly
@@ -255,11 +255,9 @@ def _warn_of_mixed_types(tensors):
     }
     if mixed:
         first, dtypes = next(iter(mixed.items()))
-        warnings.warn(
+        warn(
             f"parameter {first!r}{_and_more(list(mixed))} changes its dtype between checkpoints"
-            f" ({', '.join(dtypes)}); all are converted exactly",
-            TrajectoryWarning,
-            stacklevel=5,
+            f" ({', '.join(dtypes)}); all are converted exactly"
         )
 
 

@@ -1,14 +1,13 @@
 """Which parameters of a model a recorder writes, and copies of them as they are now."""
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 
-from ..errors import LayoutError, TrajectoryError, TrajectoryWarning
-from ..telling import tell
+from ..errors import LayoutError, TrajectoryError
+from ..telling import tell, warn
 from .columns import SampledColumns
 from .processes import (
     is_sharded,
@@ -132,12 +131,10 @@ class RecordedParameters:
         ]
         if missed and self._first:
             self._missed |= set(missed)
-            warnings.warn(
+            warn(
                 f"{self._folder}: trained and not recorded: {_listed(missed)}, frozen or not there"
                 " when the recorder was made. Make it while all that will train requires a"
-                " gradient, and freeze after that; or record into another folder from here on",
-                TrajectoryWarning,
-                stacklevel=5,
+                " gradient, and freeze after that; or record into another folder from here on"
             )
 
 

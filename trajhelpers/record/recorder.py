@@ -1,14 +1,13 @@
 """Record a trajectory while a network trains."""
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from ..errors import CheckpointError, ExistingRunError, LayoutError, StepError, TrajectoryWarning
+from ..errors import CheckpointError, ExistingRunError, LayoutError, StepError
 from ..reading.partly import KEY, said_of_sample
-from ..telling import tell
+from ..telling import tell, warn
 from .columns import SampledColumns
 from .parameters import RecordedParameters
 from .processes import group_size, writes
@@ -206,13 +205,13 @@ class Recorder:
         """Wait until all is written, and leave the folder to others. The end of the ``with`` block
         does this.
         """
-        self._end(stacklevel=4)
+        self._end(told=True)
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, traceback):
-        self._end(stacklevel=4 if kind is None else 0)
+        self._end(told=kind is None)
 
     def _record(self, step):
         state = self._parameters.copies()
@@ -240,26 +239,24 @@ class Recorder:
         if wanted and missed is not None and missed < step:
             self._warn_once(
                 f"called at step {step} after step {self._last}, and step {missed} was due"
-                f" ({self._schedule}): only steps of a call are recorded",
-                stacklevel=4,
+                f" ({self._schedule}): only steps of a call are recorded"
             )
 
-    def _end(self, stacklevel):
+    def _end(self, told):
         if self._writer is None:
             return
         self._writer.close()
         self._writer.flush()  # raises an error of the disk
-        if self._first is not None and self._last and not self._recorded and stacklevel:
+        if self._first is not None and self._last and not self._recorded and told:
             self._warn_once(
                 f"called at steps {self._first} to {self._last}, none of which was due"
-                f" ({self._schedule}): nothing but the model's first state is recorded",
-                stacklevel,
+                f" ({self._schedule}): nothing but the model's first state is recorded"
             )
 
-    def _warn_once(self, text, stacklevel):
+    def _warn_once(self, text):
         if not self._warned:
             self._warned = True
-            warnings.warn(f"{self._folder}: {text}", TrajectoryWarning, stacklevel)
+            warn(f"{self._folder}: {text}")
 
 
 def _same_parameters(writer, checkpoint, parameters):

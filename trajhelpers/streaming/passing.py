@@ -1,7 +1,6 @@
 """A pass: all columns once, from where a state of it is; with checkpoints left out that are not
 finite, and what is done kept on the disk."""
 
-import warnings
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from ..errors import ChecksumError, NonFiniteError, TrajectoryWarning
+from ..errors import ChecksumError, NonFiniteError
 from ..sources.protocol import Checks
 from ..stored import Stored
+from ..telling import warn
 from ..version import __version__
 from .blocks import Block, checks_of, cut, in_turn
 from .cpu import products_on_cpu
@@ -70,9 +70,7 @@ def pass_over(
             trajectory.refuse_changed()
             if trajectory.nonfinite == "raise" or not found.bad:
                 raise NonFiniteError(found.message) from None
-            warnings.warn(
-                f"{found.message}; left out of the trajectory", TrajectoryWarning, stacklevel=3
-            )
+            warn(f"{found.message}; left out of the trajectory")
             left = [index for index in range(whole.n) if index not in state.lost]
             lost = sorted([*state.lost, *(left[index] for index in found.bad)])
             state = State(0, lost, Sums.none(whole.n - len(lost)))
