@@ -20,6 +20,7 @@ from .previewing import drawn_of, gram_of_sample
 from .reading.account import listed
 from .reading.lora import LowRankLayout
 from .streaming.blocks import checks_of, cut, requests
+from .streaming.comparing import finish, note_compared
 from .streaming.cpu import COLUMNS
 from .streaming.default_groups import told_of
 from .streaming.devices import choose_device
@@ -28,7 +29,6 @@ from .streaming.low_rank import NotFiniteIn, products_of_adapters
 from .streaming.passing import How, begin, one_pass, pass_over, without
 from .streaming.sampling import share_or_bytes
 from .streaming.segments import Groups, columns_of, once_each, segments_of
-from .streaming.verifying import finish, note_compared
 from .telling import tell
 
 

@@ -13,12 +13,12 @@ from .kernel.sampled import Sample, Summed, summed
 from .making import Kernel, certain_kernel, kernel_of
 from .models import ModelSet
 from .reading.account import percent
+from .streaming.comparing import note_compared
 from .streaming.fingerprint import from_words, in_words, together
 from .streaming.passing import How, pass_over
 from .streaming.sampling import Draw, block_length, draw, share_or_bytes
 from .streaming.segments import Segment, columns_of, once_each
 from .streaming.sums import Sums
-from .streaming.verifying import note_compared
 from .telling import tell
 
 

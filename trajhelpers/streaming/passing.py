@@ -14,6 +14,7 @@ from ..stored import Stored
 from ..telling import warn
 from ..version import __version__
 from .blocks import Block, checks_of, cut, in_turn
+from .comparing import confirm_nonfinite
 from .cpu import products_on_cpu
 from .differences import Differences
 from .nonfinite import NonFiniteFound, NotFinite, nonfinite_checkpoints
@@ -21,7 +22,6 @@ from .progress import progress_bar
 from .resuming import Partial, State, conditions
 from .segments import Segment
 from .sums import Sums
-from .verifying import confirm_nonfinite
 
 
 class How(NamedTuple):
