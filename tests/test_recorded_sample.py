@@ -8,6 +8,7 @@ import struct
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 from rich.console import Console
 from safetensors import safe_open
 
@@ -16,6 +17,7 @@ from trajhelpers.cli.watch import screen_of
 from trajhelpers.following import Following
 from trajhelpers.gauges import gauges_of
 from trajhelpers.kernel import with_error
+from trajhelpers.plots import live
 
 
 def network(width=200):
@@ -253,6 +255,28 @@ def said_of(run):
     return "ω {}, ω_0 {}, last angle {}°, drift {} (a random walk's {:.3f})".format(
         *numbers, (kernel.n - 1) ** -0.5
     )
+
+
+def test_a_live_map_has_its_errors(both, monkeypatch):
+    figures = []
+
+    class Kept(live.Figure):
+        def __init__(self, **options):
+            super().__init__(**options)
+            figures.append(self)
+
+    monkeypatch.setattr(live, "Figure", Kept)
+    run = Following(both / "sample")
+    live.LiveMap(run).look()
+    said = "\n".join(one.get_text() for one in figures[0].findobj(Text))
+    gauges = gauges_of(run.kernel)
+    for words in (
+        f"ω = {gauges.said('omega')}",
+        f"ω₀ = {gauges.said('omega_0')}",
+        f"from 5.4 % of the parameters, last angle {gauges.said('angle')}°",
+        f"drift {gauges.said('drift')}; ",
+    ):
+        assert "±" in words and words in said
 
 
 def test_an_audit_says_how_much_of_it_it_saw(both):
