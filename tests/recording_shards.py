@@ -1,6 +1,7 @@
 """Processes that train one network in shards, each of which records its own, as
 ``recording_processes.py`` has them."""
 
+import json
 import os
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
@@ -16,6 +17,7 @@ from torch.distributed.tensor import DTensor, parallel
 
 import trajhelpers as th
 from trajhelpers.record import shards  # noqa: F401  loaded once, before the processes part
+from trajhelpers.record.followed import FollowedRecorder
 
 
 class Odd(nn.Module):
@@ -114,6 +116,18 @@ def trained(folder, model, last=3):
 
 def fsdp2(folder):
     trained(folder, odd())
+
+
+def followed(folder):
+    """As the callbacks record: the first process has the numbers."""
+    model = odd()
+    with FollowedRecorder(folder, model, shards=True) as record:
+        for step in (1, 2, 3):
+            one_step(model, step)
+            record(step)
+        record.flush()
+        rank, numbers = distributed.get_rank(), record.numbers()
+    (folder.parent / f"numbers-{rank}.json").write_text(json.dumps(numbers))
 
 
 def made_before_sharded(folder):

@@ -292,8 +292,24 @@ def steps_of(tmp_path, *steps):
 
 def test_one_in_between(tmp_path):
     kernel = th.gram(th.open_trajectory(steps_of(tmp_path, 0, 2, 4)), device="cpu")
-    match = "step 3 is new, and not behind the kernel's last; leave such out with skip=, or compute"
-    refused(th.StepError, match, kernel, steps_of(tmp_path, 0, 2, 3, 4, 5))
+    folder = steps_of(tmp_path, 0, 2, 3, 4, 5)
+    match = r"lacks step 3, before its last: new, or .*; leave out such again with skip=\[3\]"
+    refused(th.StepError, match, kernel, folder)
+    found = kernel.append(th.open_trajectory(folder, skip=[3]), device="cpu")
+    assert found.steps.tolist() == [0, 2, 4, 5]
+
+
+def test_one_that_was_not_finite_before(tmp_path):
+    """It may be another by now: whoever wants it left out again says so."""
+    folder, later = steps_of(tmp_path, 0, 2, 3, 4), steps_of(tmp_path, 0, 2, 3, 4, 5)
+    bad = {name: x * np.nan for name, x in states_of(walk())[3].items()}
+    for place in (folder, later):
+        np.savez(place / "step_3.npz", **bad)
+    with pytest.warns(th.TrajectoryWarning, match="left out of the trajectory"):
+        kernel = th.gram(th.open_trajectory(folder, nonfinite="skip-checkpoint"), device="cpu")
+    refused(th.StepError, r"left out; leave out such again with skip=\[3\]", kernel, later)
+    trajectory = th.open_trajectory(later, skip=[3])
+    assert_same(kernel.append(trajectory, device="cpu"), th.gram(trajectory, device="cpu"))
 
 
 def test_one_that_is_gone(tmp_path):

@@ -149,6 +149,43 @@ def test_what_is_not_finite_is_logged_as_it_is(tmp_path, model):
         assert all(np.isnan(last[f"trajectory/{name}"]) for name in ("omega", "omega_0", "angle"))
 
 
+def test_of_a_sample_with_their_errors(tmp_path, model):
+    """Those of the kernel of what was recorded so far."""
+    with FollowedRecorder(tmp_path, model, log_every=2, sample=0.2, seed=4) as record:
+        walk(record, model, 6)
+        record.flush()
+        found = record.numbers()
+    path = th.open_trajectory(tmp_path)
+    assert [numbers["trajectory/step"] for numbers in found] == [2, 4, 6]
+    for numbers in found:
+        kernel = th.gram(path[: numbers["trajectory/step"] + 1], device="cpu")
+        right = {
+            "omega": th.mds(kernel),
+            "omega_0": th.mds(kernel, 0),
+            "angle": th.angles(kernel)["consecutive"][-1],
+            "omega_standard_error": kernel.standard_error(th.mds),
+            "omega_0_standard_error": kernel.standard_error(th.mds, origin=0),
+            "angle_standard_error": kernel.standard_error(th.angles)["consecutive"][-1],
+            "step": numbers["trajectory/step"],
+        }
+        assert numbers == pytest.approx({f"trajectory/{name}": right[name] for name in right})
+        assert numbers["trajectory/omega_standard_error"] > 0
+
+
+def test_of_a_sample_that_does_not_move_or_is_not_finite(tmp_path, model):
+    with FollowedRecorder(tmp_path, model, sample=0.2) as record:
+        record(1)
+        walk(record, model, 2, first=2)
+        with torch.no_grad():
+            model[1].bias[0] = torch.nan
+        record(3)
+        record.flush()
+        first, second, last = record.numbers()
+    assert first["trajectory/omega"] == pytest.approx(1) and "trajectory/omega_0" not in first
+    assert "trajectory/omega_0" in second and "trajectory/angle" not in second
+    assert all(np.isnan(last[f"trajectory/{name}"]) for name in ("omega", "omega_0", "angle"))
+
+
 def test_numbers_that_fail_end_no_training(tmp_path, model, capsys):
     """What is recorded is on disk all the same, and it is said."""
     with FollowedRecorder(tmp_path, model) as record:
@@ -318,8 +355,32 @@ def test_lightning(within):
     assert [numbers["step"] for numbers in logged] == [1, 2, 3, 4]
     module, csv = with_lightning(Net(), 6, checkpoint="last.ckpt")
     recorded(state_of(module), (0, 1, 2, 3, 4, 5, 6))
-    # The first batch of an update ends at the step from which the run goes on.
-    logged_are(lines_of(csv), "runs/mine", [4, 5, 6])
+    # The first batch of an update ends at step 4, from which the run goes on.
+    logged_are(lines_of(csv), "runs/mine", [5, 6])
+
+
+@others_warnings
+def test_a_sample_in_each(within, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "words_of", with_a_sample(words_of))
+    with_transformers(Net(), 2)
+    is_a_sample("runs/mine", 3)
+    Path("runs/mine").rename("runs/transformers")
+    with_lightning(Net(), 2)
+    is_a_sample("runs/mine", 3)
+    accelerate = pytest.importorskip("accelerate")
+    words = with_a_sample(lambda library: 'th.callbacks.Accelerate("runs/a", a, net, every=1)')("")
+    with eval(words, {"th": th, "a": accelerate.Accelerator(cpu=True), "net": Net()}) as record:
+        record(1)
+    is_a_sample("runs/a", 2)
+
+
+def with_a_sample(words_of):
+    return lambda library: words_of(library).replace("every=1", "sample=0.5, seed=4")
+
+
+def is_a_sample(folder, n):
+    trajectory = th.open_trajectory(folder)
+    assert trajectory.n == n and trajectory.drawn[:2] == (0.5, 4)
 
 
 @pytest.mark.slow

@@ -46,6 +46,7 @@ CORE += [
     "verifying",
     "appending",
     "hallmarks",
+    "gauges",
     "nulls",
     "record",
     "following",

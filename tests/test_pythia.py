@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from oracle import cosine_between, kept, mds
 
 import trajhelpers as th
+from trajhelpers.kernel import with_error
 from trajhelpers.lab.pythia.parts import (
     BLOCKS,
     PARTS,
@@ -738,6 +739,22 @@ def test_maps_of_a_part_and_of_a_layer(origin):
         "value bias",
     ]
     assert len({ax.images[0].get_clim() for ax in axes}) == 1
+
+
+def test_pictures_of_a_sample_say_so():
+    states = [
+        {f"layers.{layer}.attention.query.weight": row for layer, row in enumerate(rows)}
+        for rows in np.random.default_rng(0).standard_normal((5, 2, 4000)).cumsum(0)
+    ]
+    kernel = th.gram(th.open_trajectory(states), sample=0.2)
+    assert "from 21 % of the parameters" in plot_depth(kernel, "query weight").get_xlabel()
+    group = kernel.select("layers.0.*")
+    for origin, omega in ((None, "ω"), (0, "ω₀")):
+        error = group.standard_error(th.mds, origin=origin)
+        said = f"{omega} = {with_error(th.mds(group, origin), error)}"
+        ax = plot_layer_maps(kernel, part="query weight", origin=origin)[0]
+        assert "±" in said and ax.get_title() == f"layer 0\n{said}"
+        assert ax.get_xlabel() == f"step\nfrom 21 % of the parameters,\n{said}"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 that of the whole network.
 """
 
+import json
+
 import numpy as np
 import oracle
 import pytest
@@ -22,7 +24,7 @@ OF_FOUR = ["hybrid", "both_ways", "more_than_rows"]
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
-    run_cases(folder, [*QUICK, *QUICK_REFUSED], recording_shards.__file__)
+    run_cases(folder, [*QUICK, *QUICK_REFUSED, "followed"], recording_shards.__file__)
     return folder
 
 
@@ -77,6 +79,24 @@ def test_every_process_has_the_kernel(two):
 @pytest.mark.parametrize("case", QUICK_REFUSED)
 def test_errors_are_everybodys(two, case):
     nothing_went_wrong(two / case)
+
+
+def test_numbers_of_shards(two):
+    nothing_went_wrong(two / "followed")
+    numbers, none = (
+        json.loads((two / "followed" / f"numbers-{rank}.json").read_text()) for rank in range(2)
+    )
+    assert none == [] and len(numbers) == 3
+    kernel = th.gram(th.open_trajectory(two / "followed" / "run"))
+    assert numbers[-1] == pytest.approx(
+        {
+            "trajectory/omega": th.mds(kernel),
+            "trajectory/omega_0": th.mds(kernel, 0),
+            "trajectory/angle": th.angles(kernel)["consecutive"][-1],
+            "trajectory/step": 3,
+        },
+        abs=1e-5,
+    )
 
 
 def test_the_first_says_who_records(two):

@@ -21,6 +21,7 @@ from trajhelpers import following
 from trajhelpers.__main__ import main
 from trajhelpers.cli import watch
 from trajhelpers.following import Following
+from trajhelpers.gauges import gauges_of
 from trajhelpers.plots.live import LiveMap
 
 
@@ -98,10 +99,10 @@ def test_a_folder_that_fills(tmp_path, gram_at_first_alone):
 def test_gauges():
     """Of a path that goes three steps ahead and one back."""
     increments = np.array([1.0, 1, 1, 1, -1])
-    gauges = following.gauges_of(th.TrajectoryKernel(np.outer(increments, increments)))
+    gauges = gauges_of(th.TrajectoryKernel(np.outer(increments, increments)))
     assert gauges.drift == pytest.approx(2 / 4) and gauges.walk == 4**-0.5
     assert gauges.angle == pytest.approx(180) and gauges.omega == pytest.approx(1)
-    two = following.gauges_of(th.random_walk(2))
+    two = gauges_of(th.random_walk(2))
     assert str(two).startswith("step 1, 2 checkpoints: ") and "no angle yet" in str(two)
 
 

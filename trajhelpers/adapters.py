@@ -1,15 +1,16 @@
 """Checkpoints that are LoRA adapters, as the changes of weights that they stand for."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from .errors import LayoutError, TrajectoryWarning
+from .errors import LayoutError
 from .reading.account import gathered
 from .reading.choice import CONSTANT, Counting
 from .reading.layout import Layout, of_names, settle
 from .reading.lora import LowRankLayout, common_layout, is_adapter, read_adapter
+from .reading.partly import Partly
 from .reading.tensors import StoredTensor
+from .telling import warn
 
 _AS_STORED = "a LoRA's A and B count as they are stored; its change of weights with lora='product'"
 
@@ -42,17 +43,21 @@ def _products(stored, sources, adapted, include, exclude):
             f" {sources[adapted.index(False)]} is none; adapters need no base, and to compare one"
             " with a whole model merge it into what it adapts (merge_and_unload)"
         )
+    sampled = [any(isinstance(one.place, Partly) for one in found.values()) for found in stored]
+    if any(sampled):
+        raise LayoutError(
+            f"{sources[sampled.index(True)]}: holds a sample of the adapter's A and B, of which no"
+            " products can be made; give lora='factors', or adapters that were recorded whole"
+        )
     patterns = _patterns(include), _patterns(exclude)
     adapters = [
         read_adapter(tensors, source, *patterns) for tensors, source in zip(stored, sources)
     ]
     bases = dict.fromkeys(adapter.base for adapter in adapters if adapter.base)
     if len(bases) > 1:
-        warnings.warn(
+        warn(
             f"the adapters change several models, {', '.join(bases)}: each one's change is seen"
-            " from its own",
-            TrajectoryWarning,
-            stacklevel=5,
+            " from its own"
         )
     layout = common_layout(adapters, sources)
     lacking = {

@@ -13,14 +13,14 @@ from .errors import StepError, TrajectoryError
 from .kernel import TrajectoryKernel
 from .links import O
 from .making import certain_kernel, kernel_of
+from .streaming.comparing import note_compared
 from .streaming.default_groups import told_of
 from .streaming.devices import choose_device
 from .streaming.fingerprint import in_words
 from .streaming.passing import How, one_pass, pass_over
 from .streaming.segments import Groups, Segment, columns_of, segments_of
 from .streaming.sums import Scaled
-from .streaming.verifying import note_compared
-from .verifying import digests_of
+from .verifying import digests_of, refuse_sample
 
 _SHOWN = 8
 
@@ -86,6 +86,7 @@ def append(
             " longer run anew, with gram"
         )
     digests = digests_of(kernel, "the kernel")
+    refuse_sample(trajectory, "the kernel")
     _refuse_others(kernel, trajectory)
     # As they were when the kernel was made: of thousands of tensors, default groups depend on what
     # has moved.
@@ -134,8 +135,9 @@ def _refuse_others(kernel: TrajectoryKernel, trajectory: Trajectory) -> None:
     between = [one for one in now[: len(before)] if one not in before]
     if between:
         raise StepError(
-            f"append: {_called(between)} {'is' if len(between) == 1 else 'are'} new, and not behind"
-            " the kernel's last; leave such out with skip=, or compute the kernel anew with gram"
+            f"append: the kernel lacks {_called(between)}, before its last: new, or not finite and"
+            f" left out; leave out such again with skip={sorted({step for _, step in between})}, or"
+            " compute the kernel anew with gram"
         )
     if now[: len(before)] != before:
         raise StepError(

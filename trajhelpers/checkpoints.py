@@ -3,7 +3,6 @@ piece by piece.
 """
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from .adapters import settle_lora
 from .auditing.rules import refuse_errors
-from .errors import StepError, TrajectoryWarning
+from .errors import StepError
 from .links import path_links
 from .reading.contents import Contents
 from .reading.steps import first_and_last
@@ -20,8 +19,8 @@ from .sources.hub.address import is_hub
 from .sources.protocol import Checkpoint
 from .sources.stores.address import shown
 from .sources.table import source_of
-from .stored import Origin, Stored
-from .telling import tell
+from .stored import Origin, Stored, parameters_of
+from .telling import tell, warn
 
 
 def open_trajectory(
@@ -175,7 +174,7 @@ def open_trajectory(
     found = place.list(what, every, skip, **given)
     _refuse_long_steps(found.checkpoints)
     for guess in found.guesses:
-        warnings.warn(guess, TrajectoryWarning, stacklevel=2)
+        warn(guess)
     if not accept:
         refuse_errors(f"hf://{found.repository}", found.revisions, found.formats)
     contents = found.read_headers(state)
@@ -187,7 +186,7 @@ def open_trajectory(
     names = [checkpoint.source for checkpoint in found.checkpoints]
     layout, counting = settle_lora([one.tensors for one in contents], names, include, exclude, lora)
     if changed := _change_of_state(contents, names):
-        warnings.warn(changed, TrajectoryWarning, stacklevel=2)
+        warn(changed)
     # An optimizer has nothing to keep before its first step: the fullest says what there is.
     aside = max((one.left_out for one in contents), key=len)
     notes = [*found.notes, *_notes_on_states(contents, aside), *counting.notes]
@@ -311,8 +310,8 @@ class Trajectory(Stored):
     def _headline(self):
         dtypes = ", ".join(sorted(set(self.dtypes.values())))
         return (
-            f"Trajectory({self.n} checkpoints, {first_and_last(self.steps, self.runs)}, {self.p:,}"
-            f" parameters in {len(self.names)} tensor{'s'[: len(self.names) > 1]}, {dtypes})"
+            f"Trajectory({self.n} checkpoints, {first_and_last(self.steps, self.runs)},"
+            f" {parameters_of(self)}, {dtypes})"
         )
 
     def __getitem__(self, index: Any) -> "Trajectory":

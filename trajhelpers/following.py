@@ -1,14 +1,11 @@
 """A run that is followed while it trains: each look takes what has become complete since the last
 one, and appends it to the kernel."""
 
-import math
 import os
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from .checkpoints import Trajectory, open_trajectory
 from .errors import (
@@ -18,8 +15,9 @@ from .errors import (
     StepError,
     TrajectoryError,
 )
+from .gauges import gauges_of
 from .gram import gram
-from .hallmarks import mds, of_a_path, path_ratio
+from .hallmarks import of_a_path
 from .kernel import TrajectoryKernel, load_kernel
 from .sources.table import source_of
 from .telling import silently
@@ -28,59 +26,6 @@ from .verifying import verify
 # Looks at a checkpoint that does not open, and does not change, as one that is being written does;
 # and at a source far away that does not answer.
 _PATIENCE, _PATIENCE_AFAR = 6, 60
-
-
-class Gauges(NamedTuple):
-    """What a glance at a running training asks for. ``angle``: between the last two updates, in
-    degrees. ``drift``: the share of the path's length that is net displacement, ‖θ_T − θ_0‖ / Σ
-    ‖θ_{t+1} − θ_t‖: 1 on a straight line, 1/√(n − 1), ``walk``, on a random walk, 0 where a path
-    comes back to its start.
-    """
-
-    checkpoints: int
-    step: int
-    omega: float
-    omega_0: float
-    angle: float
-    drift: float
-    walk: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.where}: ω {self.omega:.3f}, ω_0 {self.omega_0:.3f}, {self.turn},"
-            f" drift {self.drift:.3f} (a random walk's {self.walk:.3f})"
-        )
-
-    @property
-    def where(self) -> str:
-        return f"step {self.step}, {self.checkpoints} checkpoints"
-
-    @property
-    def turn(self) -> str:
-        """Of two checkpoints there is no angle."""
-        return "no angle yet" if math.isnan(self.angle) else f"last angle {self.angle:.1f}°"
-
-
-def gauges_of(kernel: TrajectoryKernel) -> Gauges:
-    """
-    >>> import trajhelpers as th
-    >>> print(gauges_of(th.random_walk(26)))
-    step 25, 26 checkpoints: ω 0.687, ω_0 0.688, last angle 90.0°, drift 0.200 (a random walk's \
-0.200)
-    """
-    n, angle = kernel.n, float("nan")
-    if n > 2:
-        cosine = kernel.cosine_between(n - 3, n - 2, n - 2, n - 1)
-        angle = float(np.degrees(np.arccos(cosine)))
-    return Gauges(
-        checkpoints=n,
-        step=int(kernel.steps[-1]),
-        omega=mds(kernel),
-        omega_0=mds(kernel, 0),
-        angle=angle,
-        drift=1 / path_ratio(kernel),
-        walk=(n - 1) ** -0.5,
-    )
 
 
 class Following:
@@ -185,6 +130,8 @@ class Following:
         lines: list[str] = []
         groups = self._groups(trajectory)
         kernel = self.kernel
+        if kernel is not None and kernel.sample and trajectory.drawn:
+            kernel = None  # a recorded sample is little: what is new is read with all before it
         if kernel is not None:
             try:
                 kernel = self._gone_on(kernel, trajectory, groups)

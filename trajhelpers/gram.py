@@ -21,6 +21,7 @@ from .reading.account import listed
 from .reading.lora import LowRankLayout
 from .streaming.blocks import checks_of, cut, requests
 from .streaming.columns import all_columns, less
+from .streaming.comparing import finish, note_compared
 from .streaming.cpu import COLUMNS
 from .streaming.default_groups import told_of
 from .streaming.devices import choose_device
@@ -30,7 +31,6 @@ from .streaming.passing import How, begin, one_pass, pass_over, without
 from .streaming.ranks import ranks_of
 from .streaming.sampling import share_or_bytes
 from .streaming.segments import Groups, columns_of, once_each, segments_of
-from .streaming.verifying import finish, note_compared
 from .telling import tell
 
 

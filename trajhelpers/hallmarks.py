@@ -5,15 +5,14 @@ Everything here takes a :class:`~trajhelpers.TrajectoryKernel` of n checkpoints 
 numbers and arrays; what is undefined (the angle of an update that did not move) is NaN."""
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
-from .errors import TrajectoryWarning
 from .kernel import ModelSetKernel, TrajectoryKernel, with_error
+from .telling import warn
 
 _EPS = np.finfo(np.float64).eps
 
@@ -101,18 +100,14 @@ def angles(kernel: TrajectoryKernel, stride: int = 1) -> dict[str, Float64[np.nd
         name: kernel.cosine_between(*pairs) for name, pairs in angle_pairs(kernel, stride).items()
     }
     if np.isnan(cosines["apex_initialization"]).all():
-        warnings.warn(
+        warn(
             f"checkpoint 1 (step {kernel.steps[1]}) equals checkpoint 0 (step {kernel.steps[0]}),"
-            " so that no angle at initialization is defined: leave checkpoint 1 out",
-            TrajectoryWarning,
-            stacklevel=2,
+            " so that no angle at initialization is defined: leave checkpoint 1 out"
         )
     if np.isnan(cosines["progress_total"]).all():
-        warnings.warn(
+        warn(
             f"the last checkpoint (step {kernel.steps[-1]}) equals the first (step"
-            f" {kernel.steps[0]}): there is no whole way, and no angle to it",
-            TrajectoryWarning,
-            stacklevel=2,
+            f" {kernel.steps[0]}): there is no whole way, and no angle to it"
         )
     with np.errstate(invalid="ignore"):
         return {name: np.degrees(np.arccos(cosine)) for name, cosine in cosines.items()}

@@ -14,7 +14,7 @@ from .reading.lora import LowRankLayout
 from .sources.protocol import Checkpoint, Fetcher
 from .sources.remote.together import Together
 from .sources.table import source_of
-from .stored import Origin, Stored
+from .stored import Origin, Stored, parameters_of
 from .telling import tell
 
 _MEMORY = "memory"
@@ -228,11 +228,7 @@ class ModelSet(Stored):
     def _headline(self) -> str:
         count, dtypes = self.n - self.based, ", ".join(sorted(set(self.dtypes.values())))
         base = f" seen from {'their' if count > 1 else 'its'} base" * self.based
-        return (
-            f"ModelSet({count} model{'s'[: count > 1]}{base},"
-            f" {self.p:,} parameters in {len(self.names)} tensor{'s'[: len(self.names) > 1]},"
-            f" {dtypes})"
-        )
+        return f"ModelSet({count} model{'s'[: count > 1]}{base}, {parameters_of(self)}, {dtypes})"
 
     @property
     def provenance(self) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from .kernel.sampled import Sample, Summed, summed
 from .making import Kernel, certain_kernel, kernel_of
 from .models import ModelSet
 from .reading.account import percent
+from .streaming.comparing import note_compared
 from .streaming.fingerprint import from_words, in_words, together
 from .streaming.passing import How, pass_over
 from .streaming.sampling import Draw, block_length, draw, share_or_bytes
 from .streaming.segments import Segment, columns_of, once_each
 from .streaming.sums import Sums
-from .streaming.verifying import note_compared
 from .telling import tell
 
 
@@ -31,6 +31,8 @@ def drawn_of(
     begun: Kernel | None,
 ) -> Draw | None:
     """What is read of a sample; None where that is all, in one go."""
+    if trajectory.drawn:
+        return _drawn_of_recorded(trajectory, segments, trajectory.drawn, sample, seed, begun)
     sample = share_or_bytes(sample)
     if begun is None:
         if sample is None:
@@ -42,6 +44,26 @@ def drawn_of(
         raise ValueError(f"seed: the preview was drawn with {preview.seed}, not {seed}")
     before = dict(zip(begun.names, preview.drawn.tolist()))
     return draw(trajectory, segments, sample, preview.seed, preview.block, before)
+
+
+def _drawn_of_recorded(trajectory, segments, kept, sample, seed, begun):
+    """Of files that hold a sample alone, that one, or a smaller one, with which it begins."""
+    if begun is not None:
+        raise ValueError(
+            f"begun: the files hold a sample ({kept}), and nothing to go on to; leave it out"
+        )
+    if seed not in (0, kept.seed):
+        raise ValueError(f"seed: the sample that the files hold was drawn with {kept}, not {seed}")
+    whole = draw(trajectory, segments, kept.fraction, kept.seed, kept.block, {})
+    if sample is None:
+        return whole
+    found = draw(trajectory, segments, share_or_bytes(sample), kept.seed, kept.block, {})
+    if any(found.drawn[name] > whole.drawn[name] for name in segments):
+        raise ValueError(
+            f"sample: the files hold a sample of the parameters ({kept}), and {sample!r} is more;"
+            " leave sample= out for all that is there, or give a smaller one"
+        )
+    return found
 
 
 def gram_of_sample(

@@ -1,17 +1,16 @@
 """What is said of a kernel when it is made: checkpoints that are equal, and what never moves."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 
-from .errors import LayoutError, TrajectoryWarning
+from .errors import LayoutError
 from .kernel import ModelSetKernel, TrajectoryKernel
 from .reading.account import capped, of_constant
 from .reading.lora import LowRankLayout
 from .stored import Stored
 from .streaming.segments import blocks_of
-from .telling import tell
+from .telling import tell, warn
 
 # Of ‖θ‖², that never moves: up to here a line is enough.
 _LARGEST_SILENT_SHARE = 0.01
@@ -53,11 +52,7 @@ def warn_of_equal(kernel: TrajectoryKernel | ModelSetKernel, equal: Pairs, close
             more = f" … ({len(pairs)} pairs)" if len(pairs) > _SHOWN else ""
             seen = " in what was sampled of them" if kernel.sample else ""
             what = "models" if isinstance(kernel, ModelSetKernel) else "checkpoints at steps"
-            warnings.warn(
-                f"{what} {', '.join(names)}{more} are {are}{seen}",
-                TrajectoryWarning,
-                stacklevel=4,
-            )
+            warn(f"{what} {', '.join(names)}{more} are {are}{seen}")
 
 
 def without_constant(kernel: Any, leave_out: bool) -> Any:
@@ -90,11 +85,7 @@ def without_constant(kernel: Any, leave_out: bool) -> Any:
         kernel = kernel.moving()
         tell(of_constant(facts))
     elif share > _LARGEST_SILENT_SHARE:
-        warnings.warn(
-            f"{of_constant(facts)}; leave it out with exclude='constant', or take kernel.moving()",
-            TrajectoryWarning,
-            stacklevel=4,
-        )
+        warn(f"{of_constant(facts)}; leave it out with exclude='constant', or take kernel.moving()")
     elif share:
         tell(f"{of_constant(facts)}; leave it out with exclude='constant'")
     kernel.source["constant"] = facts

@@ -73,6 +73,8 @@ class Stored:
     left_out = property(lambda self: (*self.origin.left_out, *self.origin.counting.left_out))
     notes = property(lambda self: self.origin.notes)
     config = property(lambda self: self.origin.config)
+    # Which sample the files hold (Drawn), where they hold no more; else None.
+    drawn = property(lambda self: self.layout.drawn)
     # What fetches ranges ahead (Fetcher) of checkpoints on the hub; None elsewhere.
     remote = property(lambda self: self.origin.fetcher)
 
@@ -223,6 +225,12 @@ class Stored:
             for column in zip(*self.layout.tensors.values())
         ]
         return None if any(None in of_one for of_one in stamps) else list(map(sorted, stamps))
+
+
+def parameters_of(stored: Stored) -> str:
+    """How many there are, and whether all are there, for a headline."""
+    tensors = f"{len(stored.names)} tensor{'s'[: len(stored.names) > 1]}"
+    return f"{'a sample of ' if stored.drawn else ''}{stored.p:,} parameters in {tensors}"
 
 
 def _refuse_changed(tensors: Iterable[StoredTensor]) -> None:

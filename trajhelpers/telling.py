@@ -1,6 +1,8 @@
 """Lines and bars for whoever runs this: what was chosen by which rule, and how far it is."""
 
+import inspect
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -8,6 +10,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from .errors import TrajectoryWarning
 from .printable import printable
 
 _SILENT = ContextVar("nobody wants to be told", default=False)
@@ -17,6 +20,14 @@ def tell(line: str) -> None:
     """One line to stderr, above any bar that is on its way."""
     if not _SILENT.get():
         tqdm.write(f"trajhelpers: {printable(line)}", file=sys.stderr)
+
+
+def warn(text: str) -> None:
+    """A `TrajectoryWarning` at the line that called the package, however deep it is found."""
+    frame, level = inspect.currentframe(), 0
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, TrajectoryWarning, stacklevel=level + 1)
 
 
 def bar(iterable=None, **options: Any) -> tqdm:

@@ -55,7 +55,7 @@ def verify(
     TrajectoryError
         Where the kernel has no fingerprints, as of one that an older version wrote, of a sample, or
         of LoRA adapters' products; where it is a part of another; where ``source`` lacks some of
-        its steps, or counts other parameters.
+        its steps, or counts other parameters, or holds a sample of them.
 
     Notes
     -----
@@ -79,6 +79,7 @@ def verify(
             raise TypeError(f"{next(iter(choices))}: is for a source that is opened here")
     else:
         source = open_trajectory(source, **choices)
+    refuse_sample(source, name)
     read = _same_checkpoints(kernel, source, name)
     counted = kernel.source["counted"]["numbers"]
     if counted != read.p:
@@ -107,6 +108,15 @@ def digests_of(kernel: TrajectoryKernel | ModelSetKernel, name: str) -> list[str
             " taken from; give that one"
         )
     return digests
+
+
+def refuse_sample(source: Trajectory | ModelSet, name: str) -> None:
+    """A TrajectoryError where the files hold too little to be compared with a whole kernel's."""
+    if source.drawn:
+        raise TrajectoryError(
+            f"{source.sources[0]}: holds a sample ({source.drawn}), and {name} is of all"
+            " parameters; give the whole checkpoints, or compute the sample's kernel with gram"
+        )
 
 
 def _same_checkpoints(

@@ -119,6 +119,7 @@ def audit(source, revisions=None, every=1, skip=(), format=None, deep=None):
         errors, notes = findings_in(deep)
         result.errors += errors
         result.notes += notes
+        result.sampled = _sampled(deep)
     return result
 
 
@@ -130,4 +131,8 @@ def _audit_of_kernel(kernel, *options):
             "revisions, every, skip, format, deep: are for checkpoints; of a kernel, take part:"
             " kernel[::2]"
         )
-    return Audit(repr(kernel), [], {}, *findings_in(kernel))
+    return Audit(repr(kernel), [], {}, *findings_in(kernel), _sampled(kernel))
+
+
+def _sampled(kernel):
+    return kernel.sample.in_words(kernel.p) if kernel.sample else ""

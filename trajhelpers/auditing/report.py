@@ -35,6 +35,8 @@ class Audit:
     formats : dict
         By step, in a run of several stages by the name of the revision, the format that
         :func:`trajhelpers.open_trajectory` reads; steps without weights are not in it.
+    sampled : str
+        How much of the parameters the kernel is of that was audited with them, where not of all.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Audit:
         formats: Mapping[int | str, str],
         errors: Sequence[Finding],
         notes: Sequence[Finding],
+        sampled: str = "",
     ):
         self.source, self.revisions, self.formats, self.errors, self.notes = (
             source,
@@ -52,6 +55,7 @@ class Audit:
             list(errors),
             list(notes),
         )
+        self.sampled = sampled
 
     def errors_in(self, format: str | Mapping[int | str, str]) -> list[Finding]:
         """The errors that matter to a reader of ``format``: "safetensors", "bin", or a dict of them
@@ -100,6 +104,7 @@ class Audit:
                 "revisions": revisions,
                 "errors": [finding._asdict() for finding in self.errors],
                 "notes": [finding._asdict() for finding in self.notes],
+                **({"sampled": self.sampled} if self.sampled else {}),
             }
         )
 
@@ -144,6 +149,7 @@ class Audit:
                 else ""
             )
             + f", {_count(self.notes, 'note')}"
+            + (f"; the path was seen {self.sampled}" if self.sampled else "")
         )
         if self.errors_in(self.formats):
             elsewhere = (

@@ -22,7 +22,7 @@ class Accelerate:
         Its trackers (``log_with=``, ``init_trackers``) are logged to.
     model : torch.nn.Module
         As ``accelerator.prepare`` gave it.
-    every, steps, resume, overwrite
+    every, steps, resume, overwrite, shards, sample, seed
         As of :class:`trajhelpers.Recorder`; a call takes the number of updates so far.
     log_every
         As of :class:`trajhelpers.callbacks.Trainer`, which says what is logged, when, and what it
@@ -39,6 +39,9 @@ class Accelerate:
         resume=False,
         overwrite=False,
         log_every=1,
+        shards=False,
+        sample=None,
+        seed=0,
     ):
         if not isinstance(accelerator, accelerate.Accelerator):
             raise TypeError(
@@ -46,8 +49,18 @@ class Accelerate:
                 f" {type(accelerator).__name__}"
             )
         self._accelerator, self._step = accelerator, 0
-        options = dict(every=every, steps=steps, resume=resume, overwrite=overwrite)
-        self._record = FollowedRecorder(folder, model, log_every, **options)
+        self._record = FollowedRecorder(
+            folder,
+            model,
+            log_every,
+            every=every,
+            steps=steps,
+            resume=resume,
+            overwrite=overwrite,
+            shards=shards,
+            sample=sample,
+            seed=seed,
+        )
 
     def __call__(self, step):
         """Record the model as it is now, if ``step`` is due, and log what is known."""

@@ -14,7 +14,7 @@ class Lightning(lightning.Callback):
 
     Parameters
     ----------
-    folder, every, steps, overwrite, log_every
+    folder, every, steps, overwrite, log_every, shards, sample, seed
         As of :class:`trajhelpers.callbacks.Trainer`, which says what is logged, when, and what it
         costs. Steps are the trainer's ``global_step``.
 
@@ -25,19 +25,40 @@ class Lightning(lightning.Callback):
     ``log_every_n_steps``-th step.
     """
 
-    def __init__(self, folder, every=1, steps=None, overwrite=False, log_every=1):
+    def __init__(
+        self,
+        folder,
+        every=1,
+        steps=None,
+        overwrite=False,
+        log_every=1,
+        shards=False,
+        sample=None,
+        seed=0,
+    ):
         self._folder = folder
         self._record: FollowedRecorder
-        self._options = dict(every=every, steps=steps, overwrite=overwrite, log_every=log_every)
+        self._options = dict(
+            every=every,
+            steps=steps,
+            overwrite=overwrite,
+            log_every=log_every,
+            shards=shards,
+            sample=sample,
+            seed=seed,
+        )
 
     def on_train_start(self, trainer, pl_module):
-        goes_on = trainer.global_step > 0
+        self._from = trainer.global_step
+        goes_on = self._from > 0
         options = self._options | (dict(resume=True, overwrite=False) if goes_on else {})
         # The model as DDP or FSDP has wrapped it.
         self._record = FollowedRecorder(self._folder, trainer.model, **options)
 
     def on_train_batch_end(self, trainer, *_):
-        self._record(trainer.global_step)
+        # Of several batches that make an update, the first ones end at the step before.
+        if trainer.global_step > self._from:
+            self._record(trainer.global_step)
         self._log(trainer)
 
     def on_train_end(self, trainer, pl_module):

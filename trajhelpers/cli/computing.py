@@ -146,7 +146,7 @@ def groups_of(trajectory):
     """Query, key and value apart, where it is known how they are stored."""
     from ..lab.pythia.parts import gpt_neox_groups, is_gpt_neox
 
-    if not is_gpt_neox(trajectory):
+    if not is_gpt_neox(trajectory) or trajectory.drawn:
         return None
     if "num_attention_heads" not in trajectory.config:
         tell(

@@ -8,7 +8,8 @@ from itertools import zip_longest
 
 import numpy as np
 
-from ..following import Following, gauges_of
+from ..following import Following
+from ..gauges import gauges_of
 from ..printable import printable
 from .computing import ASK_ABOVE, add_pass, groups_of
 from .output import writable
@@ -142,7 +143,7 @@ def screen_of(kernel, lines):
         return said
     gauges = gauges_of(kernel)
     numbers = Text(
-        f"{gauges.where}\nω {gauges.omega:.3f}   ω_0 {gauges.omega_0:.3f}   {gauges.turn}"
+        f"{gauges.where}\nω {gauges.said('omega')}   ω_0 {gauges.said('omega_0')}   {gauges.turn}"
     )
     return Group(_map_of(kernel), numbers, _gauge(gauges), said)
 
@@ -156,7 +157,7 @@ def _gauge(gauges, width=30):
     filled, walk = (shares * width).round().astype(int)
     bar = list("█" * filled + "░" * (width - filled))
     bar[min(walk, width - 1)] = "│"
-    end = f" {gauges.drift:.3f}   │ a random walk's, {gauges.walk:.3f}"
+    end = f" {gauges.said('drift')}   │ a random walk's, {gauges.walk:.3f}"
     return Text(f"drift {''.join(bar)}{end}")
 
 

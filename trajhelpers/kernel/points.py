@@ -5,7 +5,6 @@ Any difference of two points is a sum of those differences, so that every quanti
 quadratic form in their Gram matrix, one a parameter group (chapter "The kernel and its maps")."""
 
 import re
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -16,9 +15,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 from numpy.typing import ArrayLike
 
-from ..errors import TrajectoryWarning
 from ..links import O, outwards, rows_between, shortest_links, ways
 from ..reading.account import Text, in_words
+from ..telling import warn
 from .exact_sums import PointProducts
 from .rounding import LARGEST_SILENT, cosine_bound, estimate, relative_error
 from .sampled import Replicate, Sample, standard_error
@@ -294,11 +293,9 @@ class PointsKernel(ABC):
                 if start < 0
                 else f"equal the origin ({self._called([start])}), or come too close to tell,"
             )
-            warnings.warn(
-                f"{self._POINTS}{self._called(lost)} {where} and have no direction: left out of the"
-                " map",
-                TrajectoryWarning,
-                stacklevel=4,
+            warn(
+                f"{self._POINTS}{self._called(lost)} {where} and have no direction: left out of"
+                " the map"
             )
         return start, kept
 
@@ -330,11 +327,9 @@ class PointsKernel(ABC):
                 if self.precision == "float32"
                 else ("up to", "; kernel.error_bound() has each")
             )
-            warnings.warn(
+            warn(
                 f"{self._TOO_CLOSE} that rounding in {self.precision} changes cosines by {by}"
-                f" {min(worst, 2):.0e}{remedy}",
-                TrajectoryWarning,
-                stacklevel=5,
+                f" {min(worst, 2):.0e}{remedy}"
             )
 
     def error_bound(self, measure: Any = None, **arguments: Any) -> Any:

@@ -10,7 +10,8 @@ import ipywidgets
 from matplotlib.figure import Figure
 
 from ..errors import TrajectoryError
-from ..following import Following, gauges_of
+from ..following import Following
+from ..gauges import gauges_of
 from ..kernel import TrajectoryKernel
 from ..printable import printable
 from .maps import plot_map
@@ -125,9 +126,9 @@ def _png(kernel: TrajectoryKernel) -> bytes:
     axes = figure.subplot_mosaic([["map", "relative"], ["drift", "drift"]], height_ratios=(12, 1))
     gauges = gauges_of(kernel)
     plot_map(kernel, None, axes["map"])
-    axes["map"].set_title(f"ω = {gauges.omega:.3f}")
+    axes["map"].set_title(f"ω = {gauges.said('omega')}")
     plot_map(kernel, 0, axes["relative"])
-    axes["relative"].set_title(f"ω₀ = {gauges.omega_0:.3f}")
+    axes["relative"].set_title(f"ω₀ = {gauges.said('omega_0')}")
     figure.suptitle(f"{gauges.where}, {gauges.turn}")
     _draw_gauge(axes["drift"], gauges)
     with io.BytesIO() as file:
@@ -140,4 +141,4 @@ def _draw_gauge(ax, gauges):
     ax.axvline(gauges.walk, color=NULL_COLOUR, linestyle="--")
     ax.set(xlim=(0, 1), ylim=(-0.5, 0.5), yticks=[])
     ax.grid(False)
-    ax.set_xlabel(f"drift {gauges.drift:.3f}; dashed: a random walk's, {gauges.walk:.3f}")
+    ax.set_xlabel(f"drift {gauges.said('drift')}; dashed: a random walk's, {gauges.walk:.3f}")

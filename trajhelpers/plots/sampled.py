@@ -24,7 +24,8 @@ def say_sample(ax: Axes, kernel: Kernel, more: str = "") -> None:
 
 def say_sample_of_map(ax: Axes, kernel: Kernel, origin: Any) -> None:
     if kernel.sample:
-        say_sample(ax, kernel, f"ω = {mds_in_words(kernel, origin)}")
+        symbol = {0: "ω₀"}.get(origin, "ω")
+        say_sample(ax, kernel, f"{symbol} = {mds_in_words(kernel, origin)}")
 
 
 class Bands:

@@ -1,15 +1,17 @@
 """One layout of parameters in all checkpoints: that none differs, and how each is stored."""
 
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import TypeVar
 
-from ..errors import LayoutError, TrajectoryWarning
+from ..errors import LayoutError
+from ..telling import warn
+from .account import percent
 from .choice import Choice, Counting
+from .partly import Drawn, Partly
 from .prefixes import taken_off, without_prefixes, without_wrappers
 from .tensors import RAW, StoredTensor, rows_first
 
@@ -60,6 +62,11 @@ class Layout:
         """Names of tensors that all checkpoints store in another order than row-major."""
         return {name for name, stored in self.tensors.items() if stored[0].strides}
 
+    @cached_property
+    def drawn(self) -> Drawn | None:
+        """The sample that checkpoints hold, where there are some that hold no more."""
+        return next(filter(None, map(_drawn, next(iter(self.tensors.values()), ()))), None)
+
     def stored(self) -> Iterator[StoredTensor]:
         """All that is read of all checkpoints."""
         return chain.from_iterable(self.tensors.values())
@@ -92,7 +99,12 @@ def settle(
     _check_names(stored, sources, names, choice)
     tensors = {name: _column(name, [one[name] for one in stored], sources) for name in names}
     _warn_of_mixed_types(tensors)
-    notes = (*counting.notes, *_two_for_one(names), *_two_networks(tensors))
+    notes = (
+        *counting.notes,
+        *_two_for_one(names),
+        *_two_networks(tensors),
+        *_one_sample(tensors, sources),
+    )
     return Layout(tensors), replace(counting, notes=notes)
 
 
@@ -211,6 +223,30 @@ def _column(name, tensors, sources):
     return tuple(map(rows_first, tensors))
 
 
+def _drawn(tensor):
+    return tensor.place.drawn if isinstance(tensor.place, Partly) else None
+
+
+def _one_sample(tensors, sources):
+    """What is told where checkpoints hold a sample, which must be one."""
+    drawn = list(map(_drawn, next(iter(tensors.values()))))
+    found = [at for at, one in enumerate(drawn) if one]
+    if not found:
+        return ()
+    first = drawn[found[0]]
+    if others := [at for at in found if drawn[at] != first]:
+        raise LayoutError(
+            f"{sources[others[0]]}: holds a sample of the parameters with {drawn[others[0]]},"
+            f" {sources[found[0]]} one with {first}; open checkpoints of one sample"
+        )
+    kept = sum(stored[found[0]].place.kept.size for stored in tensors.values())
+    share = percent(kept / sum(stored[0].size for stored in tensors.values()))
+    return (
+        f"the files hold a sample, {share} of the parameters ({first}): what is computed of it is"
+        " an estimate, with a standard error",
+    )
+
+
 def _warn_of_mixed_types(tensors):
     mixed = {
         name: sorted(found)
@@ -219,11 +255,9 @@ def _warn_of_mixed_types(tensors):
     }
     if mixed:
         first, dtypes = next(iter(mixed.items()))
-        warnings.warn(
+        warn(
             f"parameter {first!r}{_and_more(list(mixed))} changes its dtype between checkpoints"
-            f" ({', '.join(dtypes)}); all are converted exactly",
-            TrajectoryWarning,
-            stacklevel=5,
+            f" ({', '.join(dtypes)}); all are converted exactly"
         )
 
 

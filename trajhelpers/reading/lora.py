@@ -175,6 +175,8 @@ class LowRankLayout:
 
     # None is stored in another order.
     permuted: frozenset[str] = frozenset()
+    # Of the products, nobody records a sample.
+    drawn: None = None
 
     @property
     def tensors(self) -> Mapping[str, tuple[StoredTensor, ...]]:

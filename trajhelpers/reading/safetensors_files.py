@@ -14,7 +14,9 @@ from ..errors import CheckpointError
 from .contents import Contents
 from .json_text import LONGEST_JSON, parse_json
 from .parsed import EqualHeaders, Parsed
+from .partly import KEY, whole_tensors
 from .place import File
+from .states import choose_state
 from .tensors import StoredTensor
 
 _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
@@ -58,6 +60,9 @@ _HEADERS: EqualHeaders[Header] = EqualHeaders()
 def read_safetensors(file: File, opened: BinaryIO, state: str | None) -> Contents:
     """The tensors of the state that is θ, in the order in which they lie."""
     header = read_header(file, opened, file.size)
+    if KEY in header.metadata:
+        tensors = whole_tensors(file, _within(file, header.tensors), header.metadata[KEY])
+        return choose_state(tensors, file, state)
     chosen = header.chosen(file, state)
     return replace(chosen, tensors=_within(file, chosen.tensors), parsed=(header,))
 

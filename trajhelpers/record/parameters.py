@@ -1,14 +1,14 @@
 """Which parameters of a model a recorder writes, and copies of them as they are now."""
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 
-from ..errors import LayoutError, TrajectoryError, TrajectoryWarning
-from ..telling import tell
+from ..errors import LayoutError, TrajectoryError
+from ..telling import tell, warn
+from .columns import SampledColumns
 from .processes import (
     is_sharded,
     named_parameters,
@@ -34,6 +34,13 @@ class RecordedParameters:
     shards : bool
         Whether each process keeps its own shards, or the first has all of them gathered.
 
+    Attributes
+    ----------
+    shapes : dict of tuple
+        Of whole parameters.
+    sampled : SampledColumns or None
+        Which of their columns are copied, where not all are.
+
     Raises
     ------
     TypeError, ValueError
@@ -49,6 +56,7 @@ class RecordedParameters:
         self._first = writes()
         self._missed: set[str] = set()  # began to train later, and that was said
         self.shapes: Shapes = {}
+        self.sampled: SampledColumns | None = None
         with self._now() as named:
             once = _once(named)
             trained = {name: tensor for name, tensor in once.items() if tensor.requires_grad}
@@ -86,6 +94,8 @@ class RecordedParameters:
                     continue
                 tensor = whole(tensor)
                 if self._first:
+                    if self.sampled:
+                        tensor = self.sampled.of(name, tensor)
                     found[name] = tensor.to("cpu", copy=True).contiguous()
             return found
 
@@ -121,12 +131,10 @@ class RecordedParameters:
         ]
         if missed and self._first:
             self._missed |= set(missed)
-            warnings.warn(
+            warn(
                 f"{self._folder}: trained and not recorded: {_listed(missed)}, frozen or not there"
                 " when the recorder was made. Make it while all that will train requires a"
-                " gradient, and freeze after that; or record into another folder from here on",
-                TrajectoryWarning,
-                stacklevel=5,
+                " gradient, and freeze after that; or record into another folder from here on"
             )
 
 

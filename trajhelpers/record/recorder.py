@@ -1,13 +1,14 @@
 """Record a trajectory while a network trains."""
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from ..errors import CheckpointError, ExistingRunError, LayoutError, StepError, TrajectoryWarning
-from ..telling import tell
+from ..errors import CheckpointError, ExistingRunError, LayoutError, StepError
+from ..reading.partly import KEY, said_of_sample
+from ..telling import tell, warn
+from .columns import SampledColumns
 from .parameters import RecordedParameters
 from .processes import group_size, writes
 from .schedule import Schedule, whole_number
@@ -42,6 +43,13 @@ class Recorder:
         parallelism): each process writes what it holds, and none ever has a whole parameter. A
         checkpoint is then a folder, ``step_<N>.shards``, one of torch.distributed.checkpoint's,
         that takes its name when all have written; the folder must be one that all processes share.
+    sample : float, optional
+        For runs that cannot keep checkpoints: keep this fraction of the parameters, 0.01, of which
+        the columns are the same at each step, and small tensors whole. :func:`trajhelpers.gram` of
+        what was recorded is that of the whole run with ``sample=`` and ``seed=`` as here, and has
+        the same standard errors. What is not kept can be asked for no more.
+    seed : int
+        Of the blocks of columns that are drawn.
 
     Raises
     ------
@@ -49,11 +57,11 @@ class Recorder:
         Where the folder holds a run and neither ``resume`` nor ``overwrite`` is set, or another
         process records into it.
     LayoutError
-        Where a run is resumed with other parameters than it holds.
+        Where a run is resumed with other parameters than it holds, or another sample of them.
     ValueError, TypeError
         For a model without trainable parameters, or on the meta device; for ``every`` below 1, and
         for steps that are no whole numbers; for ``shards`` without a process group, or of FSDP1,
-        whose shards are no parts of parameters.
+        whose shards are no parts of parameters; for a ``sample`` that is no fraction, or of shards.
     TrajectoryError
         Where one process cannot write its shards, in all; a StepError within it where they recorded
         different steps.
@@ -115,10 +123,17 @@ class Recorder:
         resume=False,
         overwrite=False,
         shards=False,
+        sample=None,
+        seed=0,
     ):
         self._schedule = Schedule(every, steps)
         if resume and overwrite:
             raise ValueError("resume and overwrite exclude each other")
+        if shards and sample is not None:
+            raise ValueError(
+                "shards, sample: exclude each other; leave shards= out, and parameters are gathered"
+                " one at a time for what is kept of them"
+            )
         self._folder, here = Path(folder), writes()
         self._parameters = RecordedParameters(self._folder, model, shards)
         self._first: int | None = None  # step of a call
@@ -127,6 +142,8 @@ class Recorder:
         self._abandoned: list[tuple[int, Path]] = []
         self._writer: FolderWriter | None = None
         self._start: dict[str, torch.Tensor] | None = None  # step 0, until a later one
+        if sample is not None:
+            self._parameters.sampled = SampledColumns(self._parameters.shapes, sample, seed)
         # All processes give their shards, before the one that writes looks at the folder.
         state = self._parameters.copies()
         if not (here or shards):
@@ -135,6 +152,8 @@ class Recorder:
         if shards:  # not at the top of the file: some builds of torch have no torch.distributed
             from .shards import ShardWriter as writer
         self._writer = writer(self._folder, resume or overwrite, self._follower if here else None)
+        if self._parameters.sampled:
+            self._writer.metadata[KEY] = self._parameters.sampled.description
         try:
             self._begin(self._writer, state, resume, overwrite)
         except BaseException:
@@ -152,7 +171,7 @@ class Recorder:
                 " resume=True, replace it with overwrite=True, or choose another folder"
             )
         if resume and earlier:
-            _same_parameters(writer, earlier[-1][1], self._parameters.shapes)
+            _same_parameters(writer, earlier[-1][1], self._parameters)
             self._abandoned, self._last = earlier, None
             return
         with writer.as_one():
@@ -190,13 +209,13 @@ class Recorder:
         """Wait until all is written, and leave the folder to others. The end of the ``with`` block
         does this.
         """
-        self._end(stacklevel=4)
+        self._end(told=True)
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, traceback):
-        self._end(stacklevel=4 if kind is None else 0)
+        self._end(told=kind is None)
 
     def _record(self, step):
         state = self._parameters.copies()
@@ -224,29 +243,27 @@ class Recorder:
         if wanted and missed is not None and missed < step:
             self._warn_once(
                 f"called at step {step} after step {self._last}, and step {missed} was due"
-                f" ({self._schedule}): only steps of a call are recorded",
-                stacklevel=4,
+                f" ({self._schedule}): only steps of a call are recorded"
             )
 
-    def _end(self, stacklevel):
+    def _end(self, told):
         if self._writer is None:
             return
         self._writer.close()
         self._writer.flush()  # raises an error of the disk
-        if self._first is not None and self._last and not self._recorded and stacklevel:
+        if self._first is not None and self._last and not self._recorded and told:
             self._warn_once(
                 f"called at steps {self._first} to {self._last}, none of which was due"
-                f" ({self._schedule}): nothing but the model's first state is recorded",
-                stacklevel,
+                f" ({self._schedule}): nothing but the model's first state is recorded"
             )
 
-    def _warn_once(self, text, stacklevel):
+    def _warn_once(self, text):
         if not self._warned:
             self._warned = True
-            warnings.warn(f"{self._folder}: {text}", TrajectoryWarning, stacklevel)
+            warn(f"{self._folder}: {text}")
 
 
-def _same_parameters(writer, checkpoint, shapes):
+def _same_parameters(writer, checkpoint, parameters):
     """Raise LayoutError where a checkpoint of the run that goes on holds other parameters."""
     if checkpoint.suffix != writer.ending:
         raise ExistingRunError(
@@ -254,12 +271,13 @@ def _same_parameters(writer, checkpoint, shapes):
             " and a run goes on as it began"
         )
     try:
-        stored = writer.shapes(checkpoint)
+        stored, description = writer.held(checkpoint)
     except CheckpointError as error:
         raise CheckpointError(
             f"{error}; resume from an earlier checkpoint by deleting it, or begin anew with"
             " overwrite=True"
         ) from error
+    shapes = parameters.shapes
     for name in sorted({**stored, **shapes}):
         if stored.get(name) != shapes.get(name):
             raise LayoutError(
@@ -267,6 +285,20 @@ def _same_parameters(writer, checkpoint, shapes):
                 f" {shapes.get(name, 'none')} in the model's trainable parameters; a run goes on"
                 " with the parameters it began with, trainable when its recorder is made"
             )
+    _same_sample(checkpoint, description, parameters.sampled)
+
+
+def _same_sample(checkpoint, description, sampled):
+    if description == (sampled.description if sampled else ""):
+        return
+    was = f"with {said_of_sample(checkpoint, description)[0]}" if description else "whole"
+    now = f"with {sampled.drawn}" if sampled else "whole"
+    if was == now:
+        now = "that draws other columns, in this version of trajhelpers"
+    raise LayoutError(
+        f"{checkpoint}: was recorded {was}, and now it is {now}; a run goes on with the sample= and"
+        " seed= that it began with, or begins anew in another folder"
+    )
 
 
 def _check_start(folder, saved, state):

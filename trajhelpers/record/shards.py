@@ -52,9 +52,9 @@ class ShardWriter(FolderWriter):
         """As the first finds them: others may see a folder of a network later."""
         return _said(self._group, super().checkpoints() if writes() else None)[0]
 
-    def shapes(self, checkpoint: Path) -> dict[str, tuple[int, ...]]:
+    def held(self, checkpoint: Path) -> tuple[dict[str, tuple[int, ...]], str]:
         try:
-            return listed_shapes(LocalFolder(checkpoint))
+            return listed_shapes(LocalFolder(checkpoint)), ""
         except OSError as error:
             raise CheckpointError(f"{checkpoint}: cannot be read ({error})") from error
 

@@ -15,6 +15,7 @@ import torch
 
 from ..atomic import atomic_path, remove_abandoned
 from ..errors import CheckpointError, TrajectoryError
+from ..reading.partly import KEY, said_of_sample
 from ..telling import tell
 from .lock import FolderLock
 from .processes import writes
@@ -48,6 +49,8 @@ class FolderWriter:
 
     def __init__(self, folder: Path, take_over: bool, follower: Callable | None = None):
         self.folder, self._follower = folder, follower
+        # Beside the step, in each file.
+        self.metadata: dict[str, str] = {}
         self._waiting: deque[tuple[int, dict[str, torch.Tensor]]] = deque()
         self._changed = threading.Condition()
         self._error: Exception | None = None
@@ -73,14 +76,21 @@ class FolderWriter:
     def place(self, step: int) -> Path:
         return self.folder / f"step_{step}{self.ending}"
 
-    def shapes(self, checkpoint: Path) -> dict[str, tuple[int, ...]]:
-        """Of the parameters that it holds. CheckpointError where it cannot be read."""
+    def held(self, checkpoint: Path) -> tuple[dict[str, tuple[int, ...]], str]:
+        """The shapes of the parameters that it is of, and what it says of a sample, "" where it
+        holds them whole. CheckpointError where it cannot be read.
+        """
         try:
             with safetensors.safe_open(checkpoint, "pt") as opened:
                 names = list(opened.keys())
-                return {name: tuple(opened.get_slice(name).get_shape()) for name in names}
+                shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in names}
+                description = (opened.metadata() or {}).get(KEY, "")
         except (safetensors.SafetensorError, OSError) as error:
             raise CheckpointError(f"{checkpoint}: cannot be read ({error})") from error
+        if description:
+            kept = said_of_sample(checkpoint, description)[1]
+            shapes = {name: one.shape for name, one in kept.items()}
+        return shapes, description
 
     def remove(self, checkpoint: Path) -> None:
         """Whole or not at all, for whoever looks; nothing where it is gone."""
@@ -168,8 +178,9 @@ class FolderWriter:
 
     def _save(self, step: int, state: dict[str, torch.Tensor]) -> None:
         self.hold()
+        metadata = {"step": str(step), **self.metadata}
         with atomic_path(self.place(step)) as temporary:
-            safetensors.torch.save_file(state, temporary, metadata={"step": str(step)})
+            safetensors.torch.save_file(state, temporary, metadata=metadata)
 
     def hold(self) -> None:
         """See that the folder is this recorder's still; ExistingRunError where it is another's."""

@@ -61,9 +61,11 @@ def default_groups(names: Collection[str], still: Container[str] = ()) -> dict[s
 
 def still_ones(trajectory: Stored) -> set[str]:
     """Of more than 2,000 tensors on this machine, those that are the same in the first and in the
-    last checkpoint: none that never moves is missing.
+    last checkpoint: none that never moves is missing. Of a recorded sample, none: it was drawn
+    before anything moved.
     """
-    if len(trajectory.sizes) <= MOST_ALONE or trajectory.remote is not None:
+    few = len(trajectory.sizes) <= MOST_ALONE
+    if few or trajectory.remote is not None or trajectory.drawn:
         return set()
     return {name for name, size in trajectory.sizes.items() if _is_still(trajectory, name, size)}
 

@@ -1,7 +1,6 @@
 """A pass: all columns once, from where a state of it is; with checkpoints left out that are not
 finite, and what is done kept on the disk."""
 
-import warnings
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,12 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from ..errors import ChecksumError, NonFiniteError, TrajectoryWarning
+from ..errors import ChecksumError, NonFiniteError
 from ..sources.protocol import Checks
 from ..stored import Stored
+from ..telling import warn
 from ..version import __version__
 from .blocks import checks_of, cut, in_turn
 from .columns import Columns, all_columns, both, less, part
+from .comparing import confirm_nonfinite
 from .cpu import products_on_cpu
 from .differences import Differences
 from .nonfinite import NonFiniteFound, NotFinite, nonfinite_checkpoints
@@ -23,7 +24,6 @@ from .ranks import ALONE, Ranks
 from .resuming import Partial, State, conditions
 from .segments import Segment, columns_of
 from .sums import Sums
-from .verifying import confirm_nonfinite
 
 
 class How(NamedTuple):
@@ -83,9 +83,7 @@ def pass_over(
             trajectory.refuse_changed()
             if trajectory.nonfinite == "raise" or not found.bad:
                 raise NonFiniteError(found.message) from None
-            warnings.warn(
-                f"{found.message}; left out of the trajectory", TrajectoryWarning, stacklevel=3
-            )
+            warn(f"{found.message}; left out of the trajectory")
             rows = [index for index in range(whole.n) if index not in state.lost]
             lost = sorted([*state.lost, *(rows[index] for index in found.bad)])
             state, left = State.none(whole.n - len(lost), lost), all_columns(ranges)

@@ -61,28 +61,31 @@ class Draw:
 def block_length(trajectory: Stored) -> int:
     """Numbers of a block: the more blocks, the smaller the error; the longer, the less they cost.
 
-    On this machine 4,096, of smaller networks what makes some 8,000 blocks of all. Far away, as
-    long as a request takes no longer to answer than to be asked, 1 MiB of each checkpoint; of
-    smaller networks what makes some 32,000 blocks, but 64 KiB.
+    On this machine see :func:`block_length_here`. Far away, as long as a request takes no longer to
+    answer than to be asked, 1 MiB of each checkpoint; of smaller networks what makes some 32,000
+    blocks, but 64 KiB.
     """
     if trajectory.remote is None:
-        least, most, count = 64, 4096, 1 << 13
-    else:
-        of_one = max(map(trajectory.largest_bytes_of, trajectory.names))
-        least, most, count = (64 << 10) // of_one, (1 << 20) // of_one, 1 << 15
-    return min(max(trajectory.p // count, least), most)
+        return block_length_here(trajectory.p)
+    of_one = max(map(trajectory.largest_bytes_of, trajectory.names))
+    return min(max(trajectory.p >> 15, (64 << 10) // of_one), (1 << 20) // of_one)
+
+
+def block_length_here(p: int) -> int:
+    """4,096, of smaller networks what makes some 8,000 blocks of all, but 64."""
+    return min(max(p >> 13, 64), 4096)
 
 
 def draw(
-    trajectory: Stored,
+    trajectory: Stored | None,
     segments: Mapping[str, Segment],
     sample: float | int | None,
     seed: int,
     block: int,
     before: Mapping[str, int],
 ) -> Draw:
-    """A sample, of which ``before`` says how many blocks of each group have been read. ValueError
-    where it asks for nothing, or for less than there has to be.
+    """A sample, of which ``before`` says how many blocks of each group have been read. A fraction
+    needs no trajectory. ValueError where it asks for nothing, or for less than there has to be.
     """
     columns = {name: columns_of(segment) for name, segment in segments.items()}
     blocks = {name: -(-of_one // block) for name, of_one in columns.items()}

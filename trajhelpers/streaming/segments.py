@@ -25,6 +25,11 @@ def segments_of(trajectory: Stored, groups: Groups | None) -> dict[str, Segment]
             "groups: expected a dict, from names to lists of (tensor, start, stop), got a"
             f" {type(groups).__name__}"
         )
+    if trajectory.drawn:
+        raise ValueError(
+            f"groups: the files hold a sample ({trajectory.drawn}), which was drawn group by group;"
+            " leave groups= out, and put the kernel's groups together with kernel.group_by"
+        )
     segments: dict[str, Segment] = {}
     for group, ranges in groups.items():
         segments[group] = []

@@ -32,6 +32,9 @@ class SoFar:
     vectors from θ_0. Both are kept in float32, 8 bytes a parameter: each of n additions rounds by
     2⁻²⁴ at most, and ω by no more than n 2⁻²³. All else is float64.
 
+    A kernel that is appended to (``kernel.append``) needs no such sums, but a read of all
+    checkpoints for each new one, which a training with many of them cannot wait for.
+
     Parameters
     ----------
     p : int

@@ -12,8 +12,9 @@ import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ...hallmarks import mds
+from ...hallmarks import mds_in_words
 from ...plots.maps import label_checkpoints, plot_map, plot_maps, round_down
+from ...plots.sampled import say_sample
 from ...plots.style import MAP_COLOURS, NULL_COLOUR, literally, styled
 from ...printable import printable
 from .parts import PARTS, layer_of, part_of
@@ -75,6 +76,7 @@ def plot_depth(kernel, part, origin=None, ax=None, vmin=None, unit="step"):
     ax.patch.set(facecolor="white", hatch="////", edgecolor=NULL_COLOUR)
     ax.grid(False)
     label_checkpoints(ax.xaxis, kernel, shown, unit)
+    say_sample(ax, kernel)
     every = -(-len(groups) // _MOST_LAYERS_LABELLED)
     ax.set_yticks(range(0, len(groups), every), list(groups)[::every])
     ax.set_ylabel("layer")
@@ -243,7 +245,7 @@ def _pair(kernel, part, layer, group, seen, lowest, unit):
 def _title(name, group, seen, origin):
     return (
         (f"{name}\n" if name else "")
-        + f"{_OMEGA[origin]} = {mds(seen, origin):.3f}"
+        + f"{_OMEGA[origin]} = {mds_in_words(seen, origin)}"
         + (f" of {seen.n}" if seen.n < group.n else "")
     )
 
