@@ -63,21 +63,19 @@ def _row(name, states, unrounded):
     theta = oracle.flat(states)
     exact = _cosines_of(ExactPath(theta))
     increments = np.diff(theta, axis=0, prepend=0)
-    with warnings.catch_warnings(record=True) as caught, silently():
-        warnings.simplefilter("always")
-        trajectory = th.open_trajectory(states)
-        certain = th.gram(trajectory, "cpu")
-        in_float32 = th.gram(trajectory, "cpu", "float32")
-    warned = [str(one.message) for one in caught if issubclass(one.category, th.TrajectoryWarning)]
-    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+    trajectory = th.open_trajectory(states)
+    with warnings.catch_warnings(), silently(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", th.TrajectoryWarning)
         along_path = th.TrajectoryKernel(increments @ increments.T, sizes=[theta.shape[1]])
+        certain = th.gram(trajectory, "cpu")
         found = {
             "K in float64": _cosines_from_K(theta @ theta.T),
             "increments": _cosines_of_kernel(along_path),
             "gram": _cosines_of_kernel(certain),
-            "gram in float32": _cosines_of_kernel(in_float32),
         }
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found["gram in float32"] = _cosines_of_kernel(th.gram(trajectory, "cpu", "float32"))
     bounds = [certain.error_bound(origin=origin).max() for origin in _origins()]
     return {
         "path": name,
@@ -86,7 +84,7 @@ def _row(name, states, unrounded):
         "errors": {way: _error(cosines, exact) for way, cosines in found.items()},
         "bound": float(max(bounds)),
         "shortest_links": not np.array_equal(certain.links, along_path.links),
-        "float32_warned": any("float64" in message for message in warned),
+        "float32_warned": any(issubclass(one.category, th.TrajectoryWarning) for one in said),
         "of_storage": _error(exact, unrounded) if unrounded is not None else None,
     }
 

@@ -103,6 +103,21 @@ ORIGINS = {
         "origin": "computed by this repository",
         "versions": ["torch", "numpy"],
     },
+    "benchmarks/gram.json": {
+        "command": "make bench OUT=data/benchmarks/gram.json && python data/make.py manifest",
+        "licence": "MIT, as the book",
+        "origin": "measured by this repository on the machine that the file names",
+        "versions": ["torch", "numpy", "safetensors"],
+    },
+    "benchmarks/preview.json": {
+        "command": (
+            "python benchmarks/preview.py --out data/benchmarks/preview.json && python data/make.py"
+            " manifest"
+        ),
+        "licence": "MIT, as the book",
+        "origin": "measured by this repository on the machine that the file names",
+        "versions": ["torch", "numpy"],
+    },
 }
 
 
