@@ -118,15 +118,6 @@ ORIGINS = {
         "origin": "measured by this repository on the machine that the file names",
         "versions": ["torch", "numpy", "safetensors"],
     },
-    "benchmarks/preview.json": {
-        "command": (
-            "python benchmarks/preview.py --out data/benchmarks/preview.json && python data/make.py"
-            " manifest"
-        ),
-        "licence": "MIT, as the book",
-        "origin": "measured by this repository on the machine that the file names",
-        "versions": ["torch", "numpy"],
-    },
 }
 
 
