@@ -84,9 +84,7 @@ def claimed(kernel, found):
     replicates = list(kernel.sample.replicates())
     others = numbers_of(kernel.total + np.stack([one.change for one in replicates]))
     weights = np.array([one.weight for one in replicates])[:, None]
-    return {
-        kind: np.sqrt((weights * (others[kind] - found[kind]) ** 2).sum(0)) for kind in found
-    }
+    return {kind: np.sqrt((weights * (others[kind] - found[kind]) ** 2).sum(0)) for kind in found}
 
 
 class Table:
@@ -165,8 +163,7 @@ def law(samples):
         ]
         for kind in rows[0]["numbers"] if rows else ():
             logs = [
-                np.log(row["numbers"][kind]["off"])
-                - np.log((1 - row["share"]) / row["blocks"]) / 2
+                np.log(row["numbers"][kind]["off"]) - np.log((1 - row["share"]) / row["blocks"]) / 2
                 for row in rows
             ]
             found[allocation][kind] = figure(np.exp(np.mean(logs)))
@@ -222,7 +219,9 @@ def trained(folder):
         batch_size=4,
         checkpoints_every=20,
     )
-    th.training.train(recipe, folder, "cpu", progress=False, on_checkpoint=lambda step, log: step == 300)
+    th.training.train(
+        recipe, folder, "cpu", progress=False, on_checkpoint=lambda step, log: step == 300
+    )
     return folder
 
 

@@ -39,7 +39,8 @@ _MOST_CELLS, _LEAST_CELLS = 512, 4
 class Draw:
     """``segments``: what is read, by name, of which each is the new part of a cell, by (group's
     name, number) in ``cells``. Of each group: how many ``blocks`` there are, how many are
-    ``drawn``, of how many ``numbers``, and to how many cells they are ``dealt``.
+    ``drawn``, of how many ``numbers``, and to how many cells they are ``dealt``; whether it went
+    ``by_spread``.
     """
 
     seed: int
@@ -50,12 +51,14 @@ class Draw:
     drawn: dict[str, int]
     numbers: dict[str, int]
     dealt: dict[str, int]
+    by_spread: bool
 
     def __str__(self) -> str:
         drawn, blocks = sum(self.drawn.values()), sum(self.blocks.values())
         sampled = sum(count for name, count in self.drawn.items() if not self.is_whole(name))
         rough = "; so few that errors are rough" if sampled < _FEW else ""
-        return f"{drawn:,} of {blocks:,} blocks, two at least of each group{rough}"
+        more = ", more of what differs more" if self.by_spread else ""
+        return f"{drawn:,} of {blocks:,} blocks, two at least of each group{more}{rough}"
 
     def is_whole(self, name: str) -> bool:
         return self.drawn[name] == self.blocks[name]
@@ -122,7 +125,7 @@ def draw(
             if len(taken):
                 cells.append((name, cell))
                 parts[f"{name} [{cell}]"] = _pieces(segment, _united(edges, taken))
-    return Draw(seed, block, parts, cells, blocks, drawn, read, dealt)
+    return Draw(seed, block, parts, cells, blocks, drawn, read, dealt, bool(spread))
 
 
 def order_of(name: str, seed: int, count: int) -> Int[np.ndarray, " count"]:
