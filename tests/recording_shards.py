@@ -105,6 +105,8 @@ def trained(folder, model, last=3):
         record.flush()
         trajectory = th.open_trajectory(folder)
         assert trajectory.steps == tuple(range(last + 1))
+        kernel = th.gram(trajectory, group=distributed.group.WORLD)
+        kernel.save(folder.parent / f"{distributed.get_rank()}.npz")
     record.close()
     if distributed.get_rank() == 0:
         torch.save(states, folder.parent / "states.pt")

@@ -74,7 +74,7 @@ REFUSED = {
     "partial/of_unknown_compression.partial": "packed in an unknown way",
     "partial/n_is_large.partial": "damaged",
     "partial/n_is_text.partial": "damaged",
-    "partial/blocks_is_text.partial": "'1' blocks",
+    "partial/done_is_text.partial": "'1' are no columns",
     "partial/lost_is_a_number.partial": "leaves out checkpoints",
     "partial/open_bracket.partial": "damaged",
     "index/names_itself": "names 'model.safetensors.index.json' for a shard",

@@ -93,7 +93,7 @@ def sums(products, exponent=0):
 
 def test_damaged_states_of_a_pass_say_so(tmp_path):
     path, generator = tmp_path / "run.partial", random.Random(0)
-    state = State(2, [1], sums(walk(4, groups=2)))
+    state = State([(0, 2), (5, 9)], [1], sums(walk(4, groups=2)))
     store = Partial(path, {"numbers of groups and checkpoints": [2, 5]})
     store.write(state)
     whole = path.read_bytes()
@@ -111,15 +111,16 @@ def test_damaged_states_of_a_pass_say_so(tmp_path):
 @pytest.mark.parametrize(
     "state",
     [
-        State(-1, [], sums(walk(5))),
+        State([(-1, 2)], [], sums(walk(5))),
         State("2", [], sums(walk(5))),
-        State(2, [7], sums(walk(4))),
-        State(2, [], sums(walk(4))),
-        State(2, [], sums(walk(5, groups=2))),
-        State(2, [], sums(walk(5) * np.nan)),
-        State(2, [], sums(walk(5), exponent="1")),
+        State([(0, 2), (1, 3)], [], sums(walk(5))),
+        State([(0, 2)], [7], sums(walk(4))),
+        State([(0, 2)], [], sums(walk(4))),
+        State([(0, 2)], [], sums(walk(5, groups=2))),
+        State([(0, 2)], [], sums(walk(5) * np.nan)),
+        State([(0, 2)], [], sums(walk(5), exponent="1")),
     ],
-    ids=["negative", "text", "none such", "too few", "too many groups", "NaN", "unit"],
+    ids=["negative", "text", "twice", "none such", "too few", "too many groups", "NaN", "unit"],
 )
 def test_forged_states_of_a_pass(tmp_path, state):
     store = Partial(tmp_path / "run.partial", {"numbers of groups and checkpoints": [1, 5]})

@@ -65,6 +65,15 @@ def test_each_process_writes_its_part(two):
     assert min(first, second) > 0.5 * max(first, second)
 
 
+def test_every_process_has_the_kernel(two):
+    """In the midst of training, of which nothing is gathered."""
+    states = torch.load(two / "fsdp2" / "states.pt")
+    gram = oracle.gram(oracle.flat(states))
+    first, second = (th.load_kernel(two / "fsdp2" / f"{rank}.npz") for rank in range(2))
+    np.testing.assert_array_equal(first.increments, second.increments)
+    np.testing.assert_allclose(first.gram(), gram, rtol=0, atol=1e-12 * gram.max())
+
+
 @pytest.mark.parametrize("case", QUICK_REFUSED)
 def test_errors_are_everybodys(two, case):
     nothing_went_wrong(two / case)

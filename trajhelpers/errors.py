@@ -47,6 +47,16 @@ class TrajectoryWarning(UserWarning):
         return printable(super().__str__())
 
 
+class RankEnded(TrajectoryError):
+    """One of several processes that share a pass has ended, killed perhaps, before the others:
+    ``rank``, -1 where it is not known which.
+    """
+
+    def __init__(self, message: str, rank: int = -1):
+        super().__init__(message)
+        self.rank = rank
+
+
 def missing_extra(what, package, extra):
     """An ImportError that says what to install."""
     return ImportError(

@@ -9,7 +9,7 @@ whatever p is."""
 import operator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from .checkpoints import Trajectory
 from .errors import NonFiniteError
@@ -20,12 +20,14 @@ from .previewing import drawn_of, gram_of_sample
 from .reading.account import listed
 from .reading.lora import LowRankLayout
 from .streaming.blocks import checks_of, cut, requests
+from .streaming.columns import all_columns, less
 from .streaming.cpu import COLUMNS
 from .streaming.default_groups import told_of
 from .streaming.devices import choose_device
 from .streaming.fingerprint import in_words
 from .streaming.low_rank import NotFiniteIn, products_of_adapters
 from .streaming.passing import How, begin, one_pass, pass_over, without
+from .streaming.ranks import ranks_of
 from .streaming.sampling import share_or_bytes
 from .streaming.segments import Groups, columns_of, once_each, segments_of
 from .streaming.verifying import finish, note_compared
@@ -44,6 +46,7 @@ def gram(
     sample: float | int | None = ...,
     seed: int = ...,
     begun: TrajectoryKernel | None = ...,
+    group: Any = ...,
 ) -> TrajectoryKernel: ...
 
 
@@ -59,6 +62,7 @@ def gram(
     sample: float | int | None = ...,
     seed: int = ...,
     begun: ModelSetKernel | None = ...,
+    group: Any = ...,
 ) -> ModelSetKernel: ...
 
 
@@ -73,6 +77,7 @@ def gram(
     sample: float | int | None = None,
     seed: int = 0,
     begun: TrajectoryKernel | ModelSetKernel | None = None,
+    group: Any = None,
 ) -> TrajectoryKernel | ModelSetKernel:
     """The kernel of a trajectory: the Gram matrix of its increments, one a parameter tensor. Of a
     set of models: that of their differences from the base.
@@ -120,6 +125,14 @@ def gram(
         A preview to go on from, to a larger ``sample`` or, where none is given, to all, without
         reading again what it read. The result is that of one pass; the seed is the preview's. Of
         checkpoints in memory nothing tells whether they are still the same.
+    group : torch.distributed.ProcessGroup, optional
+        Whose ranks share the pass: ``torch.distributed.group.WORLD``, say. All of them call this
+        with the same trajectory and arguments, each reads columns of its own, and each gets the
+        same kernel: in float64 that of one process to 1e-12, the same bits from as many ranks on
+        as many cores. The first shows the progress; the others are silent. A GPU is each rank's
+        current device, or what ``device`` says. ``partial`` has to be in a folder that all see;
+        any number of ranks goes on from it. Files of which several ranks read parts are compared
+        with their hashes only with ``verify``, for which one rank each reads them once more.
 
     Returns
     -------
@@ -136,7 +149,8 @@ def gram(
     TrajectoryError
         Where ``begun`` is of other checkpoints, groups or files, or of another precision; where
         ``partial`` is of other checkpoints, steps, groups, or was begun with another precision,
-        device or memory.
+        device or memory. Where the ranks of a group were given different trajectories or arguments,
+        or one of them has ended. (Any other error of one rank is raised on all.)
     OSError
         Where ``partial`` cannot be written; before the pass.
     CheckpointError
@@ -188,29 +202,33 @@ def gram(
             partial=(partial, None),
             sample=(share_or_bytes(sample), None),
             begun=(begun, None),
+            group=(group, None),
         )
         return _gram_of_adapters(trajectory, precision, verify)
-    device, segments = _checked(trajectory, device, precision, groups, memory)
-    if grouped := told_of(segments) if groups is None else "":
-        tell(grouped)
-    how = How(precision, device, memory)
-    sizes = {name: columns_of(segment) for name, segment in segments.items()}
-    if drawn := drawn_of(trajectory, segments, precision, sample, seed, begun):
-        return gram_of_sample(trajectory, segments, drawn, how, partial, verify, begun)
-    trajectory, sums, checks = pass_over(trajectory, segments, how, partial, verify)
+    given = (precision, groups, memory, partial, verify, sample, seed, begun)
+    with ranks_of(group, trajectory, given) as ranks:
+        device = _checked(device, precision, memory)
+        segments = ranks.once(lambda: segments_of(trajectory, groups))
+        if grouped := told_of(segments) if groups is None else "":
+            tell(grouped)
+        how = How(precision, device, memory, ranks)
+        sizes = {name: columns_of(segment) for name, segment in segments.items()}
+        if drawn := drawn_of(trajectory, segments, precision, sample, seed, begun):
+            return gram_of_sample(trajectory, segments, drawn, how, partial, verify, begun)
+        trajectory, sums, checks = pass_over(trajectory, segments, how, partial, verify)
 
-    def kernel_along(links):
-        found = sums
-        if links is not None:
-            found, _ = one_pass(trajectory, list(segments.values()), links, how)
-        products, exponent = found.in_one_unit(len(segments))
-        kernel = kernel_of(trajectory, products, exponent, sizes, precision, links)
-        if once_each(segments.values(), trajectory.sizes):
-            kernel.source["digests"] = in_words(found.prints)
-        return kernel
+        def kernel_along(links):
+            found = sums
+            if links is not None:
+                found, _ = one_pass(trajectory, list(segments.values()), links, how)
+            products, exponent = found.in_one_unit(len(segments))
+            kernel = kernel_of(trajectory, products, exponent, sizes, precision, links)
+            if once_each(segments.values(), trajectory.sizes):
+                kernel.source["digests"] = in_words(found.prints)
+            return kernel
 
-    kernel = certain_kernel(kernel_along, trajectory, may_repeat=trajectory.remote is None)
-    note_compared(kernel.source, trajectory, checks, verify)
+        kernel = certain_kernel(kernel_along, trajectory, trajectory.remote is None, ranks)
+        note_compared(kernel.source, trajectory, checks, verify, ranks)
     mixed = [name for name in kernel.names if len({part[0] for part in segments[name]}) > 1]
     seen = groups is None and trajectory.remote is None
     if trajectory.origin.counting.without_constant and mixed and not seen:
@@ -241,15 +259,18 @@ def cost(
     if isinstance(trajectory.layout, LowRankLayout):
         far, checks = trajectory.layout.far(), _checks_of_adapters(trajectory, verify)
         return _sum([(1, end - begin) for _, begin, end in far], checks)
-    device, segments = _checked(trajectory, device, precision, groups, memory)
+    device, segments = _checked(device, precision, memory), segments_of(trajectory, groups)
     if drawn := drawn_of(trajectory, segments, precision, sample, seed, begun):
         segments = drawn.segments
-    state, _ = begin(trajectory, segments, How(precision, device, memory), partial)
-    trajectory = without(trajectory, state.lost)
-    blocks = cut(trajectory, list(segments.values()), memory)
+    state, left, _ = begin(trajectory, segments, How(precision, device, memory), partial)
+    trajectory, ranges = without(trajectory, state.lost), list(segments.values())
+    done, blocks = (
+        cut(trajectory, ranges, memory, columns)
+        for columns in (less(all_columns(ranges), left), left)
+    )
     return _sum(
-        requests(trajectory, blocks)[state.blocks :],
-        checks_of(trajectory, blocks, state.blocks, True) if verify else None,
+        requests(trajectory, blocks),
+        checks_of(trajectory, [*done, *blocks], len(done), True) if verify else None,
     )
 
 
@@ -295,7 +316,7 @@ def _checks_of_adapters(trajectory, verify):
     return trajectory.remote.check([trajectory.layout.far()], verify=verify, apart=True)
 
 
-def _checked(trajectory, device, precision, groups, memory):
+def _checked(device, precision, memory):
     if precision not in COLUMNS:
         raise ValueError(f"precision: expected 'float64' or 'float32', got {precision!r}")
     device = choose_device(device)
@@ -305,4 +326,4 @@ def _checked(trajectory, device, precision, groups, memory):
         )
     if operator.index(memory) < 1:
         raise ValueError(f"memory: expected bytes, from 1 on, got {memory}")
-    return device, segments_of(trajectory, groups)
+    return device

@@ -13,6 +13,7 @@ from .kernel.certainty import better_links, largest_error
 from .kernel.sampled import Sample
 from .models import ModelSet
 from .remarks import equal_pairs, warn_of_equal, without_constant
+from .streaming.ranks import ALONE, Ranks
 from .telling import tell
 
 # After so many passes nothing is gained by another.
@@ -26,12 +27,17 @@ def certain_kernel(
     kernel_along: Callable[[Links | None], Kernel],
     trajectory: Trajectory | ModelSet,
     may_repeat: bool,
+    ranks: Ranks = ALONE,
 ) -> Kernel:
     """The kernel of a pass, or of another one along shorter links, where the first's is not certain
     enough; with what there is to be said of it.
     """
+
+    def pairs(kernel):
+        return ranks.once(lambda: equal_pairs(kernel, trajectory))
+
     kernel = kernel_along(None)
-    equal, close = equal_pairs(kernel, trajectory)
+    equal, close = pairs(kernel)
     for _ in range(_MOST_REPEATS if may_repeat else 0):
         links = better_links(kernel, equal)
         if links is None:
@@ -42,7 +48,7 @@ def certain_kernel(
         )
         other = kernel_along(links)
         kernel = min(kernel, other, key=lambda one: largest_error(one, equal))
-        equal, close = equal_pairs(kernel, trajectory)
+        equal, close = pairs(kernel)
         if kernel is not other:
             break
     warn_of_equal(kernel, equal, close)

@@ -70,7 +70,8 @@ def gram_of_sample(
     kernel = certain_kernel(
         lambda links: _kernel_of_sample(trajectory, drawn, sums, sizes, how.precision, begun),
         trajectory,
-        may_repeat=False,
+        False,
+        how.ranks,
     )
     prints = _prints_of_all(sums.prints, sizes, begun)
     if not is_whole:
@@ -79,7 +80,7 @@ def gram_of_sample(
         return kernel
     if prints and once_each(segments.values(), trajectory.sizes):
         kernel.source["digests"] = prints
-    note_compared(kernel.source, trajectory, checks, verify)
+    note_compared(kernel.source, trajectory, checks, verify, how.ranks)
     return kernel
 
 

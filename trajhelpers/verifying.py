@@ -146,7 +146,7 @@ def _prints(source: Trajectory | ModelSet, memory: int) -> UInt64[np.ndarray, " 
     )
     prints = np.zeros(source.n, np.uint64)
     with (
-        progress_bar(source, segments, blocks, 0, what="fingerprints") as progress,
+        progress_bar(source, [], blocks, what="fingerprints") as progress,
         closing(in_turn(source, blocks, progress)) as in_hand,
     ):
         for block in in_hand:

@@ -157,7 +157,7 @@ def kernels():
 
 
 def partials():
-    about = {"conditions": {"steps": [0, 1]}, "blocks": 1, "lost": [], "n": 2}
+    about = {"conditions": {"steps": [0, 1]}, "done": [[0, 1]], "lost": [], "n": 2}
     about |= {"segments": [0], "exponents": [0]}
 
     def state(**other) -> bytes:
@@ -170,7 +170,7 @@ def partials():
     yield "of_unknown_compression", edited(state(), b"PK\1\2", 10, "<H", 99)
     yield "n_is_large", state(n=1 << 20)
     yield "n_is_text", state(n="2")
-    yield "blocks_is_text", state(blocks="1")
+    yield "done_is_text", state(done="1")
     yield "lost_is_a_number", state(lost=1)
     yield "open_bracket", state().replace(b"(1, 3), }", b"(1, 3 , }", 1)
 

@@ -208,7 +208,7 @@ def partials() -> list[Tree]:
             theta = random.normal(size=(2, n, 7))
             products = map(Scaled, theta @ theta.transpose(0, 2, 1), (0, 2))
             sums = Sums(dict(enumerate(products)), np.arange(n, dtype=np.uint64))
-            Partial(path, CONDITIONS).write(State(4, lost, sums))
+            Partial(path, CONDITIONS).write(State([(0, 4)], lost, sums))
             trees.append({"run.partial": path.read_bytes()})
     return trees
 

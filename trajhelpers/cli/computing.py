@@ -99,15 +99,20 @@ def arguments_of(trajectory, options, partial=None, begun=None):
     }
 
 
-def computed(trajectory, options, arguments):
-    """The kernel, or None where the pass would be long and is not wanted."""
+def computed(trajectory, options, arguments, processes=None):
+    """The kernel, or None where the pass would be long and is not wanted. ``processes`` that were
+    launched share it: they get what the first has opened.
+    """
     partial = arguments["partial"]
     if partial is not None and partial.exists():
         tell(f"{partial}: going on from there")
     if not is_wanted(trajectory, options.yes, arguments):
         return None
     try:
-        return gram(trajectory, **arguments)
+        if processes is None:
+            return gram(trajectory, **arguments)
+        processes.give({"trajectory": trajectory} | arguments)
+        return gram(trajectory, **arguments, group=processes.group)
     except BaseException:
         if partial is not None and partial.exists():
             print(

@@ -5,10 +5,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from .. import load_kernel, mds
+from .. import gram, load_kernel, mds
+from ..errors import RankEnded, TrajectoryError
 from ..hallmarks import mds_in_words
 from ..printable import printable
 from .computing import add_computing, arguments_of, computed
+from .launched import launched
 from .output import print_json, writable
 from .source import opened
 
@@ -20,7 +22,10 @@ def add(commands):
     command = commands.add_parser(
         "gram",
         help="compute the kernel of a trajectory",
-        description="Compute the kernel of a trajectory in one pass over its checkpoints.",
+        description=(
+            "Compute the kernel of a trajectory in one pass over its checkpoints. Under torchrun,"
+            " or srun with MASTER_ADDR and MASTER_PORT set, all processes share the pass."
+        ),
     )
     add_computing(command)
     command.add_argument(
@@ -43,6 +48,29 @@ def add(commands):
 
 
 def run(options):
+    with launched() as processes:
+        if processes is None or processes.is_first:
+            return _run(options, processes)
+        return _follow(processes)
+
+
+def _follow(processes):
+    """What a process does that is not the first, which says what goes wrong."""
+    given = processes.take()
+    try:
+        if given is not None:
+            gram(**given, group=processes.group)
+            return 0
+    except RankEnded as error:
+        if error.rank == 0:
+            raise
+    except (TrajectoryError, OSError, ValueError, ImportError):
+        pass
+    processes.until_first_ends()
+    return 2
+
+
+def _run(options, processes):
     # By its ending, other commands tell a kernel from checkpoints.
     output = writable(options.output, "RUN.npz", (".npz",))
     started = time.monotonic()
@@ -51,7 +79,7 @@ def run(options):
     partial = output.with_name(output.name + ".partial")
     arguments = arguments_of(trajectory, options, partial, begun)
     asked = _asked(trajectory, arguments) if options.json else {}
-    kernel = computed(trajectory, options, arguments)
+    kernel = computed(trajectory, options, arguments, processes)
     if kernel is None:
         return 1
     _save(kernel, output, arguments["partial"])

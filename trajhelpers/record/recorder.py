@@ -87,6 +87,10 @@ class Recorder:
             for step in range(1, steps + 1):
                 ...                                            # your training step
                 record(step)
+                if step % 1000 == 0:
+                    record.flush()
+                    trajectory = th.open_trajectory("runs/mine")
+                    kernel = th.gram(trajectory, group=torch.distributed.group.WORLD)
 
     >>> import tempfile, torch, trajhelpers as th
     >>> model = torch.nn.Linear(4, 2)

@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -102,6 +103,18 @@ class OpenFiles:
     def __init__(self) -> None:
         self._number = next(_NUMBERS)
         self._identities: dict[Path, Identity] = {}
+
+    def __getstate__(self) -> dict[Path, Identity]:
+        return self._identities
+
+    def __setstate__(self, identities: dict[Path, Identity]) -> None:
+        """In a process that shares a pass: there the same files are meant, on a device that may
+        have another number.
+        """
+        self._number, self._identities = next(_NUMBERS), identities
+        for path, identity in identities.items():
+            with suppress(OSError):
+                identities[path] = identity._replace(device=os.stat(path).st_dev)
 
     def open(self, path: Path) -> BinaryIO:
         """For whoever reads headers; the file has the length that it had at first."""

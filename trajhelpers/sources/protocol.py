@@ -71,6 +71,15 @@ class Checks(Protocol):
     def confirm(self, pieces: Iterable[Range]) -> None:
         """That what the pass has at hand of these is what the files hold, before it ends here."""
 
+    @property
+    def parts(self) -> Any:
+        """What others who share the pass are to know of what this one had, for
+        :meth:`add_parts` of each, before it finishes.
+        """
+
+    def add_parts(self, several: Iterable[Any]) -> None:
+        """The :attr:`parts` of all who share the pass."""
+
     def finish(self) -> None:
         """Begin to read what the pass has not led to."""
 
@@ -100,10 +109,20 @@ class Fetcher(Protocol):
         done: int = 0,
         verify: bool = False,
         apart: bool = False,
+        others: int = 0,
     ) -> Checks:
         """The checksums of what a pass will fetch, block by block, of which so many are done;
-        ``apart`` where it reads one thing after another instead. ``verify``: all of each file.
+        before those come so many that ``others`` fetch, who share the pass. ``apart`` where it
+        reads one thing after another instead. ``verify``: all of each file.
         """
+
+    def share(self, rank: int, size: int, tell: Callable[[float], None] | None) -> None:
+        """So many ask from now on, of which this is one: each for its share. ``tell`` the others
+        where one was asked to wait, for so many seconds.
+        """
+
+    def hold_back(self, seconds: float) -> None:
+        """Ask for nothing new so long."""
 
     def join(self, pieces: Iterable[Range]) -> Sequence[Range]:
         """What would be asked for: neighbours together."""

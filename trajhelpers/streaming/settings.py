@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from threadpoolctl import ThreadpoolController
 # Looked for once: the system calls back for every library, and a Ctrl-C that falls into such a call
 # is lost.
 _LIBRARIES = ThreadpoolController()
+_SHARED_BY = ContextVar("processes that use the same cores", default=1)
 
 
 class Place(NamedTuple):
@@ -82,10 +84,20 @@ class Setting:
 
 
 def cores() -> int:
-    """What this process may use, where the system says so (not on macOS)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """What this process may use, where the system says so (not on macOS): its share of them, where
+    others use the same.
+    """
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (found or 1) // _SHARED_BY.get())
+
+
+@contextmanager
+def cores_shared_by(processes: int) -> Iterator[None]:
+    token = _SHARED_BY.set(processes)
+    try:
+        yield
+    finally:
+        _SHARED_BY.reset(token)
 
 
 def _blas_threads() -> list[Place]:

@@ -15,19 +15,27 @@ from ..reading.tensors import StoredTensor, is_far
 from ..sources.protocol import Checks
 from ..stored import Segment, Stored
 from ..telling import bar, tell
+from .ranks import ALONE, Ranks
 
 _CHUNK = 16 << 20
 
 
 def note_compared(
-    source: dict[str, Any], trajectory: Stored, checks: Checks | None, verify: bool
+    source: dict[str, Any],
+    trajectory: Stored,
+    checks: Checks | None,
+    verify: bool,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Into a kernel's source, and, where not all was compared, in a line."""
-    several = [checks.facts] if checks else []
+    several = []
+    if checks:
+        ranks.exchange(checks)
+        several.append(checks.facts)
     if trajectory.origin.compared.get("files"):
         several.append(trajectory.origin.compared)
     elif verify:
-        several.append(_compared_here(trajectory))
+        several.append(_compared_here(trajectory, ranks))
     facts = sum_of_facts(several)
     if not facts["files"]:
         return
@@ -69,19 +77,20 @@ def confirm_nonfinite(
     )
 
 
-def _compared_here(trajectory: Stored) -> dict[str, Any]:
+def _compared_here(trajectory: Stored, ranks: Ranks) -> dict[str, Any]:
     """Files on this machine: zips have checksums of their records, others none."""
-    files = list(dict(_files_here(trajectory)).values())
+    files = list(dict(_files_here(trajectory)).values())[ranks.rank :: ranks.size]
     found: Counter[bool] = Counter()
     with bar(unit="B", unit_scale=True, desc="verify") as shown:
         shown.total = sum(file.size for file in files)
         for file in files:
             found[_compare_records(file, shown)] += 1
-    return facts_of(
+    facts = facts_of(
         len(files),
         {"crc32": found[True]} if found[True] else {},
         {NO_CHECKSUM: found[False]} if found[False] else {},
     )
+    return sum_of_facts(ranks.meet(facts))
 
 
 def _files_here(trajectory: Stored) -> Iterator[tuple[str, File]]:

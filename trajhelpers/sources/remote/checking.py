@@ -33,15 +33,17 @@ IN_PARTS = "not read whole"
 ANOTHER_ORDER = "their tensors lie in another order than those of the first"
 INTERRUPTED = "a part was read before the pass was interrupted"
 APART = "read tensor by tensor"
+SHARED = "several processes read a part each"
 
 
 class Asked(NamedTuple):
     """What a pass asks for of one file, in turn; ``before`` is what it had before it was
-    interrupted.
+    interrupted, ``others`` what those ask for who share it.
     """
 
     before: Pieces
     pieces: Pieces
+    others: Pieces = ()
 
 
 class Checks:
@@ -61,6 +63,9 @@ class Checks:
         self._along: dict[RemoteFile, list[Running]] = {}
         self._again: dict[RemoteFile, list[Running]] = {}
         self._had: dict[RemoteFile, list[_Had]] = {}
+        # Of those of which others have parts.
+        self._shared: dict[RemoteFile, Checksum] = {}
+        self._elsewhere: dict[str, _Outcome] = {}
         self._why: dict[RemoteFile, str] = {}
         self._interrupted = sum(bool(one.before) for one in asked.values()) if verify else 0
         # Requests and bytes that are asked for to this end alone.
@@ -68,8 +73,11 @@ class Checks:
         self.received = 0
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._futures: list[Future] = []
-        for file, one in asked.items():
-            self._plan(file, one, in_records=file not in outside)
+        for number, file in enumerate(sorted(asked, key=str)):
+            if asked[file].others:
+                self._plan_shared(file, mine=number % files.size == files.rank)
+            else:
+                self._plan(file, asked[file], in_records=file not in outside)
 
     # ---- which ----
 
@@ -108,6 +116,17 @@ class Checks:
                 if _in_order(pieces)
                 else ANOTHER_ORDER
             )
+
+    def _plan_shared(self, file: RemoteFile, mine: bool) -> None:
+        """One of those who have parts reads it again, and compares what all have had."""
+        whole = file.tree.checksum(file.path)
+        if not (whole and self._verify):
+            self._why[file] = SHARED if whole or self._files.records(file) else NO_CHECKSUM
+            return
+        self._shared[file] = whole
+        self._had[file] = []
+        if mine:
+            self._take(file, self._again, whole, ())
 
     def _runs_along(self, file: RemoteFile, checksum: Checksum, pieces: Pieces) -> bool:
         if not checksum.value or not _in_order(pieces):
@@ -158,9 +177,10 @@ class Checks:
 
     def _note(self, file: RemoteFile, begin: int, content: memoryview) -> None:
         """What the pass has of a file that is read again."""
-        for one in self._again.get(file, ()):
-            first = max(begin, one.checksum.begin)
-            last = min(begin + len(content), one.checksum.end)
+        again = [one.checksum for one in self._again.get(file, ())]
+        for one in again or filter(None, [self._shared.get(file)]):
+            first = max(begin, one.begin)
+            last = min(begin + len(content), one.end)
             if first < last:
                 digest = hashlib.sha256(content[first - begin : last - begin]).digest()
                 with self._lock:
@@ -276,25 +296,59 @@ class Checks:
     def __exit__(self, *_) -> None:
         self._files.watching.remove(self)
 
+    # ---- of several who share a pass ----
+
+    @property
+    def parts(self) -> tuple[dict[str, "_Outcome"], dict[str, list["_Had"]]]:
+        """By what files are called: what came of their comparison so far; what was had of them."""
+        return self._outcomes, {str(file): self._had[file] for file in self._shared}
+
+    def add_parts(self, several: Iterable[Any]) -> None:
+        for outcomes, had in several:
+            for called, outcome in outcomes.items():
+                before = self._elsewhere.get(called)
+                self._elsewhere[called] = before if before and before.kind else outcome
+            for file in self._shared:
+                # Somebody may have had all of it after all.
+                if self._elsewhere[str(file)].kind:
+                    self._again.pop(file, None)
+                elif file in self._again:
+                    self._had[file] += had[str(file)]
+
+    @property
+    def _outcomes(self) -> dict[str, "_Outcome"]:
+        """By what files are called."""
+        found: dict[str, _Outcome] = {}
+        for file in {**self._along, **self._again, **self._why, **self._shared}:
+            running = [*self._along.get(file, ()), *self._again.get(file, ())]
+            if not self._why.get(file) and running and all(one.found for one in running):
+                found[str(file)] = _Outcome(running[0].checksum.kind, "")
+            else:
+                found[str(file)] = _Outcome("", self._why.get(file) or IN_PARTS)
+        return found
+
     @property
     def facts(self) -> dict[str, Any]:
         """How many files were compared with which kind of checksum; how many were not, and why."""
-        kinds: Counter[str] = Counter()
-        why = dict(self._why)
-        files = self._along.keys() | self._again.keys() | why.keys()
-        for file in files:
-            running = [*self._along.get(file, ()), *self._again.get(file, ())]
-            if not why.get(file) and running and all(one.found for one in running):
-                kinds[running[0].checksum.kind] += 1
-            else:
-                why[file] = why.get(file) or IN_PARTS
-        reasons = Counter(filter(None, why.values()))
+        outcomes = self._elsewhere or self._outcomes
+        kinds = Counter(one.kind for one in outcomes.values() if one.kind)
+        reasons = Counter(one.why for one in outcomes.values() if not one.kind)
         return facts_of(
-            len(files), dict(sorted(kinds.items())), dict(reasons.most_common()), self._interrupted
+            len(outcomes),
+            dict(sorted(kinds.items())),
+            dict(reasons.most_common()),
+            self._interrupted,
         )
 
 
 _REMEDY = "compute again, through another network if that does not help"
+
+
+class _Outcome(NamedTuple):
+    """The kind of checksum that a file was compared with, or, where that is "", why it was not."""
+
+    kind: str
+    why: str
 
 
 class _Had(NamedTuple):
@@ -333,15 +387,17 @@ class _Again:
 
 
 def asked_of(
-    blocks: Iterable[Sequence[tuple[RemoteFile, int, int]]], done: int
+    blocks: Iterable[Sequence[tuple[RemoteFile, int, int]]], done: int, others: int = 0
 ) -> dict[RemoteFile, Asked]:
-    """By file, what a pass asks for, block after block, of which so many are done."""
-    found: dict[RemoteFile, Asked] = {}
+    """By file, what a pass asks for, block after block: of the first so many others do, then so
+    many are done.
+    """
+    found: dict[RemoteFile, tuple[list, list, list]] = {}
     for index, ranges in enumerate(blocks):
+        which = 2 if index < others else 0 if index < others + done else 1
         for file, begin, end in ranges:
-            before, pieces = found.setdefault(file, Asked([], []))
-            (before if index < done else pieces).append((begin, end))  # type: ignore[attr-defined]
-    return found
+            found.setdefault(file, ([], [], []))[which].append((begin, end))
+    return {file: Asked(*several) for file, several in found.items()}
 
 
 def all_within(records: Sequence[Checksum], pieces: Pieces) -> bool:

@@ -2,8 +2,8 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, cast
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -50,6 +50,19 @@ class Tree:
         """Of a whole file, where the list has one."""
         return None
 
+    def __reduce__(self):
+        """First what it is hashed by: ``files`` has dicts whose keys are of this tree."""
+        known: dict[bool, dict[str, Any]] = {True: {}, False: {}}
+        for one in fields(self):
+            known[bool(one.compare)][one.name] = getattr(self, one.name)
+        return _tree_with, (type(self), known[True]), known[False]
+
+
+def _tree_with(kind: type[Tree], known: dict[str, Any]) -> Tree:
+    tree = kind.__new__(kind)
+    vars(tree).update(known)
+    return tree
+
 
 @dataclass(frozen=True)
 class RemoteFile:
@@ -62,6 +75,9 @@ class RemoteFile:
     name = property(lambda self: self.path.rpartition("/")[2])
     files = property(lambda self: self.tree.files)
     size = property(lambda self: self.tree.listed[self.path].size if self.is_file() else 0)
+
+    def __reduce__(self):
+        return RemoteFile, (self.tree, self.path)
 
     def __str__(self) -> str:
         return f"{self.tree.address}/{self.path}"

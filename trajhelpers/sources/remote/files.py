@@ -6,10 +6,11 @@ What is fetched ahead is held in memory, where reads find it; other reads are re
 import bisect
 import random
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -50,6 +51,9 @@ class Requests(Protocol):
     def content_of(self, file: RemoteFile) -> bytes:
         """All of a small file."""
 
+    def share(self, size: int) -> None:
+        """So many processes ask from now on, of which this is one."""
+
 
 class RemoteFiles:
     """The counterpart of :class:`trajhelpers.sources.disk.OpenFiles` for files far away.
@@ -59,7 +63,10 @@ class RemoteFiles:
 
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
-        self._pool = ThreadPoolExecutor(_IN_FLIGHT, "ranges")
+        # Of those who share a pass: which one this is, and how it tells the others to wait.
+        self.rank, self.size = 0, 1
+        self._tell: Callable[[float], None] | None = None
+        self._not_before = 0.0
         # Of each file, where the headers of records are, by where the records should begin; and the
         # latter, sorted.
         self._headers: dict[RemoteFile, dict[int, int]] = {}
@@ -69,11 +76,40 @@ class RemoteFiles:
         self._kept: dict[RemoteFile, list[tuple[int, bytes]]] = {}
         self._bytes_kept = 0
         self._records: dict[RemoteFile, list[Checksum]] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        """What another process gets none of."""
+        self._pool = ThreadPoolExecutor(_IN_FLIGHT, "ranges")
         self.held: list[Fetch] = []
         self.watching: list[Checks] = []
         self._given_up = threading.Event()
         self._under_way: weakref.WeakSet[Fetch] = weakref.WeakSet()
         self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that shares a pass: what was read when the files were opened."""
+        own = ("_pool", "held", "watching", "_given_up", "_under_way", "_lock", "_tell")
+        return {name: value for name, value in vars(self).items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _tell=None, _not_before=0.0)
+        self._begin()
+
+    # ---- of several who share a pass ----
+
+    def share(self, rank: int, size: int, tell: Callable[[float], None] | None) -> None:
+        """So many ask from now on, of which this is one: each for its share of what is allowed.
+        ``tell`` the others where one was asked to wait, for so many seconds.
+        """
+        self.rank, self.size, self._tell = rank, size, tell
+        self._pool.shutdown(wait=False)
+        self._pool = ThreadPoolExecutor(max(1, _IN_FLIGHT // size), "ranges")
+        self._requests.share(size)
+
+    def hold_back(self, seconds: float) -> None:
+        """Ask for nothing new so long."""
+        self._not_before = max(self._not_before, time.monotonic() + seconds)
 
     def read_into(self, file: RemoteFile, offset: int, buffer: np.ndarray) -> None:
         """Fill ``buffer``, a contiguous array, with the bytes of ``file`` from ``offset`` on."""
@@ -161,9 +197,10 @@ class RemoteFiles:
         done: int = 0,
         verify: bool = False,
         apart: bool = False,
+        others: int = 0,
     ) -> Checks:
-        """Those of what a pass will fetch, block by block, of which so many are done; ``apart``
-        where it will read one thing after another instead.
+        """Those of what a pass will fetch, block by block; so many are ``done``, after so many that
+        ``others`` fetch; ``apart`` where it will read one thing after another instead.
         """
         outside: set[RemoteFile] = set()
 
@@ -173,7 +210,7 @@ class RemoteFiles:
             )
             return self.join(block)
 
-        asked = asked_of(map(joined, blocks), done)
+        asked = asked_of(map(joined, blocks), done, others)
         for file, spans in self._kept.items():
             # All of a small file came when it was opened.
             if sum(len(content) for _, content in spans) == file.size and file.tree.checksum(
@@ -274,10 +311,14 @@ class RemoteFiles:
         for attempt in range(_TRIES):
             if stop.is_set():
                 raise Stopped
+            if (pause := self._not_before - time.monotonic()) > 0 and stop.wait(pause):
+                raise Stopped
             try:
                 return self._requests.get_range(file, offset, view, stop)
             except Unfit as answer:
                 problem, pause = str(answer), _wait(attempt, answer)
+                if answer.asked_to_wait and self._tell:
+                    self._tell(pause)
             if attempt < _TRIES - 1 and stop.wait(pause):
                 raise Stopped
         raise CheckpointError(

@@ -1,6 +1,6 @@
 """Several fetchers as one, for checkpoints that lie in several places far away."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,6 +13,10 @@ class Together:
 
     def __init__(self, fetchers: Mapping[Any, Fetcher]):
         self._fetchers = dict(fetchers)
+
+    @property
+    def _each(self) -> list[Fetcher]:
+        return list({id(fetcher): fetcher for fetcher in self._fetchers.values()}.values())
 
     def fetch(self, pieces: Iterable[Range], checks: "_Checks | None" = None) -> Fetch:
         return _Fetches(
@@ -28,6 +32,7 @@ class Together:
         done: int = 0,
         verify: bool = False,
         apart: bool = False,
+        others: int = 0,
     ) -> Checks:
         shares: dict[int, list[list[Range]]] = {
             id(fetcher): [] for fetcher in self._fetchers.values()
@@ -39,10 +44,18 @@ class Together:
         fetchers = {id(fetcher): fetcher for fetcher in self._fetchers.values()}
         return _Checks(
             {
-                key: fetcher.check(shares[key], done, verify, apart)
+                key: fetcher.check(shares[key], done, verify, apart, others)
                 for key, fetcher in fetchers.items()
             }
         )
+
+    def share(self, rank: int, size: int, tell: Callable[[float], None] | None) -> None:
+        for fetcher in self._each:
+            fetcher.share(rank, size, tell)
+
+    def hold_back(self, seconds: float) -> None:
+        for fetcher in self._each:
+            fetcher.hold_back(seconds)
 
     def join(self, pieces: Iterable[Range]) -> Sequence[Range]:
         return [found for fetcher, own in self._shared(pieces) for found in fetcher.join(own)]
@@ -101,6 +114,14 @@ class _Checks:
     @property
     def facts(self) -> dict[str, Any]:
         return sum_of_facts([one.facts for one in self.of.values()])
+
+    @property
+    def parts(self) -> list[Any]:
+        return [one.parts for one in self.of.values()]
+
+    def add_parts(self, several: Iterable[Any]) -> None:
+        for one, parts in zip(self.of.values(), zip(*several)):
+            one.add_parts(parts)
 
     def confirm(self, pieces: Iterable[Range]) -> None:
         for file, begin, end in pieces:

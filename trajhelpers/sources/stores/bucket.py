@@ -135,6 +135,9 @@ class StoreRequests:
 
     whole = "copy the files to this machine and open them there"
 
+    def share(self, size: int) -> None:
+        """Nothing: stores have no limit that all have to keep together but what they answer."""
+
     def content_of(self, file: RemoteFile) -> bytes:
         if file.size > _LONGEST_TEXT:
             raise CheckpointError(
