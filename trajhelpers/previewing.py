@@ -9,7 +9,7 @@ import numpy as np
 from .checkpoints import Trajectory
 from .errors import TrajectoryError
 from .kernel import ModelSetKernel, TrajectoryKernel
-from .kernel.sampled import Sample, Summed, spread, summed
+from .kernel.sampled import Sample, Summed, summed
 from .making import Kernel, certain_kernel, kernel_of
 from .models import ModelSet
 from .reading.account import percent
@@ -41,8 +41,7 @@ def drawn_of(
     if seed not in (0, preview.seed):
         raise ValueError(f"seed: the preview was drawn with {preview.seed}, not {seed}")
     before = dict(zip(begun.names, preview.drawn.tolist()))
-    differing = spread(begun, preview)
-    return draw(trajectory, segments, sample, preview.seed, preview.block, before, differing)
+    return draw(trajectory, segments, sample, preview.seed, preview.block, before)
 
 
 def gram_of_sample(

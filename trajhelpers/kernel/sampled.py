@@ -139,27 +139,6 @@ def summed(kernel: "PointsKernel", sample: Sample) -> Summed:
     return Summed(cells, dict(zip(kernel.names, sample.drawn.tolist())), kernel._exponent)
 
 
-def spread(kernel: "PointsKernel", sample: Sample) -> dict[str, float]:
-    """Of each group of the pass, the standard deviation of what one of its blocks adds to the
-    kernel, over the blocks and cells that were drawn: of a product ⟨δ_s, δ_t⟩ in units of
-    ‖δ_s‖ ‖δ_t‖, and of all of them the root of the sum of squares. 0 of what is whole.
-    """
-    # Of a symmetric matrix that was saved, the upper triangle is what was kept to the bit.
-    rows, columns = np.triu_indices(kernel.n)
-    squared = np.diagonal(kernel._sum)
-    moved = (squared[rows] > 0) & (squared[columns] > 0)
-    rows, columns = rows[moved], columns[moved]
-    units = np.sqrt(squared[rows]) * np.sqrt(squared[columns])
-    found = {}
-    for stratum, name in enumerate(kernel.names):
-        cells = sample.stratum == stratum
-        counts = sample.counts[cells, None]
-        sums = sample.products[cells][:, rows, columns] / units
-        means = sums / counts - sums.sum(0) / max(counts.sum(), 1)
-        found[name] = math.sqrt((counts * means**2).sum() / max(len(counts) - 1, 1))
-    return found
-
-
 def standard_error(
     kernel: "PointsKernel",
     sample: Sample | None,

@@ -2,18 +2,16 @@
 
 The columns of each group, a tensor as a rule, are laid end to end and cut into blocks of one length
 (to within one). Of M blocks m are read: those that come first in an order that the seed and the
-group's name fix. So of a larger sample a smaller one is the beginning, which can be continued.
-
-Groups are strata. m/M is the same in all of them, but for two blocks that each has at least; where
-a sample is continued, it goes by S, the standard deviation of what a block adds, as the blocks that
-were read before have it: Neyman's allocation, of least variance. Continued sums are then almost
-without bias: S and the mean of the same few blocks go together.
+group's name fix. So of a larger sample a smaller one is the beginning, which can be continued, and
+groups are strata: m/M is the same in all of them, but for two blocks that each has at least.
+(By the variance of the blocks read so far, Neyman's shares, errors would be smaller; but then m
+depends on blocks that count themselves, and where few rows of an embedding move most, sums came out
+too small, by as much as their standard error.)
 
 What was read is summed up by cells, for replicates: block i of the order is in cell i mod k, so
 that cells are of one block each in a small sample, and are dealt more as it grows."""
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,8 +25,6 @@ from .segments import Segment, columns_of
 
 # Of a group, so that there is a variance.
 _LEAST_DRAWN = 2
-# Of the mean S, what a group counts for at least: S of few blocks is none too certain.
-_LEAST_SPREAD = 0.25
 # With fewer, of groups that are not whole, intervals are too short: 70 % for 95 % with two of each.
 _FEW = 100
 # Of all groups together, n² × 8 bytes each; and of each group at least.
@@ -87,15 +83,15 @@ def draw(
     seed: int,
     block: int,
     before: Mapping[str, int],
-    spread: Mapping[str, float] | None = None,
 ) -> Draw:
-    """A sample, of which ``before`` says how many blocks of each group have been read, and
-    ``spread`` how different they are, so that more is read where that is. ValueError where it asks
-    for nothing, or for less than there has to be.
+    """A sample, of which ``before`` says how many blocks of each group have been read. ValueError
+    where it asks for nothing, or for less than there has to be.
     """
     columns = {name: columns_of(segment) for name, segment in segments.items()}
     blocks = {name: -(-of_one // block) for name, of_one in columns.items()}
-    drawn = _drawn(trajectory, segments, blocks, sample, before, spread or {})
+    drawn = _drawn(trajectory, segments, blocks, sample)
+    for name in drawn:
+        drawn[name] = max(drawn[name], before.get(name, 0))
     if all(drawn[name] == before.get(name, 0) for name in drawn):
         done = sum(columns[name] * drawn[name] / blocks[name] for name in drawn)
         raise ValueError(
@@ -154,81 +150,46 @@ def share_or_bytes(sample: Any) -> float | int | None:
     )
 
 
-def _drawn(trajectory, segments, blocks, sample, before, spread):
+def _drawn(trajectory, segments, blocks, sample):
     """Of each group, how many blocks."""
     if sample is None:
         return dict(blocks)
-    two = {name: min(count, _LEAST_DRAWN) for name, count in blocks.items()}
-    least = {name: max(count, before.get(name, 0)) for name, count in two.items()}
-    weights = _weights(blocks, spread)
     if isinstance(sample, int):
-        sizes, limit = _bytes_of(trajectory, segments), float(sample)
-        if (fewest := _size(sizes, two, blocks)) > limit:
-            raise ValueError(
-                "sample: two blocks of each group, without which no error is known, are"
-                f" {fewest:,.0f} bytes ({percent(fewest / sum(sizes.values()))} of all); give as"
-                " much"
-            )
-        return _within(limit, sizes, blocks, least, weights)
-    equal = _of_share(sample, blocks, two, dict.fromkeys(blocks, 1.0))
-    if not spread:
-        return {name: max(count, least[name]) for name, count in equal.items()}
-    sizes = {name: columns_of(segment) for name, segment in segments.items()}
-    return _within(_size(sizes, equal, blocks), sizes, blocks, least, weights)
+        return _within(_bytes_of(trajectory, segments), blocks, sample)
+    return _of_share(blocks, sample)
 
 
-def _weights(blocks: Mapping[str, int], spread: Mapping[str, float]) -> dict[str, float]:
-    """By how much a group's share is larger than the mean one.
-
-    >>> _weights({"matrix": 30, "embed": 10, "still": 10}, {"matrix": 1.0, "embed": 2.0})
-    {'matrix': 1.0, 'embed': 2.0, 'still': 0.25}
+def _of_share(blocks: Mapping[str, int], share: float) -> dict[str, int]:
     """
-    mean = sum(count * spread.get(name, 0.0) for name, count in blocks.items())
-    mean /= sum(blocks.values())
-    if not 0 < mean < math.inf:
-        return dict.fromkeys(blocks, 1.0)
-    return {name: max(spread.get(name, 0.0) / mean, _LEAST_SPREAD) for name in blocks}
-
-
-def _of_share(
-    share: float,
-    blocks: Mapping[str, int],
-    least: Mapping[str, int],
-    weights: Mapping[str, float],
-) -> dict[str, int]:
-    """
-    >>> blocks = {"matrix": 1000, "bias": 1, "norm": 3}
-    >>> least, weights = {"matrix": 2, "bias": 1, "norm": 2}, dict.fromkeys(blocks, 1.0)
-    >>> _of_share(0.01, blocks, least, weights)
+    >>> _of_share({"matrix": 1000, "bias": 1, "norm": 3}, 0.01)
     {'matrix': 10, 'bias': 1, 'norm': 2}
     """
     return {
-        name: min(count, max(least[name], round(share * weights[name] * count)))
-        for name, count in blocks.items()
+        name: min(count, max(_LEAST_DRAWN, round(share * count))) for name, count in blocks.items()
     }
 
 
-def _within(
-    limit: float,
-    sizes: Mapping[str, int],
-    blocks: Mapping[str, int],
-    least: Mapping[str, int],
-    weights: Mapping[str, float],
-) -> dict[str, int]:
-    """The largest share that is of no more than ``limit``, or the least."""
-    low, high = 0.0, 1 / min(weights.values())
+def _within(sizes: Mapping[str, int], blocks: Mapping[str, int], limit: int) -> dict[str, int]:
+    """The largest share of all groups that is of no more bytes than ``limit``."""
+
+    def bytes_of(drawn):
+        return sum(sizes[name] * drawn[name] / blocks[name] for name in blocks)
+
+    least = bytes_of(_of_share(blocks, 0.0))
+    if least > limit:
+        raise ValueError(
+            f"sample: two blocks of each group, without which no error is known, are {least:,.0f}"
+            f" bytes ({percent(least / sum(sizes.values()))} of all); give as much"
+        )
+    low, high = 0.0, 1.0
+    if bytes_of(blocks) <= limit:
+        return dict(blocks)
     for _ in range(50):
         middle = (low + high) / 2
-        found = _of_share(middle, blocks, least, weights)
-        low, high = (middle, high) if _size(sizes, found, blocks) <= limit else (low, middle)
-    found = _of_share(high, blocks, least, weights)
-    if _size(sizes, found, blocks) <= limit:
-        return found
-    return _of_share(low, blocks, least, weights)
-
-
-def _size(sizes: Mapping[str, int], drawn: Mapping[str, int], blocks: Mapping[str, int]) -> float:
-    return sum(sizes[name] * drawn[name] / blocks[name] for name in blocks)
+        low, high = (
+            (middle, high) if bytes_of(_of_share(blocks, middle)) <= limit else (low, middle)
+        )
+    return _of_share(blocks, low)
 
 
 def _bytes_of(trajectory: Stored, segments: Mapping[str, Segment]) -> dict[str, int]:
