@@ -96,7 +96,7 @@ data: .venv/installed
 	$(BIN)/python data/make.py studies runs
 	$(BIN)/python data/make.py manifest
 
-# OUT=benchmarks/results/MACHINE.json keeps the figures.
+# OUT=data/benchmarks/gram.json keeps the figures, for the chapter "How fast, how exact".
 bench: .venv/installed
 	$(BIN)/python benchmarks/gram.py $(if $(OUT),--out $(OUT))
 	$(BIN)/python benchmarks/opening.py

@@ -1,9 +1,10 @@
-"""How fast and how large the kernel's pass is, as ratios from one run: python benchmarks/gram.py
+"""How fast, how large and how exact the kernel's pass is, from one run: python benchmarks/gram.py
 (or make bench).
 
-Against the limits: reading the files, and products of matrices; against peers in memory; how time
-grows with n and p, and memory with p; accuracy. The least of interleaved repeats. ``--out`` writes
-all of it, and which machine it was, as JSON."""
+Against the limits: reading the files, and products of matrices; against peers in memory; shared by
+processes; how time grows with n and p, and memory with p; errors against whole numbers. The least
+of interleaved repeats. ``--out`` writes all of it, and which machine it was, as JSON, of which the
+chapter "How fast, how exact" is made."""
 
 import argparse
 import json
@@ -11,7 +12,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 
 # Some machines pin OpenBLAS to an older kernel; both variables must go before NumPy is imported.
@@ -19,17 +19,14 @@ if os.environ.pop("OPENBLAS_CORETYPE", None):
     os.environ.pop("OPENBLAS_L2_SIZE", None)
     os.execv(sys.executable, [sys.executable, *sys.argv])
 
-import numpy as np
 import torch
+from accuracy import accuracy, print_accuracy
 from limits import passes, print_passes, slope, slopes
 from measuring import PARTS, least, machine, state_dicts, walk
+from ranks import print_shared, shared_passes
 from safetensors.torch import save_file
 
 import trajhelpers as th
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import oracle
-import trajectories
 
 
 def double_loop(states):
@@ -59,13 +56,11 @@ def in_memory(n, p, repeats, peers):
 
 
 _MEMORY = """
-import sys, torch, trajhelpers as th
-def peak():
-    lines = open("/proc/self/status")
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1e3
-before = peak()
+import sys, trajhelpers as th
+from measuring import peak_megabytes
+before = peak_megabytes()
 th.gram(th.open_trajectory(sys.argv[1]), "cpu", sys.argv[2])
-print(peak() - before)
+print(peak_megabytes() - before)
 """
 
 
@@ -78,47 +73,12 @@ def peak_memory(n, megabytes, precision, folder):
     return float(
         subprocess.run(
             [sys.executable, "-c", _MEMORY, folder, precision],
+            cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
             check=True,
         ).stdout
     )
-
-
-def worst_error(states, precision, origins=8):
-    """Largest error of a cosine of C, of C_τ for some τ, and between consecutive updates, against
-    direct differences in float64.
-    """
-    kernel = th.gram(th.open_trajectory(states), "cpu", precision)
-    theta, worst = oracle.flat(states), 0.0
-    for origin in [None, *np.linspace(0, kernel.n - 1, origins).round().astype(int).tolist()]:
-        worst = max(worst, abs(kernel.cosine(origin) - oracle.cosine(theta, origin)).max())
-    t = np.arange(1, kernel.n - 1)
-    return (
-        worst,
-        abs(
-            kernel.cosine_between(t, t + 1, t - 1, t) - oracle.angle_cosines(theta)["consecutive"]
-        ).max(),
-    )
-
-
-def accuracy(p):
-    print(
-        f"\nlargest error of a cosine, p = {p:,}, n = 60: C and C_τ for eight τ, consecutive"
-        " updates"
-    )
-    rows = []
-    for name, build in trajectories.ACCURACY_TABLE.items():
-        states, errors = build(p), {}
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            for precision in ("float64", "float32"):
-                errors[precision] = [float(error) for error in worst_error(states, precision)]
-        warned = any("rounding" in str(warning.message) for warning in caught)
-        rows.append({"trajectory": name, "warned": warned, **errors})
-        said = "   ".join(f"{kind} {a:.1e} {b:.1e}" for kind, (a, b) in errors.items())
-        print(f"  {name:28} {said}{'  warned of' * warned}")
-    return rows
 
 
 def against_peers(p, repeats):
@@ -157,19 +117,26 @@ def main():
     parser.add_argument("--p", type=int, default=500_000, help="parameters (default: 500,000)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--numbers", type=int, default=20_000_000, help="n × p, from files")
+    parser.add_argument("--exact", type=int, default=2_000, help="p, for errors (default: 2,000)")
     parser.add_argument("--out", type=Path, help="where the figures go, as JSON")
     options = parser.parse_args()
     facts = machine()
     print(f"{facts['cpu']}, {facts['cores']} cores; {', '.join(facts['blas'])}")
-    rates, rows = passes([1, 2][: facts["cores"]], options.repeats, options.numbers)
+    counts = [1, 2][: facts["cores"]]
+    rates, rows = passes(counts, options.repeats, options.numbers)
     print_passes(rates, rows)
+    shared = shared_passes(counts, options.repeats, options.numbers)
+    print_shared(shared)
+    errors = accuracy(options.exact)
+    print_accuracy(errors)
     found = {
         "machine": facts,
         "square_rates": {f"{kind}, {count}": rate for (kind, count), rate in rates.items()},
         "passes": rows,
         "in_memory": against_peers(options.p, options.repeats),
         "growth": growth(options.repeats) | memory(),
-        "accuracy": accuracy(options.p),
+        "shared": shared,
+        "accuracy": errors,
     }
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)

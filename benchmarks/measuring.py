@@ -66,6 +66,12 @@ def least(functions: dict[str, Callable], repeats: int, before: Callable | None 
     return {name: min(values) for name, values in times.items()}
 
 
+def peak_megabytes() -> float:
+    """The most that this process has had in memory."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1e3
+
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """So many for torch, and for gram, which takes one a core that it may use."""

@@ -94,6 +94,15 @@ ORIGINS = {
         "origin": "King James Bible, from Debian's package bible-kjv-text 4.38",
         "versions": ["tokenizers"],
     },
+    "benchmarks/preview.json": {
+        "command": (
+            "python benchmarks/preview.py --out data/benchmarks/preview.json && python data/make.py"
+            " manifest"
+        ),
+        "licence": "MIT, as the book",
+        "origin": "computed by this repository",
+        "versions": ["torch", "numpy"],
+    },
     "studies/": {
         "command": (
             "trajhelpers study --all --seeds 3 --jobs 2 --out runs && python data/make.py studies"
@@ -102,6 +111,12 @@ ORIGINS = {
         "licence": "MIT, as the book",
         "origin": "computed by this repository",
         "versions": ["torch", "numpy"],
+    },
+    "benchmarks/gram.json": {
+        "command": "make bench OUT=data/benchmarks/gram.json && python data/make.py manifest",
+        "licence": "MIT, as the book",
+        "origin": "measured by this repository on the machine that the file names",
+        "versions": ["torch", "numpy", "safetensors"],
     },
 }
 

@@ -100,6 +100,7 @@ def test_widgets_find_their_fonts_from_both_of_their_scripts_places():
         "08-sam",
         "09-generalization",
         "12-pythia",
+        "how-fast-how-exact",
     ],
 )
 def test_slider_moves_the_map_without_a_kernel(page, site, chapter):

@@ -4,6 +4,9 @@ The columns of each group, a tensor as a rule, are laid end to end and cut into 
 (to within one). Of M blocks m are read: those that come first in an order that the seed and the
 group's name fix. So of a larger sample a smaller one is the beginning, which can be continued, and
 groups are strata: m/M is the same in all of them, but for two blocks that each has at least.
+(By the variance of the blocks read so far, Neyman's shares, errors would be smaller; but then m
+depends on blocks that count themselves, and where few rows of an embedding move most, sums came out
+too small, by as much as their standard error.)
 
 What was read is summed up by cells, for replicates: block i of the order is in cell i mod k, so
 that cells are of one block each in a small sample, and are dealt more as it grows."""
