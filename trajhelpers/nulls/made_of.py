@@ -60,9 +60,9 @@ def resumed(kernel: TrajectoryKernel, at: int) -> TrajectoryKernel:
     folder holds both where a run is resumed from an earlier checkpoint.
 
     The second branch has the law of the first, given the path up to ``at``: what that path tells of
-    what follows (where noise is pulled back to) the two share, and the rest is at right angles. So
-    it is where all that moves is drawn at random, in high dimension, such as walks and noise; two
-    branches of a straight line are one.
+    what follows (where noise is pulled back to) the two share, and the rest is at right angles.
+    This is exact where all that moves is drawn at random in high dimension, as walks and noise are;
+    the two branches of a straight line are one.
 
     Parameters
     ----------
