@@ -58,7 +58,9 @@ def noisy_descent(
     """
     eta = np.asarray(rates, dtype=np.float64)
     if eta.ndim != 1 or not len(eta) or not np.all((eta > 0) & (eta < 2)):
-        raise ValueError(f"rates: expected numbers above 0 and below 2, one an update, got {rates}")
+        raise ValueError(
+            f"rates: expected numbers above 0 and below 2, one an update, got {rates!r}"
+        )
     if start is None:
         start = float(np.sqrt(eta[0] / (2 - eta[0])))
     if start < 0:
