@@ -207,6 +207,144 @@ def test_ar1_bends_by_90_to_120_degrees_unless_it_oscillates():
     assert bend(correlation=1 + 2 * np.cos(np.radians(104))) == pytest.approx(104)
 
 
+def test_a_drift_adds_a_line_to_the_noise(rng):
+    noise = directions(rng, N)
+    for t in range(1, N):
+        noise[t] = 0.6 * noise[t - 1] + 0.8 * noise[t]
+    theta = 2 * directions(rng, 1) + noise + 0.3 * np.arange(N)[:, None] * directions(rng, 1)
+    kernel = th.ar1(N, 0.6, distance=2, drift=0.3)
+    for origin in None, 0, 5:
+        assert worst(kernel, theta, origin) <= SIMULATED
+    bend = -(0.4**2) + 0.3**2
+    np.testing.assert_allclose(
+        np.cos(np.radians(th.angles(kernel)["consecutive"])), bend / (2 * 0.4 + 0.3**2), atol=1e-9
+    )
+
+
+# Enough where no more is asked than that each term of a recursion is there.
+FEWER = 20_000
+SIMULATED_IN_FEWER = 5 * np.sqrt(2 / FEWER)
+
+
+def direction(rng):
+    return rng.standard_normal(FEWER) / np.sqrt(FEWER)
+
+
+def simulated_descent(rng, rates, drift, start, distance):
+    across, along, far = start * direction(rng), direction(rng), distance * direction(rng)
+    theta, y = [far + across], 0.0
+    for rate in rates:
+        across = across - rate * (across - direction(rng))
+        y += rate * drift
+        theta.append(far + y * along + across)
+    return np.array(theta)
+
+
+SCHEDULES = {
+    "constant": [0.3] * (N - 1),
+    "decay": [0.6] * 12 + [0.06] * 11,
+    "restarts": [0.8 * (1 - t % 8 / 8) for t in range(N - 1)],
+    "warm-up": [0.05 * (t + 1) for t in range(N - 1)],
+    "oscillating": [1.9] * (N - 1),
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("drift, start, distance", [(0, 1, 0), (0.4, 0, 1.5)])
+def test_noisy_descent_is_its_simulation(rng, schedule, drift, start, distance):
+    rates = SCHEDULES[schedule]
+    theta = simulated_descent(rng, rates, drift, start, distance)
+    kernel = th.noisy_descent(rates, drift=drift, start=start, distance=distance)
+    for origin in None, 0, 5:
+        assert worst(kernel, theta, origin) <= SIMULATED_IN_FEWER
+    updates = np.diff(theta, axis=0)
+    expected = [oracle.cosine_between(a, b) for a, b in zip(updates, updates[1:])]
+    found = np.cos(np.radians(th.angles(kernel)["consecutive"]))
+    assert np.max(np.abs(found - expected)) <= SIMULATED_IN_FEWER
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.7, 1.0, 1.6])
+def test_noisy_descent_at_a_constant_rate_is_ar1(rate):
+    squared = rate / (2 - rate)
+    noise = th.ar1(N, 1 - rate, distance=2 / np.sqrt(squared), drift=0.3 * rate / np.sqrt(squared))
+    descent = th.noisy_descent([rate] * (N - 1), distance=2, drift=0.3)
+    np.testing.assert_allclose(descent.gram(), squared * noise.gram(), atol=1e-12)
+    bend = (0.3**2 * (2 - rate) - rate) / (0.3**2 * (2 - rate) + 2)
+    np.testing.assert_allclose(
+        np.cos(np.radians(th.angles(descent)["consecutive"])), bend, atol=1e-9
+    )
+
+
+def test_the_pair_across_a_decay_bends_as_the_one_before():
+    """Both parts of an update are η times what does not know of η: it cancels from the cosine."""
+    bends = th.angles(th.noisy_descent(SCHEDULES["decay"], drift=0.2))["consecutive"]
+    np.testing.assert_allclose(bends[11], bends[10], atol=1e-9)
+    assert bends[12] < 90 < bends[11]
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
+def test_an_average_is_that_of_the_checkpoints(rng, memory):
+    theta = rng.standard_normal((N, 50)).cumsum(0) + 3
+    delta = np.diff(theta, axis=0, prepend=0)
+    halves = [delta[:, :20] @ delta[:, :20].T, delta[:, 20:] @ delta[:, 20:].T]
+    run = th.TrajectoryKernel(halves, names=["a", "b"], sizes=[20, 30], steps=10 * np.arange(N))
+    mean, means = theta[0], [theta[0]]
+    for row in theta[1:]:
+        mean = memory * mean + (1 - memory) * row
+        means.append(mean)
+    kernel = th.averaged(run, memory)
+    assert_same_trajectory(kernel, np.array(means), 1e-9)
+    assert_same_trajectory(kernel.select("b"), np.array(means)[:, 20:], 1e-9)
+    assert kernel.steps.tolist() == run.steps.tolist() and kernel.sizes == run.sizes
+
+
+def test_the_average_of_a_walk_bends_by_its_formula():
+    t, memory = np.arange(1, N - 1), 0.8
+    bend = memory * np.sqrt((1 - memory ** (2 * t)) / (1 - memory ** (2 * t + 2)))
+    found = th.angles(th.averaged(th.random_walk(N), memory))["consecutive"]
+    np.testing.assert_allclose(np.cos(np.radians(found)), bend, atol=1e-9)
+
+
+@pytest.mark.parametrize("at", [1, 9, N - 2])
+@pytest.mark.parametrize(
+    "kernel, start, keeps, adds",
+    [(th.random_walk(N, start=3), 3, 1, 1), (th.ar1(N, 0.8), 1, 0.8, 0.6)],
+    ids=["walk", "noise"],
+)
+def test_a_resumed_run_is_its_simulation(rng, kernel, start, keeps, adds, at):
+    theta = [start * direction(rng)]
+    for t in range(1, 2 * N - 1 - at):
+        before = theta[at if t == N else t - 1]
+        theta.append(keeps * before + adds * direction(rng))
+    both = th.resumed(kernel, at)
+    assert both.n == len(theta)
+    for origin in None, 0, at, N:
+        assert worst(both, np.array(theta), origin) <= SIMULATED_IN_FEWER
+    assert both.steps.tolist() == [*range(N), *range(at + 1, N)]
+    assert set(both.runs[:N]) == {"seed 0"} and set(both.runs[N:]) == {"seed 1"}
+
+
+def test_a_resumed_run_has_the_law_of_the_run():
+    noise = th.ar1(N, 0.7, distance=2)
+    both = th.resumed(noise, at=9)
+    second = both[[*range(10), *range(N, both.n)]]
+    np.testing.assert_allclose(second.gram(), noise.gram(), atol=1e-12)
+
+
+def test_two_branches_of_a_line_are_one():
+    both = th.resumed(th.straight_line(N, offset=2), at=9)
+    apart = both.distance(np.arange(10, N), np.arange(N, both.n))
+    np.testing.assert_allclose(apart, 0, atol=1e-6)
+
+
+def test_what_is_made_of_a_sample_would_hide_that_it_is_one(rng):
+    states = [{"w": row} for row in rng.standard_normal((5, 2000))]
+    preview = th.gram(th.open_trajectory(states), sample=0.5)
+    for made_of in lambda: th.averaged(preview, 0.5), lambda: th.resumed(preview, 2):
+        with pytest.raises(ValueError, match="needs all of a kernel"):
+            made_of()
+
+
 def test_independent_initializations_are_their_simulation(rng):
     constant, scale = 3000, 0.15
     theta = np.concatenate([np.ones((4, constant)), scale * rng.standard_normal((4, P))], axis=1)
@@ -239,6 +377,14 @@ def test_a_mean_that_is_not_zero_counts_as_constant(rng):
         (lambda: th.ar1(5, 0.5, correlation_time=3), "correlation, correlation_time: expected one"),
         (lambda: th.ar1(5, 1.0), "between -1 and 1, got 1.0"),
         (lambda: th.ar1(5, correlation_time=0), "correlation_time"),
+        (lambda: th.noisy_descent([]), "rates: expected"),
+        (lambda: th.noisy_descent([0.5, 2.0]), "rates: expected"),
+        (lambda: th.noisy_descent([0.5, 0.0]), "rates: expected"),
+        (lambda: th.noisy_descent([0.5], start=-1), "start: expected"),
+        (lambda: th.averaged(th.random_walk(5), memory=1), "memory: expected"),
+        (lambda: th.resumed(th.random_walk(5), at=0), "from 1 to 3, got 0"),
+        (lambda: th.resumed(th.random_walk(5), at=4), "from 1 to 3, got 4"),
+        (lambda: th.resumed(th.resumed(th.random_walk(5), 2), 2), "kernel of one run"),
         (lambda: th.independent_initializations(2, cosine=1.2), "between 0 and 1, got 1.2"),
         (lambda: th.initialization_cosine([((3, 3), 0, 0)]), "starts at zero"),
     ],
@@ -255,6 +401,9 @@ def test_wrong_arguments_are_named(wrong, message):
         lambda: th.circular_orbit(N),
         lambda: th.random_walk(N),
         lambda: th.ar1(N, 0.5),
+        lambda: th.ar1(N, 0.5, drift=0.1),
+        lambda: th.noisy_descent([0.5] * (N - 1), drift=0.1),
+        lambda: th.averaged(th.random_walk(N), 0.9),
         lambda: th.independent_initializations(N, 0.4),
     ],
 )

@@ -93,6 +93,7 @@ def test_widgets_find_their_fonts_from_both_of_their_scripts_places():
     "chapter",
     [
         "02-kernel-and-maps",
+        "how-to-read-a-map",
         "04-momentum-and-decay",
         "05-weight-decay",
         "06-momentum-and-rate",

@@ -36,11 +36,14 @@ from .lab import (
 from .models import ModelSet as ModelSet, open_models as open_models
 from .nulls import (
     ar1 as ar1,
+    averaged as averaged,
     circular_orbit as circular_orbit,
     independent_initializations as independent_initializations,
     initialization_cosine as initialization_cosine,
+    noisy_descent as noisy_descent,
     random_walk as random_walk,
     random_walk_like as random_walk_like,
+    resumed as resumed,
     straight_line as straight_line,
 )
 from .plots import (
