@@ -400,7 +400,7 @@ WARN = textwrap.dedent("""
         return really(*arguments, **options)
     run.gram = gram
     recipe = th.training.Recipe.load(sys.argv[1])
-    run._train_one(recipe, sys.argv[2], "cpu", False)
+    run._train_one(recipe, sys.argv[2], "cpu", False, False)
 """)
 
 

@@ -24,6 +24,7 @@ class Study:
     source: str
     arms: dict[str, tuple[JsonRecipe, ...]]
     sharpness: bool = False  # measured at every checkpoint, while the weights are there
+    forces: bool = False  # of the loss and of decay, summed over the steps between checkpoints
     # of the kernels, by `TrajectoryKernel.group_by`; their total alone where it is empty
     groups: str | Callable = ""
 
@@ -188,6 +189,7 @@ STUDIES = {
             "How does the map change with λ under SGD?",
             "Fig 15–19",
             {"main": _grid(RESNET, weight_decay=_decays(RESNET)[:2] + _decays(RESNET)[3:])},
+            forces=True,
         ),
         Study(
             "weight-decay-adamw",
