@@ -58,7 +58,7 @@ def load_study(name, folder=None):
 
     Notes
     -----
-    What was read stays in memory (the seventeen studies of the book take 16 MB) and is read anew
+    What was read stays in memory (the book's studies take some 16 MB) and is read anew
     when a file of the study has changed. Each call returns tables of its own; the kernels, which
     nobody changes, are shared.
 

@@ -65,9 +65,7 @@ def run_studies(names, out, seeds=3, jobs=2, device="auto", progress=True):
         {recipe for study in studies if getattr(study, what) for _, recipe in study.recipes(seeds)}
         for what in ("sharpness", "forces")
     )
-    missing = [
-        recipe for recipe in recipes if not _is_done(_folder(out, recipe), recipe in pulled)
-    ]
+    missing = [recipe for recipe in recipes if not _is_done(_folder(out, recipe), recipe in pulled)]
     with tqdm(
         total=len(recipes),
         initial=len(recipes) - len(missing),
@@ -224,7 +222,7 @@ def _folder(out, recipe):
 
 
 def _is_done(folder, with_forces):
-    """A run that another study left without its forces is trained again: they are its gradients'."""
+    """Forces are those of the gradients: without them a run is trained again."""
     trained = (folder / "kernel.npz").exists()
     if with_forces:
         trained = trained and (folder / "forces.csv").exists()
