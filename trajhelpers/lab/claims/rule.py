@@ -100,7 +100,7 @@ def outcome(columns: pd.DataFrame, span: float | None = 1.0) -> Outcome:
     neighbours = zip(each, each[1:]) if len(each) > 2 else ()
     steps = [paired_difference(one, following) for one, following in neighbours]
     reversed_ = any(step.high < 0 and step.mean <= -smallest for step in steps)
-    falls = whole.low > 0 and whole.mean >= smallest and not reversed_
+    falls = bool(whole.low > 0 and whole.mean >= smallest and not reversed_)
     if lost and not falls and whole.high >= 0:
         return Outcome(sound, lost, whole, None)
     return Outcome(sound, lost, whole, falls)
