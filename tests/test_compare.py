@@ -52,6 +52,7 @@ def test_spectra_are_shares():
 def test_points_are_all_there_and_lines_go_through_means():
     table = pd.DataFrame({"rho": [0.0, 0.0, 0.5, 0.5], "mds": [0.8, 0.9, 0.7, 0.8]})
     ax = th.studies.plot_points(table, "rho", "mds", labels={"mds": "ω"})
+    assert ax.get_xlabel() == "rho (not to scale)"
     line, points = ax.lines
     assert line.get_ydata() == pytest.approx([0.85, 0.75]) and list(points.get_ydata()) == list(
         table.mds
