@@ -36,9 +36,9 @@ def plot_measure(groups, measure, ax=None, unit="epoch", null=True):
         As :func:`trajhelpers.studies.group_kernels` gives it, with labels for readers.
     measure : str
         ``"consecutive"``, ``"update_position"``, ``"update_total"``, ``"progress_total"``,
-        ``"apex_initialization"``, ``"apex_origin"`` (degrees); ``"parameters"``, ``"updates"``, ``"from_initialization"`` (lengths,
-        logarithmic); ``"K"``, ``"C"``, ``"K0"``, ``"C0"`` (eigenvalues' shares of their sum, by
-        rank, logarithmic).
+        ``"apex_initialization"``, ``"apex_origin"`` (degrees); ``"parameters"``, ``"updates"``,
+        ``"from_initialization"`` (lengths, logarithmic); ``"K"``, ``"C"``, ``"K0"``, ``"C0"``
+        (eigenvalues' shares of their sum, by rank, logarithmic).
     unit : str
         What one checkpoint is: "epoch", "checkpoint". The horizontal axis counts them.
     null : bool
