@@ -6,14 +6,7 @@ import pandas as pd
 from ...hallmarks import angles
 from ..studies.load import load_study
 from ..theory import quadratic
-from .columns import (
-    column,
-    constant,
-    four_cell_studies,
-    four_cells,
-    stage_angle,
-    within_cell,
-)
+from .columns import column, four_cell_studies, four_cells, stage_angle
 from .rule import Claim
 
 
@@ -110,6 +103,20 @@ def _decay_equilibrium():
     return found
 
 
+def _acute_across():
+    """In the cell whose angle is obtuse before."""
+    return {
+        f"{name}, {which} decay": pd.DataFrame(
+            {
+                "right angle": 90.0,
+                "pair across (°)": column(study, stage_angle(at, at), four_cells(study)["both"]),
+            }
+        )
+        for name, study in four_cell_studies()
+        for which, at in (("first", 10), ("second", 20))
+    }
+
+
 def _across_a_decay():
     """The pair of epochs across a decay of η, in each cell, above the pair before it."""
     return {
@@ -161,11 +168,7 @@ CLAIMS = (
         "a decay of η turns the angle of the pair across it acute",
         "section 4.1",
         "“scales with η_{t+1}”",
-        within_cell(
-            "both",
-            ("right angle", constant(90)),
-            ("pair across the decay (°)", stage_angle(10, 10)),
-        ),
+        _acute_across,
         "η_{t+1} cancels from the angle",
         "10-the-lemma",
         setting="ResNet50 on ImageNet",
