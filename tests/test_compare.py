@@ -36,6 +36,17 @@ def test_null_levels_of_update_angles(measure, levels):
     assert [line.get_ydata()[0] for line in ax.lines[1:]] == levels
 
 
+@pytest.mark.parametrize("measure, first", [("update_total", 0), ("progress_total", 1)])
+def test_angles_to_the_whole_way(measure, first):
+    """With the walk of the run's lengths, whose own angles to its whole way are not 90°."""
+    kernel = th.ar1(12, correlation=0.5)
+    ax = th.studies.plot_measure({"ar1": [kernel]}, measure)
+    ours, walk = ax.lines
+    assert ours.get_ydata() == pytest.approx(th.angles(kernel)[measure])
+    assert ours.get_xdata()[0] == first
+    assert walk.get_ydata() == pytest.approx(th.angles(th.random_walk_like(kernel))[measure])
+
+
 def test_null_line_is_the_walk_with_the_runs_lengths():
     kernel = th.circular_orbit(12, distance=2)
     ax = th.studies.plot_measure({"orbit": [kernel]}, "from_initialization")
@@ -52,6 +63,7 @@ def test_spectra_are_shares():
 def test_points_are_all_there_and_lines_go_through_means():
     table = pd.DataFrame({"rho": [0.0, 0.0, 0.5, 0.5], "mds": [0.8, 0.9, 0.7, 0.8]})
     ax = th.studies.plot_points(table, "rho", "mds", labels={"mds": "ω"})
+    assert ax.get_xlabel() == "rho (not to scale)"
     line, points = ax.lines
     assert line.get_ydata() == pytest.approx([0.85, 0.75]) and list(points.get_ydata()) == list(
         table.mds

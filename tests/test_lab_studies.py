@@ -51,7 +51,16 @@ def steps_of(recipe):
 # images, and what ω is
 @pytest.mark.parametrize(
     "name",
-    sorted(STUDIES.keys() - {"edge-of-stability", "width", "pythia-mini", "pythia-mini-layers"}),
+    sorted(
+        STUDIES.keys()
+        - {
+            "edge-of-stability",
+            "weight-decay-forces",
+            "width",
+            "pythia-mini",
+            "pythia-mini-layers",
+        }
+    ),
 )
 def test_a_study_can_be_compared(name):
     study = STUDIES[name]
@@ -97,6 +106,18 @@ def test_weight_decay_of_the_paper():
         abs(0.1 * recipe.weight_decay * steps_of(recipe) / 3 - 1.5) < 1e-12
         and matched_decay(0.5, 6, 3) == 1
     )
+
+
+def test_forces_are_recorded_over_the_first_stage_of_the_sweep():
+    """The same steps: all that differs comes after them."""
+    sweep, first = (
+        STUDIES[name].arms["main"] for name in ("weight-decay-sgd", "weight-decay-forces")
+    )
+    for whole, stage in zip(sweep, first, strict=True):
+        assert stage.replace(epochs=30, schedule="step", checkpoints=30) == whole
+        total = steps_of(whole)
+        rates = [whole.rate(step, total) for step in range(steps_of(stage))]
+        assert set(rates) == {stage.rate(0, steps_of(stage))} and whole.rate(640, total) < 0.1
 
 
 def test_the_miniature_is_the_design_that_pythia_lacks():
@@ -400,7 +421,7 @@ WARN = textwrap.dedent("""
         return really(*arguments, **options)
     run.gram = gram
     recipe = th.training.Recipe.load(sys.argv[1])
-    run._train_one(recipe, sys.argv[2], "cpu", False)
+    run._train_one(recipe, sys.argv[2], "cpu", False, False)
 """)
 
 

@@ -255,7 +255,7 @@ def test_titles_legends_and_ticks_are_names_and_no_formulas(tmp_path):
 def test_a_table_of_runs(tmp_path):
     table = pd.DataFrame({"arm": DRAWN, "$x^$": DRAWN, "_y": np.arange(len(DRAWN))})
     figure = th.studies.plot_points(table, "$x^$", "_y", by="arm").figure
-    assert {*DRAWN, "$x^$", "_y"} <= set(texts_of(figure, tmp_path))
+    assert {*DRAWN, "$x^$ (not to scale)", "_y"} <= set(texts_of(figure, tmp_path))
 
 
 # ---- tables ----

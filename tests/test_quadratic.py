@@ -78,7 +78,7 @@ class Draws:
         rng = np.random.default_rng(seed)
         self.lr, self.next_lr = 10 ** rng.uniform(-2, 1, (2, DRAWS))
         self.momentum, self.weight_decay = rng.uniform(0, 1, DRAWS), rng.uniform(0, 0.1, DRAWS)
-        # M ⪰ −αI reaches down to −α itself
+        # M ⪰ −λI reaches down to −λ itself
         self.eigenvalues = (
             rng.uniform(-1, 1, (DRAWS, D))
             if indefinite

@@ -48,6 +48,7 @@ CLAIMS = (
         "In the paper's design η, η·λ·steps and the epochs all grow with B: the three arms tell"
         " them apart",
         "07-batch-size",
+        setting="VGG16 on CIFAR-10",
     ),
     Claim(
         "larger batches, higher test accuracy (up to the second largest)",
@@ -64,6 +65,7 @@ CLAIMS = (
         ),
         "At equal steps a larger batch sees more epochs",
         "07-batch-size",
+        setting="VGG16 on CIFAR-10",
     ),
     Claim(
         "larger batches: angles between updates, and of update and position, more obtuse",
@@ -72,6 +74,8 @@ CLAIMS = (
         _batch_angles,
         "The same three things grow with B",
         "07-batch-size",
+        setting="VGG16 on CIFAR-10",
+        span=180,
     ),
     Claim(
         "SAM: ω rises with ρ",
@@ -80,5 +84,6 @@ CLAIMS = (
         _sam,
         "The weights turn less per epoch at a larger ρ, and the two cannot be told apart",
         "08-sam",
+        setting="ResNet50 on ImageNet",
     ),
 )

@@ -107,6 +107,8 @@ CLAIMS = (
         "Which layer is last changes with the seed and the threshold, and checkpoints are 40 steps"
         " apart: one run by eye shows neither",
         "13-layer-by-layer",
+        setting="Pythia-14M",
+        span=None,
     ),
     Claim(
         "and later than other types of matrices",
@@ -116,6 +118,8 @@ CLAIMS = (
         "Schedule and decay alone make a matrix settle, and seen from initialization its starting"
         " variance dates it",
         "13-layer-by-layer",
+        setting="Pythia-14M",
+        span=None,
     ),
     Claim(
         "(ours, found in these runs) matrices that write to the residual stream settle after the"
@@ -126,6 +130,7 @@ CLAIMS = (
         "They start with a smaller variance, so that AdamW on pure noise, too, settles later, but"
         " only from initialization",
         "13-layer-by-layer",
+        span=None,
     ),
     Claim(
         "(ours, found in these runs) seen from O, query-key-value weights settle the later the"
@@ -136,5 +141,6 @@ CLAIMS = (
         "Less signal in the gradients of these layers leaves them closer to what AdamW does on"
         " noise; from initialization there is no such order",
         "13-layer-by-layer",
+        span=None,
     ),
 )

@@ -103,6 +103,7 @@ CLAIMS = (
         in_cells("mds", "neither", "no decay", "no momentum", "both"),
         f"{EFFECTIVE}. The middle pair swaps with λ",
         "04-momentum-and-decay",
+        setting="ResNet50 on ImageNet",
     ),
     Claim(
         "top-1 falls in the same order",
@@ -111,6 +112,7 @@ CLAIMS = (
         in_cells("test_accuracy", "both", "no momentum", "no decay", "neither"),
         "One η and one λ for all cells: ours is past the best λ for so short a run",
         "04-momentum-and-decay",
+        setting="ResNet50 on ImageNet",
     ),
     Claim(
         "three dark blocks, their edges at the decays of η",
@@ -119,6 +121,7 @@ CLAIMS = (
         _three_blocks,
         "Noise shrinks at a decay too",
         "04-momentum-and-decay",
+        setting="ResNet50 on ImageNet",
     ),
     Claim(
         "a lighter sliver beside the initialization",
@@ -132,6 +135,7 @@ CLAIMS = (
         "The initialization is random numbers that decay removes, and is farthest in time from the"
         " rest",
         "04-momentum-and-decay",
+        setting="ResNet50 on ImageNet",
     ),
     Claim(
         "consecutive updates turn obtuse early",
@@ -144,6 +148,8 @@ CLAIMS = (
         ),
         "Noise around a slowly moving point: up to 120°",
         "04-momentum-and-decay",
+        setting="ResNet50 on ImageNet",
+        span=180,
     ),
     Claim(
         "the angle is larger with momentum",
@@ -152,6 +158,8 @@ CLAIMS = (
         in_cells(stage_angle(4, 9), "both", "no momentum"),
         EFFECTIVE,
         "04-momentum-and-decay",
+        setting="ResNet50 on ImageNet",
+        span=180,
     ),
     Claim(
         "and larger still with weight decay",
@@ -160,6 +168,8 @@ CLAIMS = (
         in_cells(stage_angle(4, 9), "both", "no decay"),
         "With BatchNorm, decay raises the effective angular rate η/‖θ‖²",
         "04-momentum-and-decay",
+        setting="ResNet50 on ImageNet",
+        span=180,
     ),
     Claim(
         "back to acute right after the first decay",
@@ -171,6 +181,8 @@ CLAIMS = (
         "Shorter steps change a noise-dominated path to a drifting one; the pair across the decay"
         " is still obtuse",
         "04-momentum-and-decay",
+        setting="ResNet50 on ImageNet",
+        span=180,
     ),
     Claim(
         "and after the second",
@@ -181,6 +193,8 @@ CLAIMS = (
         ),
         "As above",
         "04-momentum-and-decay",
+        setting="ResNet50 on ImageNet",
+        span=180,
     ),
     Claim(
         "with momentum a larger angle at the origin",
@@ -189,6 +203,8 @@ CLAIMS = (
         _with_momentum(final(angles, "apex_origin"), larger=True),
         EFFECTIVE,
         "04-momentum-and-decay",
+        setting="ResNet50 on ImageNet",
+        span=180,
     ),
     Claim(
         "and a smaller apex angle at initialization",
@@ -197,6 +213,8 @@ CLAIMS = (
         _with_momentum(final(angles, "apex_initialization"), larger=False),
         "The first epoch, against which the angle is taken, is itself longer with momentum",
         "04-momentum-and-decay",
+        setting="ResNet50 on ImageNet",
+        span=180,
     ),
     Claim(
         "with momentum further from initialization",
@@ -205,6 +223,8 @@ CLAIMS = (
         _with_momentum(final(norms, "from_initialization"), larger=True),
         EFFECTIVE,
         "04-momentum-and-decay",
+        setting="ResNet50 on ImageNet",
+        span=None,
     ),
     Claim(
         "without weight decay momentum makes updates larger",
@@ -213,6 +233,8 @@ CLAIMS = (
         in_cells(lambda k: norms(k)["updates"][:10].mean(), "no decay", "neither"),
         EFFECTIVE,
         "04-momentum-and-decay",
+        setting="ResNet50 on ImageNet",
+        span=None,
     ),
     Claim(
         "without weight decay, with momentum, the norm rises",
@@ -225,6 +247,8 @@ CLAIMS = (
         ),
         "Scale-invariant weights grow under any noise",
         "04-momentum-and-decay",
+        setting="ResNet50 on ImageNet",
+        span=None,
     ),
     Claim(
         "with weight decay and momentum it falls",
@@ -237,6 +261,8 @@ CLAIMS = (
         ),
         "Decay removes the initialization",
         "04-momentum-and-decay",
+        setting="ResNet50 on ImageNet",
+        span=None,
     ),
     Claim(
         "update norms shrink within each of the three phases",
@@ -245,6 +271,8 @@ CLAIMS = (
         _shrinking_updates,
         "A fixed η on a curved loss, and weights that shrink, do the same",
         "04-momentum-and-decay",
+        setting="ResNet50 on ImageNet",
+        span=None,
     ),
     Claim(
         "trajectories are redundant: few directions",
@@ -253,5 +281,7 @@ CLAIMS = (
         _redundant,
         "A random walk with the run's own lengths is more redundant still",
         "04-momentum-and-decay",
+        setting="ResNet50 on ImageNet",
+        span=None,
     ),
 )

@@ -85,6 +85,7 @@ CLAIMS = (
         sweep("momentum-resnet", "momentum", labels="μ {:g}"),
         EFFECTIVE,
         "06-momentum-and-rate",
+        setting="ResNet50 on ImageNet",
     ),
     Claim(
         "more momentum, lower ω (VGG, four pairs of η and λ)",
@@ -93,6 +94,7 @@ CLAIMS = (
         _momentum_vgg,
         EFFECTIVE,
         "06-momentum-and-rate",
+        setting="VGG16 on CIFAR-10",
     ),
     Claim(
         "a larger learning rate, lower ω",
@@ -101,6 +103,7 @@ CLAIMS = (
         _learning_rate,
         EXPOSURE,
         "06-momentum-and-rate",
+        setting="ResNet50 on ImageNet, VGG16 on CIFAR-10",
     ),
     Claim(
         "(ours) switching μ = .9 off at fixed η raises ω",

@@ -111,6 +111,7 @@ CLAIMS = (
         "Pythia's peak η, Σηλ and embeddings' share all fall as size grows; at equal η a wider"
         " miniature has a lower ω",
         "12-pythia",
+        setting="Pythia, 14M to 12B",
     ),
     Claim(
         "the sliver next to initialization darkens with size",
@@ -119,6 +120,7 @@ CLAIMS = (
         _by_size(lambda kernel: kernel.cosine()[0, -1]),
         "As above",
         "12-pythia",
+        setting="Pythia, 14M to 12B",
     ),
     Claim(
         "a small square top-left is the warm-up",
@@ -127,6 +129,7 @@ CLAIMS = (
         _warm_up_square,
         "Early checkpoints also lie closer together in steps",
         "12-pythia",
+        setting="Pythia, 14M to 12B",
     ),
     Claim(
         "(ours) at equal Σηλ and width, a smaller η gives a higher ω",

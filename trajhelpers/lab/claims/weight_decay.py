@@ -113,6 +113,7 @@ CLAIMS = (
         _decay_sgd,
         f"{EXPOSURE}: λ = 1e-4 is next to none in so short a run",
         "05-weight-decay",
+        setting="ResNet50 on ImageNet",
     ),
     Claim(
         "AdamW: more weight decay, lower ω, up to the least",
@@ -131,6 +132,7 @@ CLAIMS = (
         },
         EXPOSURE,
         "05-weight-decay",
+        setting="ResNet50 on ImageNet",
     ),
     Claim(
         "AdamW: ω turns up again at the extreme",
@@ -139,6 +141,7 @@ CLAIMS = (
         _adamw_upturn,
         "Weights shrunk so far that they no longer turn",
         "05-weight-decay",
+        setting="ResNet50 on ImageNet",
     ),
     Claim(
         "test accuracy rises with weight decay up to there",
@@ -157,6 +160,7 @@ CLAIMS = (
         },
         "Label noise, which decay keeps the network from fitting",
         "05-weight-decay",
+        setting="ResNet50 on ImageNet",
     ),
     Claim(
         "at the extreme a darker square from a third of the training on, and a wider band at the"
@@ -166,6 +170,7 @@ CLAIMS = (
         _darker_square,
         "Weights that no longer turn",
         "05-weight-decay",
+        setting="ResNet50 on ImageNet",
     ),
     Claim(
         "at the extreme the network underfits",
@@ -174,6 +179,7 @@ CLAIMS = (
         _underfits,
         "Any strong regularizer does",
         "05-weight-decay",
+        setting="ResNet50 on ImageNet",
     ),
     Claim(
         "distance and apex angle confirm the underfitting",
@@ -182,6 +188,8 @@ CLAIMS = (
         _extreme_apex,
         "Decay alone takes θ_t − θ_0 to −θ_0, whatever the fit",
         "05-weight-decay",
+        setting="ResNet50 on ImageNet",
+        span=None,
     ),
     Claim(
         "ω_0 corrects for underfitting: above its level at λ = 0 it means a test accuracy below"
@@ -191,6 +199,7 @@ CLAIMS = (
         _corrects,
         "ω_0 rises with decay because θ_t − θ_0 → −θ_0, before accuracy falls",
         "05-weight-decay",
+        setting="ResNet50 on ImageNet",
     ),
     Claim(
         "ViT: more weight decay, lower ω",
@@ -199,6 +208,7 @@ CLAIMS = (
         sweep("weight-decay-vit", "weight_decay", labels="λ {:g}"),
         EXPOSURE,
         "05-weight-decay",
+        setting="ViT on ImageNet",
     ),
     Claim(
         "the stronger the decay, the larger the angle at O",
@@ -221,5 +231,6 @@ CLAIMS = (
         },
         "The initialization is forgotten sooner",
         "05-weight-decay",
+        span=180,
     ),
 )

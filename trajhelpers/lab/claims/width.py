@@ -61,6 +61,7 @@ CLAIMS = (
         _departure_with_width(part="hidden"),
         "The rule by which the learning rate falls with width",
         "11-width",
+        span=None,
     ),
     Claim(
         "wider networks: cos(θ_T, θ_0) of everything nearer to 1",
@@ -69,6 +70,7 @@ CLAIMS = (
         _departure_with_width(part="*"),
         "As above; in μP it flattens, for the input matrix keeps its share",
         "11-width",
+        span=None,
     ),
     Claim(
         "(ours) the slope is −1 in μP and −2 in NTK scaling",
@@ -81,5 +83,6 @@ CLAIMS = (
         },
         "Nothing: it follows where features are stable",
         "11-width",
+        span=None,
     ),
 )

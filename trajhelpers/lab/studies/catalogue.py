@@ -24,6 +24,7 @@ class Study:
     source: str
     arms: dict[str, tuple[JsonRecipe, ...]]
     sharpness: bool = False  # measured at every checkpoint, while the weights are there
+    forces: bool = False  # of the loss and of decay, summed over the steps between checkpoints
     # of the kernels, by `TrajectoryKernel.group_by`; their total alone where it is empty
     groups: str | Callable = ""
 
@@ -60,6 +61,8 @@ VGG = Recipe(
     checkpoints=30,
 )
 RESNET = VGG.replace(model="resnet")
+# The same steps up to the first decay of η.
+FIRST_STAGE = RESNET.replace(epochs=10, schedule="constant", checkpoints=10)
 ADAMW = VGG.replace(optimizer="adamw", momentum=0.0, learning_rate=3e-3)
 VIT = ADAMW.replace(model="vit", width=32, learning_rate=1e-3, schedule="cosine", warmup=0.05)
 DIGITS = VGG.replace(data="digits", batch_size=32, epochs=60, weight_decay=matched_decay(0.1, 800))
@@ -188,6 +191,13 @@ STUDIES = {
             "How does the map change with λ under SGD?",
             "Fig 15–19",
             {"main": _grid(RESNET, weight_decay=_decays(RESNET)[:2] + _decays(RESNET)[3:])},
+        ),
+        Study(
+            "weight-decay-forces",
+            "How hard do the loss and weight decay pull in the first stage of that sweep?",
+            "Fig 7",
+            {"main": _grid(FIRST_STAGE, weight_decay=_decays(RESNET)[:2] + _decays(RESNET)[3:])},
+            forces=True,
         ),
         Study(
             "weight-decay-adamw",

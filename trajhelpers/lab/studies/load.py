@@ -43,8 +43,9 @@ def load_study(name, folder=None):
         ``validation_bits`` and ``decay_exposure`` (Σηλ), ``seconds``, and ``diverged`` (why a run
         ended early; its numbers are missing then). ``kernels``: dict from run to TrajectoryKernel.
         ``log``: one row an epoch, as :func:`trajhelpers.training.train` returns it, with a column
-        ``run``; of a study that measures it, also ``sharpness`` and ``full_loss`` at every
-        checkpoint.
+        ``run``; of a study that measures them, also ``sharpness`` and ``full_loss`` at every
+        checkpoint, or ``loss_outward``, ``loss_across``, ``decay_outward`` and ``decay_across``,
+        the forces of :func:`trajhelpers.training.train_with_forces`.
 
     Raises
     ------
@@ -57,7 +58,7 @@ def load_study(name, folder=None):
 
     Notes
     -----
-    What was read stays in memory (the seventeen studies of the book take 16 MB) and is read anew
+    What was read stays in memory (the book's studies take some 16 MB) and is read anew
     when a file of the study has changed. Each call returns tables of its own; the kernels, which
     nobody changes, are shared.
 

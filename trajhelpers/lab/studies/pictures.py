@@ -10,6 +10,8 @@ from ...plots.style import LINES, NULL_COLOUR, literally, styled
 _MEASURES = {
     "consecutive": (angles, 1, "consecutive updates (degrees)"),
     "update_position": (angles, 0, "update, position (degrees)"),
+    "update_total": (angles, 0, "update, whole way (degrees)"),
+    "progress_total": (angles, 1, "progress, whole way (degrees)"),
     "apex_initialization": (angles, 1, "apex at initialization (degrees)"),
     "apex_origin": (angles, 0, "apex at O (degrees)"),
     "parameters": (norms, 0, r"length of $\theta_t$"),
@@ -33,10 +35,10 @@ def plot_measure(groups, measure, ax=None, unit="epoch", null=True):
     groups : dict of label → list of TrajectoryKernel
         As :func:`trajhelpers.studies.group_kernels` gives it, with labels for readers.
     measure : str
-        ``"consecutive"``, ``"update_position"``, ``"apex_initialization"``, ``"apex_origin"``
-        (degrees); ``"parameters"``, ``"updates"``, ``"from_initialization"`` (lengths,
-        logarithmic); ``"K"``, ``"C"``, ``"K0"``, ``"C0"`` (eigenvalues' shares of their sum, by
-        rank, logarithmic).
+        ``"consecutive"``, ``"update_position"``, ``"update_total"``, ``"progress_total"``,
+        ``"apex_initialization"``, ``"apex_origin"`` (degrees); ``"parameters"``, ``"updates"``,
+        ``"from_initialization"`` (lengths, logarithmic); ``"K"``, ``"C"``, ``"K0"``, ``"C0"``
+        (eigenvalues' shares of their sum, by rank, logarithmic).
     unit : str
         What one checkpoint is: "epoch", "checkpoint". The horizontal axis counts them.
     null : bool
@@ -118,7 +120,7 @@ def plot_hallmarks(
     ['apex at O (degrees)', 'spectrum of $C$ (share)']
     """
     rows = -(-len(measures) // 2)
-    figure, grid = plt.subplots(rows, 2, figsize=(8.4, 2.5 * rows + 0.5), squeeze=False)
+    figure, grid = plt.subplots(rows, 2, figsize=(8.4, 2.5 * rows + 0.5), dpi=80, squeeze=False)
     axes = grid.ravel()
     for ax, measure in zip(axes, measures):
         plot_measure(groups, measure, ax, unit, null)
@@ -139,7 +141,8 @@ def plot_points(table, x, y, by=None, ax=None, labels=None):
     table : pandas.DataFrame
         A study's table, or part of it.
     x, y : str
-        Columns. The values of ``x`` stand at equal distances, in increasing order.
+        Columns. The values of ``x`` stand at equal distances, in increasing order, and the axis
+        says so.
     by : str, optional
         A column: one line for each of its values.
     labels : dict, optional
@@ -178,7 +181,8 @@ def plot_points(table, x, y, by=None, ax=None, labels=None):
             for tick in ticks
         ],
     )
-    ax.set_xlabel(labels.get(x, literally(x)))
+    if name := labels.get(x, literally(x)):
+        ax.set_xlabel(f"{name} (not to scale)")
     ax.set_ylabel(labels.get(y, literally(y)))
     if by is not None:
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)

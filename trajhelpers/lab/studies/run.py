@@ -61,8 +61,11 @@ def run_studies(names, out, seeds=3, jobs=2, device="auto", progress=True):
         for name in ("runs.csv", "log.csv"):
             refuse_unwritable(place / name)
     recipes = list(dict.fromkeys(recipe for study in studies for _, recipe in study.recipes(seeds)))
-    missing = [recipe for recipe in recipes if not _is_done(_folder(out, recipe))]
-    sharp = {recipe for study in studies if study.sharpness for _, recipe in study.recipes(seeds)}
+    sharp, pulled = (
+        {recipe for study in studies if getattr(study, what) for _, recipe in study.recipes(seeds)}
+        for what in ("sharpness", "forces")
+    )
+    missing = [recipe for recipe in recipes if not _is_done(_folder(out, recipe), recipe in pulled)]
     with tqdm(
         total=len(recipes),
         initial=len(recipes) - len(missing),
@@ -71,7 +74,10 @@ def run_studies(names, out, seeds=3, jobs=2, device="auto", progress=True):
         disable=not progress,
     ) as bar:
         for _ in _in_processes(
-            [(recipe, str(_folder(out, recipe)), device, recipe in sharp) for recipe in missing],
+            [
+                (recipe, str(_folder(out, recipe)), device, recipe in sharp, recipe in pulled)
+                for recipe in missing
+            ],
             jobs,
         ):
             bar.update()
@@ -105,17 +111,21 @@ def _in_processes(tasks, jobs):
             os.environ["TQDM_DISABLE"] = quiet
 
 
-def _train_one(recipe, folder, device, sharp):
+def _train_one(recipe, folder, device, sharp, pulled):
     # in the worker alone: who lists or reads studies waits for no torch
     import torch
 
+    from ..training.forces import train_with_forces
     from ..training.hessian import measure_sharpness
     from ..training.loop import train
 
     torch.set_num_threads(1)
     folder = Path(folder)
     try:
-        train(recipe, folder, device, resume=True, progress=False)
+        if pulled:
+            train_with_forces(recipe, folder, device)
+        else:
+            train(recipe, folder, device, resume=True, progress=False)
         if sharp:
             measure_sharpness(folder, device)
         with _told() as told:
@@ -187,6 +197,8 @@ def _collect(study, out, seeds):
             kernel.save(place / f"{recipe.id}.npz")
             if study.sharpness:
                 log = log.merge(pd.read_csv(folder / "sharpness.csv"), on="step", how="outer")
+            if study.forces:
+                log = log.merge(pd.read_csv(folder / "forces.csv"), on="step", how="outer")
             logs[recipe.id] = log.assign(run=recipe.id)
             for message in _read_json(folder / "warnings.json", []) + told:
                 warnings.warn(
@@ -209,5 +221,9 @@ def _folder(out, recipe):
     return Path(out) / "trained" / recipe.id
 
 
-def _is_done(folder):
-    return (folder / "kernel.npz").exists() or (folder / "diverged.json").exists()
+def _is_done(folder, with_forces):
+    """Forces are those of the gradients: without them a run is trained again."""
+    trained = (folder / "kernel.npz").exists()
+    if with_forces:
+        trained = trained and (folder / "forces.csv").exists()
+    return trained or (folder / "diverged.json").exists()

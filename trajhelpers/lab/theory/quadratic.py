@@ -1,10 +1,10 @@
 """Two steps, and many, of gradient descent with momentum on a quadratic: Lemma 1 of the paper as
 printed, and put right.
 
-The loss is ½ θᵀMθ + ½ α‖θ‖², so all that an optimizer sees is A = M + αI, and in the eigenbasis of
-M each coordinate c_i moves by itself, with a_i = λ_i + α. ``eigenvalues`` are the λ_i, in any order
+The loss is ½ θᵀMθ + ½ λ‖θ‖², so all that an optimizer sees is A = M + λI, and in the eigenbasis of
+M each coordinate c_i moves by itself, with a_i = h_i + λ. ``eigenvalues`` are the h_i, in any order
 and of any sign; ``theta`` holds the c_i, counted from where the regularized loss is stationary;
-``weight_decay`` is α and ``momentum`` μ. With g = Aθ, and no momentum before the first step, a
+``weight_decay`` is λ and ``momentum`` μ. With g = Aθ, and no momentum before the first step, a
 ``form`` is
 
 - ``"heavy-ball"``: Δ ← −ηg + μΔ, the classical one;
@@ -43,9 +43,9 @@ def two_step_inner_product(
     Parameters
     ----------
     eigenvalues, theta : array, shape (..., d)
-        λ_i of M, and the coordinates of θ_{t−1} on their eigenvectors.
+        h_i of M, and the coordinates of θ_{t−1} on their eigenvectors.
     lr, next_lr, momentum, weight_decay : float, or array of the leading shape
-        η_t and η_{t+1}, more than 0; μ, from 0 up to 1; α, 0 or more.
+        η_t and η_{t+1}, more than 0; μ, from 0 up to 1; λ, 0 or more.
     form : {"heavy-ball", "pytorch", "printed"}
     dampening, nesterov : float from 0 up to 1, bool
         Of ``form="pytorch"`` alone; as in torch, not both.
@@ -130,7 +130,7 @@ def bounds(
     :func:`obtuse_threshold` and k = η_tη_{t+1}, times 1 − dampening, or (1 + μ)³ with Nesterov.
 
     With b > 0 it rises from a = 0 to 4kb³/(27η_t²) at a = 2b/(3η_t), and falls from there on. So
-    for M ⪰ −αI that is an upper bound without the spectrum, and the lower one is at an end of the
+    for M ⪰ −λI that is an upper bound without the spectrum, and the lower one is at an end of the
     spectrum; for indefinite M it can be inside, near a = 0.
 
     Parameters: see :func:`two_step_inner_product`. Returns (lower, upper), each a float or an array
@@ -150,15 +150,15 @@ def bounds(
 
 
 def printed_bounds(eigenvalues, *, lr, next_lr, momentum, weight_decay):
-    """What Lemma 1 states for ‖θ_{t−1}‖ = 1: η_tη_{t+1} (1 − μη_t − αη_t − η_tλ)(λ + α)² at the
-    largest λ and at the smallest.
+    """What Lemma 1 states for ‖θ_{t−1}‖ = 1: η_tη_{t+1} (1 − μη_t − λη_t − η_th)(h + λ)² at the
+    largest h and at the smallest.
 
     As printed, even where the first exceeds the second, which it does for small steps. They belong
-    to ``form="printed"``. For M ⪰ −αI the first is a lower bound exactly where it does not exceed
-    the second; for any M where η_t(λ_1 + μ + α) ≥ 1 and μη_t ≤ 1. The second is an upper bound
+    to ``form="printed"``. For M ⪰ −λI the first is a lower bound exactly where it does not exceed
+    the second; for any M where η_t(h_1 + μ + λ) ≥ 1 and μη_t ≤ 1. The second is an upper bound
     where no other eigenvalue has a larger value.
 
-    Parameters: see :func:`two_step_inner_product`. Returns (at λ_1, at λ_d), each a float or an
+    Parameters: see :func:`two_step_inner_product`. Returns (at h_1, at h_d), each a float or an
     array of the leading shape.
 
     Source: Lemma 1 of the paper; chapter "The lemma".
@@ -178,7 +178,7 @@ def printed_bounds(eigenvalues, *, lr, next_lr, momentum, weight_decay):
 
 
 def obtuse_threshold(*, lr, next_lr, momentum, form="heavy-ball", dampening=0.0, nesterov=False):
-    """η_t·a, a = λ + α, above which the first two updates of one eigendirection point against each
+    """η_t·a, a = h + λ, above which the first two updates of one eigendirection point against each
     other.
 
     Heavy ball: 1 + μη_t/η_{t+1}. PyTorch: 1 + μ/(1 − dampening), with Nesterov (1 + μ + μ²)/(1 +
@@ -210,7 +210,7 @@ def obtuse_threshold(*, lr, next_lr, momentum, form="heavy-ball", dampening=0.0,
 
 
 def stability_threshold(*, momentum, dampening=0.0, nesterov=False):
-    """η·a, a = λ + α, above which one eigendirection diverges at a constant η, its sign flipping
+    """η·a, a = h + λ, above which one eigendirection diverges at a constant η, its sign flipping
     every step: the line of stability.
 
     2(1 + μ), for heavy ball and PyTorch alike; 2(1 + μ)/(1 − dampening); with Nesterov 2(1 + μ)/(1
@@ -298,16 +298,16 @@ def quadratic_kernel(
     """The kernel of that path, from a spectrum with multiplicities: of p coordinates only one an
     eigenvalue is followed.
 
-    U[s, t] = Σ_i m_i c_i² δ_s(λ_i) δ_t(λ_i), where δ(λ) is the path of a coordinate that starts at
+    U[s, t] = Σ_i m_i c_i² δ_s(h_i) δ_t(h_i), where δ(h) is the path of a coordinate that starts at
     one: angles, ω and maps are functions of the spectrum and of the squared coordinates alone.
 
     Parameters
     ----------
     theta : float, or array, shape (d,)
-        Root mean square coordinate of θ_0 on the eigenvectors of each λ_i; of a random θ_0 the
+        Root mean square coordinate of θ_0 on the eigenvectors of each h_i; of a random θ_0 the
         standard deviation, for its expected kernel.
     multiplicities : int, or array, shape (d,)
-        m_i, how often each λ_i occurs, or any weight of 0 or more.
+        m_i, how often each h_i occurs, or any weight of 0 or more.
     distance : float
         From O to the stationary point, at a right angle to the path, in parameter units. It changes
         what is seen from O.
