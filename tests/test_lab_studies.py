@@ -51,7 +51,10 @@ def steps_of(recipe):
 # images, and what ω is
 @pytest.mark.parametrize(
     "name",
-    sorted(STUDIES.keys() - {"edge-of-stability", "width", "pythia-mini", "pythia-mini-layers"}),
+    sorted(
+        STUDIES.keys()
+        - {"edge-of-stability", "width", "pythia-mini", "pythia-mini-layers", "omega-law"}
+    ),
 )
 def test_a_study_can_be_compared(name):
     study = STUDIES[name]
