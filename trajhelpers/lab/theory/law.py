@@ -173,13 +173,11 @@ def exponent(widths, rates, values, degree=2):
             f"values: expected more than {degree + 2}, the parameters of the fit, got {len(values)}"
         )
 
-    def misfit(a):
-        x = np.log2(rates) + a * np.log2(widths)
-        design = np.vander(x - x.mean(), degree + 1)
-        left = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
-        return left @ left
-
-    misfits = np.array([misfit(a) for a in _EXPONENTS])
+    x = np.log2(rates) + _EXPONENTS[:, None] * np.log2(widths)
+    curves = (x - x.mean(axis=1, keepdims=True))[..., None] ** np.arange(degree + 1)
+    basis = np.linalg.qr(curves).Q  # of the polynomials, for every a at once
+    along = np.einsum("aij,i->aj", basis, values)
+    misfits = ((values - np.einsum("aij,aj->ai", basis, along)) ** 2).sum(axis=1)
     best = misfits.argmin()
     kept = _EXPONENTS[misfits <= misfits[best] * (1 + stats.f.ppf(0.95, 1, degrees) / degrees)]
     spread = ((values - values.mean()) ** 2).sum()
