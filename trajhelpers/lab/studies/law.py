@@ -21,7 +21,7 @@ from .load import load_study
 LAW_STUDIES = ("pythia-mini", "omega-law")
 HIDDEN = "hidden matrices"
 _CELL = ["tokens", "layers", "batch_size", "exposure", "width", "learning_rate"]
-_MARKERS = "osD^vP"
+_MARKERS = "osD^vPX*"
 
 
 def law_runs(names=LAW_STUDIES, folder=None):
@@ -315,7 +315,7 @@ def plot_collapse(cells, block=HIDDEN, axes=None):
     axes[0].set_ylabel(f"ω, {block}")
     shown = [
         *(
-            plt.Line2D([], [], **style, label=f"Σηλ {exposure:.2g}")
+            plt.Line2D([], [], **style, label=f"Σηλ {exposure:.3g}")
             for exposure, style in styles.items()
         ),
         *(
