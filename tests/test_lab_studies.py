@@ -53,6 +53,7 @@ def steps_of(recipe):
     "name",
     sorted(
         STUDIES.keys()
+<<<<<<< HEAD
         - {
             "edge-of-stability",
             "weight-decay-forces",
@@ -60,6 +61,9 @@ def steps_of(recipe):
             "pythia-mini",
             "pythia-mini-layers",
         }
+=======
+        - {"edge-of-stability", "width", "pythia-mini", "pythia-mini-layers", "omega-law"}
+>>>>>>> law
     ),
 )
 def test_a_study_can_be_compared(name):

@@ -77,7 +77,10 @@ def test_decay_exposure_is_the_sum_of_rate_times_decay():
     "change, message",
     [
         ({"width": 24}, "width: expected a multiple of 16"),
-        ({"tokens": "words"}, "tokens: expected one of characters, bpe-2048, got 'words'"),
+        (
+            {"tokens": "words"},
+            "tokens: expected one of characters, bpe-2048, shuffled, sums, got 'words'",
+        ),
         ({"steps": 50}, "steps: expected a multiple of checkpoints_every, 20"),
         ({"learning_rate": 0}, "learning_rate: expected a number above 0"),
         ({"weight_decay": -1}, "weight_decay: expected a number from 0 on"),

@@ -2,6 +2,15 @@ from .catalogue import (
     STUDIES as STUDIES,
     Study as Study,
 )
+from .law import (
+    initial_shares as initial_shares,
+    law_cells as law_cells,
+    law_runs as law_runs,
+    local_exponent as local_exponent,
+    plot_collapse as plot_collapse,
+    predict_pairs as predict_pairs,
+    widening as widening,
+)
 from .load import (
     LoadedStudy as LoadedStudy,
     group_kernels as group_kernels,

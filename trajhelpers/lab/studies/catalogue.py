@@ -3,7 +3,7 @@ apart what the paper's design mixes.
 
 Everything here was fixed before any ω was seen. Within a study all runs have the same checkpoints,
 at equal fractions of the training (30 besides the initialization, but for the edge of stability,
-the widths and the miniature of Pythia), so that ω can be compared. In the image studies weight
+the widths and the miniatures of Pythia), so that ω can be compared. In the image studies weight
 decay is set by one rule: η·λ·steps of the first stage is the paper's 1.5."""
 
 import itertools
@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..pythia.parts import by_block
-from ..training.recipes import LanguageRecipe, Recipe, WidthRecipe
+from ..training.recipes import Recipe, WidthRecipe
 from ..training.recipes.json_recipe import JsonRecipe
+from .miniature import OMEGA_LAW, PYTHIA_MINI, SIX_LAYERS
 
 
 @dataclass(frozen=True)
@@ -131,44 +132,6 @@ def _scaled_batches(base, scale_rate, **length):
         for batch in (16, 32, 128)
     }
     return tuple(sorted((*others.values(), base), key=lambda recipe: recipe.batch_size))
-
-
-# Pythia's largest and smallest Σηλ are 7.9 and .94. The rates: at every width the one with the
-# lowest validation loss is among them (pilot with seed 100).
-MINIATURE_RATES, LARGEST_EXPOSURE = (0.016, 0.008, 0.004, 0.002), 7.9
-
-
-def decay_for(exposure, learning_rate):
-    """The λ for which Σηλ over training is ``exposure``, at a peak learning rate of the miniature
-    suite.
-
-    >>> round(decay_for(7.9, 0.016), 3)
-    0.701
-    """
-    return (
-        exposure
-        / LanguageRecipe(width=16, learning_rate=learning_rate, weight_decay=1.0).decay_exposure
-    )
-
-
-_LARGEST_DECAY = decay_for(LARGEST_EXPOSURE, MINIATURE_RATES[0])
-
-
-def _miniature(width, learning_rate, weight_decay=_LARGEST_DECAY, **fields):
-    return LanguageRecipe(
-        width=width, learning_rate=learning_rate, weight_decay=weight_decay, **fields
-    )
-
-
-def _miniatures(widths, weight_decay=None):
-    """All widths and rates; λ is one for all, or what ``weight_decay`` gives for a rate."""
-    return tuple(
-        _miniature(
-            width, rate, **({} if weight_decay is None else {"weight_decay": weight_decay(rate)})
-        )
-        for width in widths
-        for rate in MINIATURE_RATES
-    )
 
 
 STUDIES = {
@@ -311,28 +274,23 @@ STUDIES = {
             "Does ω rise with scale, or with what falls as models grow: η, Σηλ, the embeddings'"
             " share?",
             "Fig 8, 65–68",
-            {
-                "factorial": _miniatures((16, 32, 64, 128, 256)),
-                "ηλ constant": _miniatures(
-                    (16, 64, 256), lambda rate: decay_for(LARGEST_EXPOSURE / 2, rate)
-                ),
-                "no decay": _miniatures((16, 64, 256), lambda rate: 0.0),
-                "2,048 tokens": tuple(
-                    _miniature(width, rate, tokens="bpe-2048")
-                    for width, rate in zip((16, 64, 256), MINIATURE_RATES)
-                ),
-                "depth": tuple(
-                    _miniature(64, MINIATURE_RATES[1], layers=layers) for layers in (2, 4, 6)
-                ),
-            },
+            PYTHIA_MINI,
             groups=by_block,
         ),
         Study(
             "pythia-mini-layers",
             "Which layers and matrices turn, and which settle last?",
             "Fig 9, 69, 70",
-            {"6 layers": (_miniature(64, MINIATURE_RATES[1], layers=6),)},
+            {"6 layers": SIX_LAYERS},
             groups="(.*)",
+        ),
+        Study(
+            "omega-law",
+            "Is ω of the hidden matrices a function of η · width and Σηλ, and does noise follow"
+            " another law?",
+            "beyond the paper",
+            OMEGA_LAW,
+            groups=by_block,
         ),
         Study(
             "clean-labels",

@@ -12,6 +12,7 @@ from ..data import data_file
 _HELD_OUT = 20  # every so many-th piece of the text is for validation
 _PIECE = 2000  # characters
 _BPE = "bible-kjv-bpe-2048.json"
+_SUMS = 320_000  # lines, for more characters than a run reads
 
 
 class Text(NamedTuple):
@@ -23,14 +24,15 @@ class Text(NamedTuple):
 
 
 def load_text(tokens="characters"):
-    """The King James Bible as one line of tokens, of which every twentieth piece of 2,000
-    characters is held out.
+    """The King James Bible, or a null or another text beside it, as one line of tokens, of which
+    every twentieth piece of 2,000 characters is held out.
 
     Parameters
     ----------
     tokens : str
         ``"characters"`` or ``"bpe-2048"``, which needs the package tokenizers (with transformers,
-        the extra ``language``).
+        the extra ``language``), of the Bible; ``"shuffled"``, its characters in an order drawn
+        once; ``"sums"``, lines such as ``417+86=503`` of two numbers below 1,000.
 
     Returns
     -------
@@ -42,9 +44,9 @@ def load_text(tokens="characters"):
     >>> text.vocabulary, {split: f"{len(tokens):,}" for split, tokens in text.tokens.items()}
     (63, {'train': '3,931,850', 'validation': '206,000'})
     """
-    characters = _characters()
+    characters = _characters(tokens)
     splits = split_text(characters)
-    if tokens == "characters":
+    if tokens != "bpe-2048":
         alphabet = np.unique([ord(letter) for letter in set(characters)])
         found = {
             split: np.searchsorted(alphabet, np.frombuffer(text.encode("latin-1"), np.uint8))
@@ -73,10 +75,16 @@ def split_text(characters: str) -> dict[str, str]:
     }
 
 
-def _characters():
-    return lzma.decompress(data_file("bible-kjv.txt.xz", "the text comes").read_bytes()).decode(
-        "ascii"
-    )
+def _characters(tokens):
+    generator = np.random.default_rng(0)
+    if tokens == "sums":
+        pairs = generator.integers(0, 1000, (_SUMS, 2)).tolist()
+        return "".join(f"{first}+{second}={first + second}\n" for first, second in pairs)
+    packed = data_file("bible-kjv.txt.xz", "the text comes").read_bytes()
+    characters = lzma.decompress(packed).decode("ascii")
+    if tokens == "shuffled":
+        return "".join(generator.permutation(list(characters)))
+    return characters
 
 
 def _tokenizers():

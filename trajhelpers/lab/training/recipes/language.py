@@ -30,7 +30,7 @@ class LanguageRecipe(JsonRecipe):
     layers : int
     tokens : str
         ``"characters"``, of which the text has 63, or ``"bpe-2048"``, byte-pair encoding with 2,048
-        tokens.
+        tokens; ``"shuffled"``, its characters in random order; ``"sums"``, another text.
     learning_rate, weight_decay : float
         Peak η and λ of AdamW.
     steps, batch_size, context : int
@@ -82,7 +82,7 @@ class LanguageRecipe(JsonRecipe):
 
     def __post_init__(self):
         as_floats(self, "learning_rate", "weight_decay")
-        expect_one_of(self, "tokens", ("characters", "bpe-2048"))
+        expect_one_of(self, "tokens", ("characters", "bpe-2048", "shuffled", "sums"))
         expect_number(self, "learning_rate", "above 0", lambda x: x > 0)
         expect_number(self, "weight_decay", "from 0 on", lambda x: x >= 0)
         for field, least in (
