@@ -4,8 +4,8 @@
 test images, of which every accuracy here is taken. Labels clean, or a fifth of them drawn anew.
 
 **Networks.** The VGG and the ResNet of chapter "Switching off momentum and weight decay", at half
-their width: 17,890 parameters, 208 of them BatchNorm's, and 19,810 with 336. Its optimizer too: SGD,
-batches of 64, η = .1, μ = .9, λ by the rule of the studies. A run has 12 epochs and *one* decay,
+their width: 17,890 parameters, 208 of them BatchNorm's, and 19,810 with 336. Its optimizer too:
+SGD, batches of 64, η = .1, μ = .9, λ by the rule of the studies. A run has 12 epochs, *one* decay,
 × .1; where nothing else is said, after 8.
 
 **Recipes.** Four with momentum and decay (two networks, two kinds of labels), which have every part
@@ -13,7 +13,7 @@ of the study; and VGG with noise without momentum, without decay, without both, 
 1 (a) and (e), 3 and 4, so that what is predicted has something to vary over. Seeds 0, 1, 2, in this
 order; should the clock end the study, whole seeds count and the chapter says how many.
 
-**Stem.** Each recipe and seed is trained once at constant η, with a checkpoint every half epoch, and
+**Stem.** Each recipe and seed is trained once at constant η, a checkpoint every half epoch, and
 forked, with its momentum, wherever something else is to follow.
 
 1. *Training a part.* From k = 1, 2, 3, 5, 8 on only (a) BatchNorm's scales and shifts, (b) as many
@@ -63,6 +63,7 @@ IMPROVEMENT = 0.01  # what a loss must fall by, or it has come to its plateau
 
 LAST, EMA_FACTOR = 5, 0.8
 PAUSED_FROM, RANDOM_ORDERS = 3, 2
+SHORTER_DECAY = 5  # of a run of 7.5 epochs, the same two thirds
 SETTLED = 0.95
 
 
