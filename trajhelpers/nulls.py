@@ -186,9 +186,10 @@ def ar1(
     *,
     correlation_time: float | None = None,
     distance: float = 0.0,
+    drift: float = 0.0,
 ) -> TrajectoryKernel:
     """Stationary AR(1) (Ornstein–Uhlenbeck) noise around a fixed point, in high dimension: K[s, t]
-    = d² + ρ^|s − t|.
+    = d² + ρ^|s − t|; or around one that moves at constant speed.
 
     ρ is the correlation of neighbouring checkpoints; a correlation time of τ checkpoints is ρ =
     exp(−1/τ). Consecutive updates have the cosine −(1 − ρ)/2: slow noise (ρ → 1) bends by 90°,
@@ -207,6 +208,9 @@ def ar1(
     distance : float
         Of the fixed point from O, in root mean square distances of the checkpoints from the fixed
         point.
+    drift : float
+        How far the point moves from one checkpoint to the next, in the same unit, at a right angle
+        to all else. The angles and ω above are those without.
 
     Returns
     -------
@@ -240,7 +244,9 @@ def ar1(
     t = np.arange(1, n)
     lag = np.abs(t[:, None] - t)
     updates = np.where(lag == 0, 2 * (1 - rho), -((1 - rho) ** 2) * rho ** np.maximum(lag - 1, 0))
-    return TrajectoryKernel(_from_start(1 + distance**2, -(1 - rho) * rho ** (t - 1), updates))
+    return TrajectoryKernel(
+        _from_start(1 + distance**2, -(1 - rho) * rho ** (t - 1), updates + drift**2)
+    )
 
 
 def independent_initializations(n: int = 2, cosine: float = 0.0) -> TrajectoryKernel:

@@ -15,7 +15,9 @@ from ...checkpoints import open_trajectory
 from ...gram import gram
 from ...kernel import load_kernel
 from . import plan
+from .averages import AVERAGES, average_of
 from .forks import Fork
+from .load import kernel_name
 from .parts import layers_of, parameters_of_arm
 from .pausing import pausing_steps, settling_order
 
@@ -64,7 +66,7 @@ def jobs(name):
             yield "random", start
             yield "head", start
             yield "nothing", start
-    for average in ("none", "lawa", "swa", "ema"):
+    for average in ("none", *AVERAGES):
         yield average, plan.EPOCHS
     if name in plan.PAUSED:
         for order in ("settling", "depth", *(f"random {i}" for i in range(plan.RANDOM_ORDERS))):
@@ -109,7 +111,7 @@ def _fork(trained, name, seed, arm, at):
         fork.train_until(end)
     elif arm == "nothing":
         fork.refresh_statistics()
-    elif arm in ("lawa", "swa", "ema"):
+    elif arm in AVERAGES:
         fork.use(average_of(stem["checkpoints"], arm))
     elif arm.startswith("pause by "):
         return _paused(trained, name, seed, arm.removeprefix("pause by "), fork, end)
@@ -120,32 +122,6 @@ def _fork(trained, name, seed, arm, at):
             kernel = _kernel(fork.model, [*before, *after])
             kernel.save(folder / "decayed.npz")
     return fork.results()
-
-
-def average_weights(count, which):
-    """How much each of the checkpoints of a stem counts in an average: an array of sum 1."""
-    weights = np.zeros(count)
-    from_decay = plan.DECAY_AT * plan.CHECKPOINTS_AN_EPOCH
-    if which == "lawa":
-        weights[-plan.LAST :] = 1
-    elif which == "swa":
-        weights[from_decay:] = 1
-    else:  # the first of them keeps what the others leave
-        ages = np.arange(count - from_decay)[::-1]
-        weights[from_decay:] = (1 - plan.EMA_FACTOR) * plan.EMA_FACTOR**ages
-        weights[from_decay] = plan.EMA_FACTOR ** ages[0]
-    return weights / weights.sum()
-
-
-def average_of(checkpoints, which):
-    """The average of a stem's checkpoints, in float64 until it is rounded once."""
-    weights = average_weights(len(checkpoints), which)
-    return {
-        name: sum(weight * one[name].double() for weight, one in zip(weights, checkpoints)).to(
-            value.dtype
-        )
-        for name, value in checkpoints[0].items()
-    }
 
 
 def _paused(trained, name, seed, order, fork, end):
@@ -207,10 +183,10 @@ def _collect(out, trained, done):
     for name, seed in dict.fromkeys(job[:2] for job in done):
         folder = trained / f"{name}, {seed}"
         for kind in ("stem", "decayed"):
-            load_kernel(folder / f"{kind}.npz").save(place / f"{name}, {seed}, {kind}.npz")
+            load_kernel(folder / f"{kind}.npz").save(place / kernel_name(name, seed, kind))
         logs.append(pd.read_csv(folder / "log.csv").assign(recipe=name, seed=seed))
     for name in plan.PAUSED:
-        _scouted(trained, name).save(place / f"{name}, {plan.SCOUT}, decayed.npz")
+        _scouted(trained, name).save(place / kernel_name(name, plan.SCOUT, "decayed"))
     for file, table in (("runs.csv", pd.DataFrame(rows)), ("log.csv", pd.concat(logs))):
         with atomic_path(place / file) as temporary:
             table.to_csv(temporary, index=False)
