@@ -25,7 +25,8 @@ EVERY = plan.STEPS_AN_EPOCH // plan.CHECKPOINTS_AN_EPOCH
 
 
 def run_redundancy(out, seeds=plan.SEEDS, progress=True):
-    """Train all that the plan says and is not there yet, then write ``out/redundancy``.
+    """Train all that the plan says and is not there yet, then write ``out/redundancy``: chapter
+    "What redundancy is good for".
 
     Parameters
     ----------
@@ -35,9 +36,7 @@ def run_redundancy(out, seeds=plan.SEEDS, progress=True):
     """
     torch.set_num_threads(1)
     trained = Path(out) / "redundancy-trained"
-    waiting = [
-        (name, seed, arm, at) for seed in seeds for name in plan.RECIPES for arm, at in jobs(name)
-    ]
+    waiting = [job for seed in seeds for job in jobs(seed)]
     missing = [job for job in waiting if not _result(trained, *job).exists()]
     bar = tqdm(
         missing,
@@ -55,23 +54,25 @@ def run_redundancy(out, seeds=plan.SEEDS, progress=True):
     _collect(Path(out), trained, waiting)
 
 
-def jobs(name):
-    """What is done with each stem of a recipe: pairs (arm, where it forks, in epochs)."""
-    whole = name in plan.WHOLE
-    for epoch in plan.DECAYS:
-        yield "decayed", epoch
-    for start in plan.STARTS:
-        yield "batchnorm", start
-        if whole:
-            yield "random", start
-            yield "head", start
-            yield "nothing", start
-    for average in ("none", *AVERAGES):
-        yield average, plan.EPOCHS
-    if name in plan.PAUSED:
-        for order in ("settling", "depth", *(f"random {i}" for i in range(plan.RANDOM_ORDERS))):
-            yield f"pause by {order}", plan.PAUSED_FROM
-        yield "shorter", plan.SHORTER_DECAY
+def jobs(seed):
+    """What is done with a seed, what most depends on first: (recipe, seed, arm, where it forks from
+    the stem, in epochs).
+    """
+    averages = [(average, plan.EPOCHS) for average in ("none", *AVERAGES)]
+    orders = ("settling", "depth", *(f"random {i}" for i in range(plan.RANDOM_ORDERS)))
+    pauses = [(f"pause by {order}", plan.PAUSED_FROM) for order in orders]
+    for names, forks in (
+        (plan.RECIPES, [("decayed", plan.DECAY_AT), *averages]),
+        (plan.RECIPES, [("batchnorm", start) for start in plan.STARTS]),
+        (plan.WHOLE, [("nothing", start) for start in plan.STARTS]),
+        (plan.WHOLE, [("random", start) for start in plan.STARTS]),
+        (plan.WHOLE, [("head", start) for start in plan.STARTS]),
+        (plan.RECIPES, [("decayed", time) for time in plan.DECAYS if time != plan.DECAY_AT]),
+        (plan.PAUSED, [*pauses, ("shorter", plan.SHORTER_DECAY)]),
+    ):
+        for name in names:
+            for arm, at in forks:
+                yield name, seed, arm, at
 
 
 def stem_of(trained, name, seed):

@@ -110,24 +110,28 @@ def predicted_starts(observed, safe):
     rows = {}
     for left_out in safe.index:
         others = safe.drop(left_out)
-        row = {
-            "safe k": safe[left_out],
-            "fixed k": _best((*plan.STARTS, plan.EPOCHS), lambda k: np.abs(others - k).mean()),
-        }
+        row = {"safe k": safe[left_out], "fixed k": _fixed(others)}
         for name, sign in SIGNS.items():
             values = {recipe: observed[recipe][name] for recipe in safe.index}
-            seen = np.unique([values[recipe][k] for recipe in others.index for k in plan.STARTS])
-            seen = seen[np.isfinite(seen)]
-            between = (seen[1:] + seen[:-1]) / 2
-            threshold = _best(
-                [seen[0] - 1, *between, seen[-1] + 1],
-                lambda c: np.mean(
-                    [abs(first_start(values[r], c, sign) - others[r]) for r in others.index]
-                ),
-            )
-            row[name] = first_start(values[left_out], threshold, sign)
+            row[name] = first_start(values[left_out], _threshold(values, others, sign), sign)
         rows[left_out] = row
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _fixed(safe):
+    return _best((*plan.STARTS, plan.EPOCHS), lambda k: np.abs(safe - k).mean())
+
+
+def _threshold(values, safe, sign):
+    """Between two values that were seen, or beyond all of them."""
+    seen = np.unique([values[recipe][k] for recipe in safe.index for k in plan.STARTS])
+    seen = seen[np.isfinite(seen)]
+    return _best(
+        [seen[0] - 1, *(seen[1:] + seen[:-1]) / 2, seen[-1] + 1],
+        lambda threshold: np.mean(
+            [abs(first_start(values[one], threshold, sign) - safe[one]) for one in safe.index]
+        ),
+    )
 
 
 def _best(candidates, error):
