@@ -67,7 +67,7 @@ def jobs(seed):
         (plan.WHOLE, [("nothing", start) for start in plan.STARTS]),
         (plan.WHOLE, [("random", start) for start in plan.STARTS]),
         (plan.WHOLE, [("head", start) for start in plan.STARTS]),
-        (plan.RECIPES, [("decayed", time) for time in plan.DECAYS if time != plan.DECAY_AT]),
+        (plan.RECIPES, [("decayed", at) for at in plan.DECAYS if at != plan.DECAY_AT]),
         (plan.PAUSED, [*pauses, ("shorter", plan.SHORTER_DECAY)]),
     ):
         for name in names:
