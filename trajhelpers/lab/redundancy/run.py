@@ -61,13 +61,13 @@ def jobs(seed):
     averages = [(average, plan.EPOCHS) for average in ("none", *AVERAGES)]
     orders = ("settling", "depth", *(f"random {i}" for i in range(plan.RANDOM_ORDERS)))
     pauses = [(f"pause by {order}", plan.PAUSED_FROM) for order in orders]
+    ends = [("decayed", plan.DECAY_AT), *averages]
+    parts = [(arm, k) for arm in ("batchnorm", "nothing", "random", "head") for k in plan.STARTS]
+    decays = [("decayed", at) for at in plan.DECAYS if at != plan.DECAY_AT]
     for names, forks in (
-        (plan.RECIPES, [("decayed", plan.DECAY_AT), *averages]),
-        (plan.RECIPES, [("batchnorm", start) for start in plan.STARTS]),
-        (plan.WHOLE, [("nothing", start) for start in plan.STARTS]),
-        (plan.WHOLE, [("random", start) for start in plan.STARTS]),
-        (plan.WHOLE, [("head", start) for start in plan.STARTS]),
-        (plan.RECIPES, [("decayed", at) for at in plan.DECAYS if at != plan.DECAY_AT]),
+        (plan.WHOLE, ends + parts),
+        (plan.CELLS, ends + [("batchnorm", k) for k in plan.STARTS]),
+        (plan.RECIPES, decays),
         (plan.PAUSED, [*pauses, ("shorter", plan.SHORTER_DECAY)]),
     ):
         for name in names:
