@@ -1,5 +1,5 @@
-"""Make what `data/` holds: python data/make.py images | text | studies RUNS | manifest. `make data`
-calls all four.
+"""Make what `data/` holds: python data/make.py images | text | studies RUNS | redundancy RUNS |
+manifest. `make data` calls all five.
 """
 
 import gzip
@@ -76,6 +76,12 @@ def studies(runs):
         shutil.copytree(table.parent, target)
 
 
+def redundancy(runs):
+    """Take over what `python -m trajhelpers.lab.redundancy.run --out RUNS` made."""
+    shutil.rmtree(HERE / "redundancy", ignore_errors=True)
+    shutil.copytree(Path(runs) / "redundancy", HERE / "redundancy")
+
+
 ORIGINS = {
     "fashion-mnist.npz": {
         "command": "python data/make.py images",
@@ -93,6 +99,15 @@ ORIGINS = {
         ),
         "origin": "King James Bible, from Debian's package bible-kjv-text 4.38",
         "versions": ["tokenizers"],
+    },
+    "redundancy/": {
+        "command": (
+            "python -m trajhelpers.lab.redundancy.run --out runs && python data/make.py redundancy"
+            " runs"
+        ),
+        "licence": "MIT, as the book",
+        "origin": "computed by this repository",
+        "versions": ["torch", "numpy"],
     },
     "studies/": {
         "command": (
@@ -138,6 +153,5 @@ def manifest():
 
 
 if __name__ == "__main__":
-    {"images": images, "text": text, "studies": studies, "manifest": manifest}[sys.argv[1]](
-        *sys.argv[2:]
-    )
+    commands = {one.__name__: one for one in (images, text, studies, redundancy, manifest)}
+    commands[sys.argv[1]](*sys.argv[2:])
