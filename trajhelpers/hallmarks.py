@@ -278,8 +278,8 @@ def return_to_mean(
     / 2), which is .63 for five checkpoints; and as much as √(1 − 1/b), .89, where the noise dies
     down meanwhile, so that the path ends at the point itself. Of drift and noise the sign says
     which of the two has moved the path further over these few checkpoints: chapter "What redundancy
-    is good for" derives it. What ``trajhelpers watch`` shows as drift is another thing, the share of
-    the path's length that is net displacement.
+    is good for" derives it. What ``trajhelpers watch`` shows as drift is another thing, the share
+    of the path's length that is net displacement.
 
     Parameters
     ----------
