@@ -37,6 +37,7 @@ def run_redundancy(out, seeds=plan.SEEDS, progress=True):
     torch.set_num_threads(1)
     trained = Path(out) / "redundancy-trained"
     waiting = [job for seed in seeds for job in jobs(seed)]
+    waiting += [job for seed in seeds for job in added_jobs(seed)]
     missing = [job for job in waiting if not _result(trained, *job).exists()]
     bar = tqdm(
         missing,
@@ -58,21 +59,38 @@ def jobs(seed):
     """What is done with a seed, what most depends on first: (recipe, seed, arm, where it forks from
     the stem, in epochs).
     """
-    averages = [(average, plan.EPOCHS) for average in ("none", *AVERAGES)]
     orders = ("settling", "depth", *(f"random {i}" for i in range(plan.RANDOM_ORDERS)))
     pauses = [(f"pause by {order}", plan.PAUSED_FROM) for order in orders]
-    ends = [("decayed", plan.DECAY_AT), *averages]
-    parts = [(arm, k) for arm in ("batchnorm", "nothing", "random", "head") for k in plan.STARTS]
-    decays = [("decayed", at) for at in plan.DECAYS if at != plan.DECAY_AT]
     for names, forks in (
-        (plan.WHOLE, ends + parts),
-        (plan.CELLS, ends + [("batchnorm", k) for k in plan.STARTS]),
-        (plan.RECIPES, decays),
+        (plan.WHOLE, [*_ends(), *_parts()]),
+        (plan.CELLS, [*_ends(), *(("batchnorm", k) for k in plan.STARTS)]),
+        (plan.WHOLE | plan.CELLS, _other_decays()),
         (plan.PAUSED, [*pauses, ("shorter", plan.SHORTER_DECAY)]),
     ):
         for name in names:
             for arm, at in forks:
                 yield name, seed, arm, at
+
+
+def added_jobs(seed):
+    """The same of what the plan says was added afterwards."""
+    for name in plan.RECIPES:
+        yield name, seed, "nothing", plan.EPOCHS
+    for name in plan.ADDED:
+        for arm, at in [*_ends(), *_parts(), *_other_decays()]:
+            yield name, seed, arm, at
+
+
+def _ends():
+    return [("decayed", plan.DECAY_AT), *((which, plan.EPOCHS) for which in ("none", *AVERAGES))]
+
+
+def _parts():
+    return [(arm, k) for arm in ("batchnorm", "nothing", "random", "head") for k in plan.STARTS]
+
+
+def _other_decays():
+    return [("decayed", at) for at in plan.DECAYS if at != plan.DECAY_AT]
 
 
 def stem_of(trained, name, seed):
