@@ -214,4 +214,6 @@ def _collect(out, trained, done):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--out", default="runs")
-    run_redundancy(parser.parse_args().out)
+    parser.add_argument("--seeds", type=int, default=len(plan.SEEDS), help="from 0 on (default: 3)")
+    options = parser.parse_args()
+    run_redundancy(options.out, range(options.seeds))

@@ -1,8 +1,11 @@
 """From which epoch on BatchNorm's scalars are enough, and whether the map says so beforehand."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 
+from ...errors import TrajectoryWarning
 from ...hallmarks import return_to_mean
 from . import plan
 from .plan import CHECKPOINTS_AN_EPOCH as EACH
@@ -65,12 +68,14 @@ def signals(kernel, log):
     from_third = EACH * epochs - 1 >= 4
     back[from_third] = return_to_mean(kernel, EACH * epochs[from_third] - 1, ahead=1)
     loss = log.sort_values("epoch").running_loss.to_numpy()
+    with warnings.catch_warnings():
+        # decay can switch a residual branch off: at O its direction is rounding, and turns at will
+        warnings.simplefilter("ignore", TrajectoryWarning)
+        turns = [layer.cosine_between(None, here, None, before) for layer in layers]
     return pd.DataFrame(
         {
             "turn": kernel.cosine_between(None, here, None, before),
-            "slowest layer": np.min(
-                [layer.cosine_between(None, here, None, before) for layer in layers], axis=0
-            ),
+            "slowest layer": np.min(turns, axis=0),
             "return to the mean": back,
             "loss": loss,
             "fall of the loss": np.append(np.nan, 1 - loss[1:] / loss[:-1]),
