@@ -366,11 +366,9 @@ def small_plan(monkeypatch):
             {
                 "VGG": TINY,
                 "VGG, no momentum": TINY.replace(momentum=0.0),
-                "VGG, added": TINY.replace(weight_decay=0.0),
             },
         ),
         ("PAUSED", ("VGG",)),
-        ("ADDED", {"VGG, added": TINY.replace(weight_decay=0.0)}),
     ):
         monkeypatch.setattr(plan, name, value)
     monkeypatch.setattr(run, "EVERY", 1)
@@ -389,7 +387,7 @@ def test_a_study_that_is_stopped_goes_on(small_plan, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run.run_redundancy(tmp_path, seeds=(0,), progress=False)
     run.run_redundancy(tmp_path, seeds=(0,), progress=False)
-    jobs = [*run.jobs(0), *run.added_jobs(0)]
+    jobs = list(run.jobs(0))
     # the one that was stopped twice, and the scout's
     assert len(trained) == len(jobs) + 2
     study = load_redundancy(tmp_path)

@@ -37,7 +37,6 @@ def run_redundancy(out, seeds=plan.SEEDS, progress=True):
     torch.set_num_threads(1)
     trained = Path(out) / "redundancy-trained"
     waiting = [job for seed in seeds for job in jobs(seed)]
-    waiting += [job for seed in seeds for job in added_jobs(seed)]
     missing = [job for job in waiting if not _result(trained, *job).exists()]
     bar = tqdm(
         missing,
@@ -59,38 +58,20 @@ def jobs(seed):
     """What is done with a seed, what most depends on first: (recipe, seed, arm, where it forks from
     the stem, in epochs).
     """
+    parts = ("batchnorm", "nothing", "random", "head")
     orders = ("settling", "depth", *(f"random {i}" for i in range(plan.RANDOM_ORDERS)))
-    pauses = [(f"pause by {order}", plan.PAUSED_FROM) for order in orders]
+    ends = [(which, plan.EPOCHS) for which in ("none", "nothing", *AVERAGES)]
     for names, forks in (
-        (plan.WHOLE, [*_ends(), *_parts()]),
-        (plan.CELLS, [*_ends(), *(("batchnorm", k) for k in plan.STARTS)]),
-        (plan.WHOLE | plan.CELLS, _other_decays()),
-        (plan.PAUSED, [*pauses, ("shorter", plan.SHORTER_DECAY)]),
+        (plan.RECIPES, [("decayed", plan.DECAY_AT), *ends]),
+        (plan.WHOLE, [(arm, k) for arm in parts for k in plan.STARTS]),
+        (plan.CELLS, [("batchnorm", k) for k in plan.STARTS]),
+        (plan.RECIPES, [("decayed", at) for at in plan.DECAYS if at != plan.DECAY_AT]),
+        (plan.PAUSED, [(f"pause by {order}", plan.PAUSED_FROM) for order in orders]),
+        (plan.PAUSED, [("shorter", plan.SHORTER_DECAY)]),
     ):
         for name in names:
             for arm, at in forks:
                 yield name, seed, arm, at
-
-
-def added_jobs(seed):
-    """The same of what the plan says was added afterwards."""
-    for name in plan.RECIPES:
-        yield name, seed, "nothing", plan.EPOCHS
-    for name in plan.ADDED:
-        for arm, at in [*_ends(), *_parts(), *_other_decays()]:
-            yield name, seed, arm, at
-
-
-def _ends():
-    return [("decayed", plan.DECAY_AT), *((which, plan.EPOCHS) for which in ("none", *AVERAGES))]
-
-
-def _parts():
-    return [(arm, k) for arm in ("batchnorm", "nothing", "random", "head") for k in plan.STARTS]
-
-
-def _other_decays():
-    return [("decayed", at) for at in plan.DECAYS if at != plan.DECAY_AT]
 
 
 def stem_of(trained, name, seed):
