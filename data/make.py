@@ -1,5 +1,5 @@
-"""Make what `data/` holds: python data/make.py images | text | studies RUNS | manifest. `make data`
-calls all four.
+"""Make what `data/` holds: python data/make.py images | text | studies RUNS | redundancy RUNS |
+manifest. `make data` calls all five.
 """
 
 import gzip
@@ -76,6 +76,12 @@ def studies(runs):
         shutil.copytree(table.parent, target)
 
 
+def redundancy(runs):
+    """Take over what `python -m trajhelpers.lab.redundancy.run --out RUNS` made."""
+    shutil.rmtree(HERE / "redundancy", ignore_errors=True)
+    shutil.copytree(Path(runs) / "redundancy", HERE / "redundancy")
+
+
 ORIGINS = {
     "fashion-mnist.npz": {
         "command": "python data/make.py images",
@@ -98,6 +104,15 @@ ORIGINS = {
         "command": (
             "python benchmarks/preview.py --out data/benchmarks/preview.json && python data/make.py"
             " manifest"
+        ),
+        "licence": "MIT, as the book",
+        "origin": "computed by this repository",
+        "versions": ["torch", "numpy"],
+    },
+    "redundancy/": {
+        "command": (
+            "python -m trajhelpers.lab.redundancy.run --seeds 2 --out runs && python data/make.py"
+            " redundancy runs"
         ),
         "licence": "MIT, as the book",
         "origin": "computed by this repository",
@@ -153,6 +168,5 @@ def manifest():
 
 
 if __name__ == "__main__":
-    {"images": images, "text": text, "studies": studies, "manifest": manifest}[sys.argv[1]](
-        *sys.argv[2:]
-    )
+    commands = {one.__name__: one for one in (images, text, studies, redundancy, manifest)}
+    commands[sys.argv[1]](*sys.argv[2:])

@@ -53,7 +53,8 @@ CORE += [
     "callbacks",
     "plots",
 ]
-LAB = ["lab.data", "lab.training", "lab.pythia", "lab.theory", "lab.studies", "lab.claims", "lab"]
+LAB = ["lab.data", "lab.training", "lab.pythia", "lab.theory", "lab.studies", "lab.redundancy"]
+LAB += ["lab.claims", "lab"]
 FLOORS = [*CORE, *LAB, "__init__", "cli", "__main__"]
 # Names with an underscore that are public: of Python, and of a NamedTuple.
 PUBLIC = re.compile(r"[^_]|__\w+__$|_(replace|asdict|fields|make|field_defaults)$")

@@ -53,17 +53,14 @@ def steps_of(recipe):
     "name",
     sorted(
         STUDIES.keys()
-<<<<<<< HEAD
         - {
             "edge-of-stability",
             "weight-decay-forces",
             "width",
             "pythia-mini",
             "pythia-mini-layers",
+            "omega-law",
         }
-=======
-        - {"edge-of-stability", "width", "pythia-mini", "pythia-mini-layers", "omega-law"}
->>>>>>> law
     ),
 )
 def test_a_study_can_be_compared(name):

@@ -19,6 +19,7 @@ from .hallmarks import (
     norms as norms,
     path_ratio as path_ratio,
     principal_components as principal_components,
+    return_to_mean as return_to_mean,
     spectra as spectra,
 )
 from .kernel import (
@@ -29,6 +30,7 @@ from .kernel import (
 from .lab import (
     claims as claims,
     pythia as pythia,
+    redundancy as redundancy,
     studies as studies,
     theory as theory,
     training as training,

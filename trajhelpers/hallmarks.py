@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
-from .kernel import ModelSetKernel, TrajectoryKernel, with_error
+from .kernel import ModelSetKernel, TrajectoryKernel, clipped_cosine, with_error
 from .telling import warn
 
 _EPS = np.finfo(np.float64).eps
@@ -260,6 +260,65 @@ def path_ratio(kernel: TrajectoryKernel) -> float:
     if kernel.n - 1 not in kernel.kept(0):
         return math.inf if length > 0 else math.nan
     return length / float(kernel.distance(0, kernel.n - 1))
+
+
+def return_to_mean(
+    kernel: TrajectoryKernel, at: ArrayLike, ahead: int, back: int = 5
+) -> Float64[np.ndarray, " *places"]:
+    """Does the path, from one checkpoint on, go back to where it was on average, or on? The cosine
+    between θ_{t+a} − θ_t and the way back from θ_t to the mean of the ``back`` checkpoints that end
+    with it.
+
+    A straight line gives −1. Noise around a fixed point gives more than 0, white noise √((1 − 1/b)
+    / 2), which is .63 for five checkpoints; and as much as √(1 − 1/b), .89, where the noise dies
+    down meanwhile, so that the path ends at the point itself. Of drift and noise the sign says
+    which of the two has moved the path further over these few checkpoints: chapter "What redundancy
+    is good for" derives it. What ``trajhelpers watch`` shows as drift is another thing, the share
+    of the path's length that is net displacement.
+
+    Parameters
+    ----------
+    at : int or array of int
+        t, checkpoints from back − 1 on.
+    ahead : int
+        a, checkpoints, at least 1.
+    back : int
+        b, checkpoints of which the mean is taken, at least 2.
+
+    Returns
+    -------
+    array, of the shape of ``at``
+        NaN where the path does not move, or where θ_t is that mean.
+
+    Raises
+    ------
+    ValueError
+        Where the kernel does not have these checkpoints.
+
+    Beyond the paper.
+
+    >>> import trajhelpers as th
+    >>> float(return_to_mean(th.straight_line(12), at=6, ahead=3))
+    -1.0
+    >>> return_to_mean(th.ar1(12, correlation=0), at=[4, 6], ahead=3).round(3)
+    array([0.632, 0.632])
+    """
+    of_a_path("return_to_mean", kernel)
+    t = np.asarray(at)
+    if ahead < 1 or back < 2:
+        raise ValueError(f"ahead, back: expected at least 1 and 2, got {ahead} and {back}")
+    if t.dtype.kind not in "iu" or not np.all((t >= back - 1) & (t + ahead < kernel.n)):
+        raise ValueError(
+            f"at: expected checkpoints {back - 1} to {kernel.n - 1 - ahead}, for which"
+            f" {back} up to it and {ahead} after it are among the {kernel.n}; got {at!r}"
+        )
+    here = t[..., None]
+    before = here - np.arange(back)
+    inner = kernel.inner_between(here, here + ahead, here, before).mean(-1)
+    pairs = kernel.inner_between(
+        here[..., None], before[..., None], here[..., None], before[..., None, :]
+    )
+    return clipped_cosine(inner, kernel.distance(t, t + ahead) ** 2, pairs.mean((-1, -2)))
 
 
 def principal_components(
