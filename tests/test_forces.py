@@ -72,6 +72,27 @@ def test_against_gradients_taken_again(tmp_path):
             assert row[f"{name}_across"] == pytest.approx(across, rel=1e-3, abs=1e-5)
 
 
+def test_stored_forces_are_those_of_the_sweep():
+    """Every epoch of every run has them; the paths are the sweep's first stage, but for the last
+    digits in which machines differ.
+    """
+    study, sweep = (
+        th.studies.load_study(name) for name in ("weight-decay-forces", "weight-decay-sgd")
+    )
+    forces = study.log[["loss_outward", "loss_across", "decay_outward", "decay_across"]]
+    assert len(forces) == 18 * 10 and np.isfinite(forces).all().all()
+    without = study.table.index[study.table.weight_decay == 0]
+    assert (forces[study.log.run.isin(without)].filter(like="decay") == 0).all().all()
+    assert (forces.loss_across > 0).all() and (forces.decay_outward <= 0).all()
+    for _, row in study.table.iterrows():
+        whole = sweep.table[
+            (sweep.table.weight_decay == row.weight_decay) & (sweep.table.seed == row.seed)
+        ]
+        first_stage = sweep.kernels[whole.index[0]][:11]
+        ours = th.angles(study.kernels[row.name])["apex_origin"][-1]
+        assert ours == pytest.approx(th.angles(first_stage)["apex_origin"][-1], abs=2)
+
+
 @pytest.mark.parametrize(
     "other", [{"optimizer": "adamw", "momentum": 0.0}, {"nesterov": True}, {"sam_rho": 0.1}]
 )

@@ -356,6 +356,25 @@ def test_runs_with_a_number_for_a_name(ran):
     ) and set(study.log.run) == set(study.kernels)
 
 
+def test_a_run_without_its_forces_is_trained_again(tmp_path, monkeypatch):
+    """Where another study left it; and then no more."""
+    recipes = {"main": (SOUND, SOUND.replace(momentum=0.9))}
+    for name, forces in (("plain", False), ("pulled", True)):
+        monkeypatch.setitem(STUDIES, name, Study(name, "?", "", recipes, forces=forces))
+    for name in ("plain", "pulled"):
+        th.studies.run_studies([name], tmp_path, seeds=1, jobs=1, progress=False)
+    before = files(tmp_path / "trained")
+    th.studies.run_studies(["pulled", "plain"], tmp_path, seeds=1, jobs=1, progress=False)
+    assert files(tmp_path / "trained") == before
+    plain, pulled = (th.studies.load_study(name, tmp_path) for name in ("plain", "pulled"))
+    forces = ["loss_outward", "loss_across", "decay_outward", "decay_across"]
+    assert not set(forces) & set(plain.log)
+    at_checkpoints = pulled.log.dropna(subset=forces)
+    for run, kernel in pulled.kernels.items():
+        assert list(at_checkpoints.step[at_checkpoints.run == run]) == list(kernel.steps[1:])
+    pd.testing.assert_frame_equal(plain.table, pulled.table)
+
+
 def test_fewer_seeds_leave_no_kernel_of_the_others(ran):
     th.studies.run_studies(["second"], ran, seeds=1, jobs=1, progress=False)
     assert {path.name for path in (ran / "studies" / "second").iterdir()} == {
