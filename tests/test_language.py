@@ -137,6 +137,33 @@ def test_byte_pairs_decode_to_the_same_text():
     )
 
 
+def test_shuffled_text_has_the_characters_of_the_text_and_no_order():
+    plain, shuffled = load_text(), load_text("shuffled")
+    counts = [
+        torch.bincount(torch.cat(list(text.tokens.values())), minlength=63)
+        for text in (plain, shuffled)
+    ]
+    assert torch.equal(*counts) and shuffled.vocabulary == 63
+    tokens = shuffled.tokens["train"]
+    # of neighbours: as often equal as two drawn at random, to five standard errors
+    share = counts[1].double() / counts[1].sum()
+    same = (tokens[1:] == tokens[:-1]).double().mean().item()
+    expected = share.square().sum().item()
+    assert abs(same - expected) < 5 * math.sqrt(expected / len(tokens))
+    assert torch.equal(tokens, load_text("shuffled").tokens["train"])
+
+
+def test_sums_are_right():
+    text = load_text("sums")
+    alphabet = sorted("0123456789+=\n")
+    assert text.vocabulary == len(alphabet)
+    # the first pieces lie before the first that is held out
+    lines = "".join(alphabet[token] for token in text.tokens["train"][:38_000]).split("\n")[:-1]
+    for line in lines:
+        first, second, total = map(int, re.fullmatch(r"(\d+)\+(\d+)=(\d+)", line).groups())
+        assert first + second == total and max(first, second) < 1000
+
+
 def test_the_initialization_is_pythias():
     recipe = SMALL.replace(width=128, layers=4)
     for name, parameter in build_language_model(recipe, 63).named_parameters():

@@ -301,3 +301,32 @@ def test_without_decay_the_exponent_is_not_one():
     }
     assert found[0].high < 0.55 and found[3.95].low > 0.6
     assert found[0].low < 0.5 and found[3.95].low < 1 < found[3.95].high
+
+
+def test_what_the_second_study_says():
+    """The verdicts of its chapter: widening holds, and the two-number claim does not."""
+    runs = studied.law_runs()
+    pairs = studied.widening(runs)
+    small = pairs[pairs.number < 0.6]
+    assert len(small) == 22 and small.error.abs().max() < 0.017
+    assert (small.map_error < small.map_own).all()
+    cells = studied.law_cells(runs)
+    cells = cells[(cells.tokens == "characters") & (cells.layers == 2) & (cells.batch_size == 8)]
+    cells = cells[cells.exposure > 0].reset_index(drop=True)
+    factors = np.log2(cells[["number", "exposure", "width"]])
+    assert len(cells) == 39
+    assert th.studies.regression(cells[HIDDEN], factors).coefficients.low["width"] > 0
+
+
+def test_the_second_study_is_the_plans():
+    """Exposures of `pythia-mini`; three cells that share η · width, then η · √width."""
+    arms = th.studies.STUDIES["omega-law"].arms
+    every = [recipe for recipes in arms.values() for recipe in recipes]
+    assert {round(recipe.decay_exposure, 4) for recipe in every} == {0, 0.9875, 3.95, 7.9}
+    for name in ("shuffled", "sums"):
+        first, number, root = arms[name][:3]
+        assert first.learning_rate * first.width == number.learning_rate * number.width
+        assert first.learning_rate * first.width**0.5 == root.learning_rate * root.width**0.5
+        assert {recipe.tokens for recipe in arms[name]} == {name}
+    known = {recipe for _, recipe in th.studies.STUDIES["pythia-mini"].recipes(1)}
+    assert not known & set(every)
