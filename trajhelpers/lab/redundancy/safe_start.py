@@ -32,7 +32,8 @@ def safe_starts(table, arm="batchnorm"):
     >>> rows = [("a", "decayed", 8, 0.80)] + [
     ...     ("a", "batchnorm", k, accuracy)
     ...     for k, accuracy in zip((1, 2, 3, 5, 8), (.7, .8, .7, .792, .81))]
-    >>> safe_starts(pd.DataFrame(rows, columns=["recipe", "arm", "at", "test_accuracy"]))["a"]
+    >>> table = pd.DataFrame(rows, columns=["recipe", "arm", "at", "test_accuracy"])
+    >>> int(safe_starts(table)["a"])
     5
     """
     means = table.groupby(["recipe", "arm", "at"]).test_accuracy.mean()
