@@ -27,7 +27,7 @@ help:
 	@echo "make notebooks  execute the chapters in place and store them with their outputs"
 	@echo "make lab        open the chapters in JupyterLab"
 	@echo "make serve      serve the built pages on this machine"
-	@echo "make data       run all studies again and put them, images, text and the manifest into data/ (two hours)"
+	@echo "make data       run all studies again and put them, images, text and the manifest into data/ (three hours)"
 	@echo "make bench      time the kernel, and the opening of large models, against peers and limits"
 	@echo "make clean      remove the pages and the executed chapters"
 

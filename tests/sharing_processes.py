@@ -121,6 +121,13 @@ def differing(folder):
     return shared(folder / "run", every=every)
 
 
+def previews(folder):
+    """Each rank goes on from a preview that was drawn with another seed."""
+    trajectory = th.open_trajectory(folder / "run")
+    begun = th.gram(trajectory, device="cpu", sample=0.3, seed=distributed.get_rank())
+    return th.gram(trajectory, device="cpu", begun=begun, group=distributed.group.WORLD)
+
+
 def not_finite(folder):
     return shared(folder / "bad")
 

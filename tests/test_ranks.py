@@ -164,7 +164,8 @@ def test_a_group_before_torch_has_one():
 def test_two_ranks(tmp_path):
     write_run(tmp_path / "run")
     write_run(tmp_path / "bad", bad=2)
-    cases = "kernel", "kept", "bytes_read", "sent", "differing", "not_finite", "skipping", "changed"
+    cases = ["kernel", "kept", "bytes_read", "sent", "differing", "previews"]
+    cases += ["not_finite", "skipping", "changed"]
     kernel = whole(tmp_path / "run")
     run_cases(tmp_path, *[(name, 2) for name in cases])
     for case in ("kernel", "kept", "sent"):
@@ -175,6 +176,7 @@ def test_two_ranks(tmp_path):
     check_same(left, ends(tmp_path, "skipping", 2))
     assert [len(told) for _, told, _ in ends(tmp_path, "skipping", 2)] == [1, 0]
     check_error(tmp_path, "differing", 2, "TrajectoryError", "rank 1 was given other checkpoints")
+    check_error(tmp_path, "previews", 2, "TrajectoryError", "rank 1 was given other arguments")
     check_error(tmp_path, "not_finite", 2, "NonFiniteError", "step 2 .*: nan in 'layer.weight'")
     check_error(tmp_path, "changed", 2, "CheckpointError", "step1.pt: changed since it was opened")
 

@@ -205,7 +205,9 @@ def gram(
             group=(group, None),
         )
         return _gram_of_adapters(trajectory, precision, verify)
-    given = (precision, groups, memory, partial, verify, sample, seed, begun)
+    # What a preview has read is in its source, and not in its repr.
+    read = getattr(begun, "source", None)
+    given = (precision, groups, memory, partial, verify, sample, seed, begun, read)
     with ranks_of(group, trajectory, given) as ranks:
         device = _checked(device, precision, memory)
         segments = ranks.once(lambda: segments_of(trajectory, groups))

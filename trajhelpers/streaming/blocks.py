@@ -41,6 +41,8 @@ def cut(
     memory to be kept to.
     """
     columns = all_columns(segments) if columns is None else columns
+    if not columns:
+        return []
     blocks: list[Block] = []
     places: dict[str, tuple[list[int], list[int], list[int]]] = {}
     room, room_in_file, at = 0, 0, 0

@@ -51,8 +51,7 @@ Student's 95 % intervals. Nothing is chosen by accuracy but what 2 fits on other
 **Added afterwards**, when parts 1 and 4 of three recipes with seed 0 had been seen: the end of each
 stem with BatchNorm's statistics taken anew, since averages have that too."""
 
-from ..studies.catalogue import matched_decay
-from ..training.recipes import Recipe
+from ..studies.catalogue import VGG, matched_decay
 
 EPOCHS, DECAY_AT, STEPS_AN_EPOCH = 12, 8, 64
 CHECKPOINTS_AN_EPOCH = 2
@@ -77,17 +76,13 @@ def decayed_after(epoch, recipe):
     return recipe.replace(schedule="step", decay_at=(epoch / EPOCHS,))
 
 
-_VGG = Recipe(
-    model="vgg",
+_VGG = VGG.replace(
     width=8,
-    data="fashion-mnist",
-    learning_rate=0.1,
-    momentum=0.9,
     weight_decay=matched_decay(0.1, DECAY_AT * STEPS_AN_EPOCH),
-    batch_size=64,
     epochs=EPOCHS,
     decay_at=(DECAY_AT / EPOCHS,),
     checkpoints=CHECKPOINTS_AN_EPOCH * EPOCHS,
+    label_noise=0.0,
 )
 _NOISY = _VGG.replace(label_noise=0.2)
 
