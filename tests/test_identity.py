@@ -21,7 +21,8 @@ from safetensors.numpy import save_file
 import trajhelpers as th
 from trajhelpers.sources import descriptors, disk, identity
 
-SIZE = 40_000
+# As many that each file is read in several goes.
+SIZE = 200_000
 
 
 def values(step, seed=0):
@@ -135,7 +136,7 @@ def test_tensors_with_gaps_in_a_file_that_is_rewritten(tmp_path, monkeypatch):
     for folder, seed in ((tmp_path / "run", 0), (tmp_path / "other", 9)):
         folder.mkdir()
         for step in range(3):
-            whole = torch.from_numpy(values(step, seed)).reshape(200, 200)
+            whole = torch.from_numpy(values(step, seed)).reshape(400, 500)
             torch.save({"w": whole[:, ::2]}, folder / f"step_{step}.pt")
     trajectory = th.open_trajectory(tmp_path / "run")
     path = tmp_path / "run" / "step_1.pt"

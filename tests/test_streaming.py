@@ -623,7 +623,7 @@ PEAK = textwrap.dedent("""
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux")
 def test_peak_memory(hub, tmp_path):
-    """Checkpoints of 48 MB each, in 12 MB; what is multiplied has its own few."""
+    """Checkpoints of 48 MB each, in 12 MB; each core has its own few for what it multiplies."""
     memory, p = 12 << 20, 24 << 20
     for step in range(3):
         hub.add(
@@ -647,7 +647,7 @@ def test_peak_memory(hub, tmp_path):
     assert done.returncode == 0, done.stderr
     grown, size = map(int, done.stdout.split())
     assert size == p + 64
-    assert grown < memory + (12 << 20), f"{grown / 2**20:.1f} MiB"
+    assert grown < memory + (18 << 20), f"{grown / 2**20:.1f} MiB"
 
 
 # Parts

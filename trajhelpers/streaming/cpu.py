@@ -21,10 +21,11 @@ from .sums import Sums, product
 COLUMNS = {"float32": LONGEST_FLOAT32_SUM, "float64": LONGEST_FLOAT32_SUM}
 # So many numbers and their increments fit a core's share of the cache; fewer columns than these
 # are slow to loop over.
-_AT_ONCE, _FEWEST = 640_000, 1024
-# Of each row so many numbers are read at once, since each read costs as much as 20,000 numbers; of
-# all rows no more than these.
-_LONGEST_READ, _MOST_READ = 1 << 15, 4_000_000
+_AT_ONCE, _FEWEST = 1_280_000, 1024
+# Of each row so many numbers are read at once: after each call a thread waits for the interpreter
+# if another has it, and with a quarter as many two threads take up to 1.5 times as long. Of all
+# rows no more than these.
+_LONGEST_READ, _MOST_READ = 1 << 17, 8_000_000
 
 
 def products_on_cpu(

@@ -24,7 +24,7 @@ _HIGH = 33
 # Weights are those of a table times one a window of words: mixing them anew costs as much as the
 # sum.
 _WINDOW = 8192
-_AT_ONCE = 1 << 16
+_AT_ONCE = 1 << 18
 
 
 def _mixed(counters: UInt64[np.ndarray, " m"]) -> UInt64[np.ndarray, " m"]:
@@ -76,7 +76,7 @@ class Fingerprints:
         self.prints = np.zeros(n, np.uint64)
         self._wide = wide
         words = columns if wide else columns // 2 + 1
-        # So many rows at a time as a core's own cache has room for.
+        # So many rows at a time as a cache has room for.
         self._rows = max(1, _AT_ONCE // words)
         self._shifted = np.empty(min(n, self._rows) * words, np.uint64)
 
