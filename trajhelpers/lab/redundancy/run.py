@@ -195,6 +195,6 @@ def _collect(out, trained, done):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--out", default="runs")
-    parser.add_argument("--seeds", type=int, default=len(plan.SEEDS), help="from 0 on (default: 3)")
+    parser.add_argument("--seeds", type=int, default=len(plan.SEEDS), help="from 0 on (default: 5)")
     options = parser.parse_args()
     run_redundancy(options.out, range(options.seeds))
