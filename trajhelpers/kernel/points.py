@@ -288,14 +288,10 @@ class PointsKernel(ABC):
         start, kept = self._moved(origin)
         lost = np.setdiff1d(np.arange(self.n), [*kept, start])
         if len(lost):
-            where = (
-                "are zero"
-                if start < 0
-                else f"equal the origin ({self._called([start])}), or come too close to tell,"
-            )
+            equal = "are zero" if start < 0 else f"equal the origin ({self._called([start])})"
             warn(
-                f"{self._POINTS}{self._called(lost)} {where} and have no direction: left out of"
-                " the map"
+                f"{self._POINTS}{self._called(lost)} {equal}, or come too close to tell, and have"
+                " no direction: left out of the map"
             )
         return start, kept
 
