@@ -48,6 +48,7 @@ from .nulls import (
     resumed as resumed,
     straight_line as straight_line,
 )
+from .explorer import Explorer as Explorer, explore as explore
 from .plots import (
     live_map as live_map,
     map_slider as map_slider,

@@ -1,0 +1,1 @@
+from .explore import Explorer as Explorer, explore as explore
