@@ -1,9 +1,11 @@
 """The explorer in a real browser: what each control shows is what Python computes."""
 
+import io
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_explorer import random_kernel
 
 import trajhelpers as th
@@ -176,7 +178,28 @@ def test_without_scripts_there_is_a_picture(browser, kernels, tmp_path):
 
 
 def test_a_name_cannot_end_the_script(kernels):
-    html = th.explore(kernels)._repr_html_()
+    html = th.explore(kernels)._repr_mimebundle_()["text/html"]
     assert html.count("</script>") == 2
-    data = html.split('-kernels">')[1].split("</script>")[0]
+    data = html.split('"application/json">')[1].split("</script>")[0]
     assert [one["label"] for one in json.loads(data)["kernels"]] == list(kernels)
+
+
+def test_pictures_drawn_before_are_moved(browser, tmp_path):
+    """By what a cell shows, in a page; without scripts the first one is there."""
+    pictures = []
+    for colour in ((255, 0, 0), (0, 255, 0)):
+        with io.BytesIO() as file:
+            Image.new("RGB", (8, 8), colour).save(file, "webp")
+            pictures.append(file.getvalue())
+    html = th.picture_slider(["1 %", '10 % of "all"'], pictures, "read")._repr_html_()
+    page = browser.new_page()
+    page.set_content(html)
+    slider = page.get_by_role("slider")
+    shown = page.locator("img:visible")
+    assert shown.get_attribute("alt") == "read: 1 %"
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert shown.get_attribute("alt") == 'read: 10 % of "all"'
+    assert slider.get_attribute("aria-valuetext") == 'read: 10 % of "all"'[6:]
+    assert page.locator("output").inner_text() == '10 % of "all"'
+    page.close()

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 
@@ -22,17 +23,24 @@ class Explorer:
     def __init__(self, kernels: Mapping[str, TrajectoryKernel], unit: str):
         self._kernels, self._unit = dict(kernels), unit
 
-    def _repr_html_(self) -> str:
+    def __repr__(self) -> str:
         label, kernel = next(iter(self._kernels.items()))
-        said = (
+        return (
             f"{label + ': ' if label else ''}the map of {kernel.n} checkpoints, ω ="
-            f" {mds_in_words(kernel)}, and the path in its first two principal components."
+            f" {mds_in_words(kernel)}, and the path in its first two principal components"
         )
-        data = {
-            "kernels": [embedded(kernel, label) for label, kernel in self._kernels.items()],
-            "unit": self._unit,
-        }
-        return fragment(data, _picture(kernel, self._unit), said)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        picture = self._picture()  # where HTML is not shown
+        return {"text/html": self._html(picture), "image/png": picture, "text/plain": repr(self)}
+
+    def _html(self, picture: str) -> str:
+        kernels = [embedded(kernel, label) for label, kernel in self._kernels.items()]
+        data = {"kernels": kernels, "unit": self._unit}
+        return fragment(data, f"data:image/png;base64,{picture}", f"{self!r}.")
+
+    def _picture(self) -> str:
+        return _picture(next(iter(self._kernels.values())), self._unit)
 
     def save(self, path: str | Path) -> None:
         """Write one HTML file, which needs nothing else: it opens from a disk or a mail, offline.
@@ -44,7 +52,7 @@ class Explorer:
         """
         labels = [label for label in self._kernels if label]
         title = ", ".join(labels) if 0 < len(labels) < 4 else "Trajectory maps"
-        content = page(title, [self._repr_html_()])
+        content = page(title, [self._html(self._picture())])
         with atomic_path(path) as temporary:
             temporary.write_text(content, encoding="utf-8")
 
@@ -79,8 +87,8 @@ def explore(
     Numbers are those of Python to 1e-9.
 
     >>> import trajhelpers as th
-    >>> explorer = th.explore({"a walk": th.random_walk(31)})
-    >>> explorer.save("walk.html")  # doctest: +SKIP
+    >>> th.explore(th.random_walk(31, start=3))
+    the map of 31 checkpoints, ω = 0.801, and the path in its first two principal components
     """
     if isinstance(kernels, (TrajectoryKernel, ModelSetKernel)):
         kernels = {"": kernels}
@@ -98,4 +106,4 @@ def _picture(kernel, unit):
     with io.BytesIO() as file:
         figure.savefig(file, format="png")
         plt.close(figure)
-        return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+        return base64.b64encode(file.getvalue()).decode()

@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import secrets
 from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any
@@ -21,7 +20,7 @@ def script() -> str:
     blocks = "".join(_block(name, _text(f"{name}.mjs")) for name in _MODULES)
     return (
         f'(() => {{\n"use strict";\nconst modules = {{}};\n{blocks}'
-        "window.TrajhelpersExplorer = modules.explorer.Explorer;\n})();\n"
+        "modules.explorer.mountAll();\n})();\n"
     )
 
 
@@ -33,17 +32,15 @@ def _block(name: str, source: str) -> str:
 
 def fragment(data: dict[str, Any], picture: str, caption: str) -> str:
     """For a page, or a cell's output: what is seen without JavaScript, and what replaces it."""
-    place = f"explorer-{secrets.token_hex(4)}"
     # "</script>" in a name would end the element.
     kernels = json.dumps(data).replace("<", "\\u003c")
+    said = html.escape(caption)
     return (
-        f"<style>{_text('explorer.css')}</style>\n"
-        f'<div id="{place}"><figure><img src="{picture}" alt="{html.escape(caption)}">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure></div>\n"
-        f'<script type="application/json" id="{place}-kernels">{kernels}</script>\n'
-        f"<script>{script()}\n"
-        f'new TrajhelpersExplorer(document.getElementById("{place}"),'
-        f' JSON.parse(document.getElementById("{place}-kernels").textContent));</script>\n'
+        f"<style>{style()}</style>\n"
+        f'<div class="trajhelpers-explorer"><figure><img src="{picture}" alt="{said}">'
+        f"<figcaption>{said}</figcaption></figure>\n"
+        f'<script type="application/json">{kernels}</script></div>\n'
+        f"<script>{script()}</script>\n"
     )
 
 
@@ -57,6 +54,10 @@ def page(title: str, fragments: Iterable[str]) -> str:
         " padding: 0 1rem; font-family: system-ui, sans-serif; }</style></head>\n"
         f"<body><h1>{html.escape(title)}</h1>\n{''.join(fragments)}</body></html>\n"
     )
+
+
+def style() -> str:
+    return _text("explorer.css")
 
 
 def _text(name: str) -> str:

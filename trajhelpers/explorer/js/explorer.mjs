@@ -17,6 +17,15 @@ const STARTING = { run: 0, layers: "", origin: O, stride: 1, first: 0, last: -1,
 
 let count = 0;
 
+/** All explorers of a document that are still pictures. */
+export function mountAll() {
+  for (const root of document.querySelectorAll(".trajhelpers-explorer:not([data-mounted])")) {
+    const data = root.querySelector('script[type="application/json"]');
+    root.dataset.mounted = "";
+    new Explorer(root, JSON.parse(data.textContent));
+  }
+}
+
 /** An element with properties and children. */
 function html(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
@@ -24,7 +33,7 @@ function html(tag, properties = {}, ...children) {
   return element;
 }
 
-export class Explorer {
+class Explorer {
   /**
    * @param {HTMLElement} root  what it replaces the content of
    * @param {{kernels: object[], unit: string, state?: object}} data  of trajhelpers/explorer
@@ -33,7 +42,7 @@ export class Explorer {
     this.root = root;
     this.unit = unit;
     this.kernels = kernels.map(kernelOf);
-    this.name = root.id || `explorer-${++count}`;
+    this.name = `explorer-${++count}`;
     this.state = { ...STARTING, ...state, ...this.#fromAddress() };
     this.marked = null;
     this.#build();
@@ -88,7 +97,6 @@ export class Explorer {
     const button = (label, press) => html("button", { type: "button", textContent: label, onclick: press });
     const file = html("input", { type: "file", accept: ".npz", hidden: true, onchange: () => this.#open(file.files[0]) });
     this.link = button("link to this view", () => this.#copyLink());
-    this.root.classList.add("trajhelpers-explorer");
     this.root.replaceChildren(
       html("div", { className: "controls" }, ...Object.values(this.controls).map(({ label }) => label)),
       html("p", { className: "measures" }, this.omega, this.facts),
