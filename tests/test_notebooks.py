@@ -4,6 +4,7 @@ checks, without executing them once more."""
 import importlib.util
 from pathlib import Path
 
+import nbformat
 import pytest
 from nbval.plugin import IPyNbFile, coalesce_streams
 
@@ -46,3 +47,18 @@ def test_stored_chapters_read_well_where_repositories_are_browsed(path):
     assert "widgets" not in stored.metadata and path.stat().st_size < 1e6
     outputs = [output for cell in book.code_cells(stored) for output in cell.outputs]
     assert not [kind for output in outputs for kind in output.get("data", {}) if "widget" in kind]
+
+
+def test_a_page_has_the_explorers_script_once():
+    first, last = (
+        nbformat.v4.new_code_cell(
+            outputs=[
+                nbformat.v4.new_output("display_data", {"text/html": f"{html}<script>x</script>"})
+            ]
+        )
+        for html in ('a<script type="application/json">1</script>',) * 2
+    )
+    notebook = nbformat.v4.new_notebook(cells=[first, nbformat.v4.new_code_cell("1"), last])
+    book.with_one_script(notebook)
+    assert first.outputs[0].data["text/html"] == 'a<script type="application/json">1</script>'
+    assert last.outputs[0].data["text/html"].endswith("<script>x</script>")
