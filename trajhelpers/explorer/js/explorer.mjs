@@ -47,9 +47,9 @@ class Explorer {
     this.marked = null;
     this.#build();
     this.#choose();
-    this.resized = new ResizeObserver(() => this.#draw());
+    this.resized = new ResizeObserver(() => this.#drawAll());
     this.resized.observe(root);
-    const themed = new MutationObserver(() => this.#draw());
+    const themed = new MutationObserver(() => this.#drawAll());
     themed.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme", "data-mode"] });
   }
 
@@ -202,6 +202,7 @@ class Explorer {
     this.lengths = norms(kernel, this.taken);
     this.plane = components(kernel, this.taken);
     this.ratio = pathRatio(kernel, this.taken);
+    this.areLengthsOld = true;
     this.walk = state.walk ? kernel.asWalk(this.taken) : null;
     this.#see();
   }
@@ -242,6 +243,11 @@ class Explorer {
 
   // ---- what is seen ----
 
+  #drawAll() {
+    this.areLengthsOld = true;
+    this.#draw();
+  }
+
   #draw() {
     if (!this.root.clientWidth) return;
     const { state, kernel, taken, views, seen, marked } = this, labels = kernel.steps;
@@ -264,9 +270,11 @@ class Explorer {
     this.placeAt = drawCurves(views.angles,
       [...Object.entries(ANGLES).map(([name, label]) => ({ name: label, values: this.bends[name], places: places.slice(beginning[name]) })), apex],
       { labels: among, range: [0, 180], level: 90, marks, title: "angles (°)", unit: this.unit });
-    drawCurves(views.lengths,
+    // They do not depend on where they are seen from.
+    if (this.areLengthsOld || marks.length) drawCurves(views.lengths,
       Object.entries(LENGTHS).map(([name, label]) => ({ name: label, values: this.lengths[name], places: places.slice(name === "parameters" ? 0 : 1) })),
       { labels: among, marks, isLogarithmic: true, title: "lengths (parameter units)", unit: this.unit });
+    this.areLengthsOld = marks.length > 0;
     this.#drawSpectrum();
   }
 
