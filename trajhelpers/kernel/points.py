@@ -155,6 +155,13 @@ class PointsKernel(ABC):
         return self._products, self._exponent
 
     @property
+    def squared_ways(self) -> Float64[np.ndarray, "groups n"]:
+        """Of each of these rows, in the same units, the squared length of the way that it is the
+        sum of.
+        """
+        return self._squared_path
+
+    @property
     def unmoved(self) -> Bool[np.ndarray, " n"]:
         """Which points are, to the last bit, where they are measured from."""
         return np.logical_not(self._squared_path.any(0))
