@@ -208,7 +208,8 @@ def test_no_seed_that_diverged_takes_a_claim_down(lost, table, conditions):
 
 def test_what_the_row_on_decays_says_of_the_other_cells(conditions):
     """In words typed beside the claim, which is tested in one cell of four."""
-    [row] = [i for i, (claim, _) in enumerate(conditions) if "pair across it acute" in claim.finding]
+    findings = [claim.finding for claim, _ in conditions]
+    row = findings.index("a decay of η turns the angle of the pair across it acute")
     [(_, pairs)] = [pair for pair in conditions if "pair of epochs across" in pair[0].finding]
     assert conditions[row + 2][1] is pairs, "next row but one"
     across, before = zip(
