@@ -1,4 +1,4 @@
-"""Chapter "The lemma"."""
+"""Chapter "Why updates turn back"."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from .rule import Claim
 
 
 def _draws(seed):
-    """10,000 quadratics as in chapter 10: eigenvalues, coordinates, hyperparameters."""
+    """10,000 quadratics as in chapter 10's appendix: eigenvalues, coordinates, hyperparameters."""
     generator = np.random.default_rng(seed)
     theta = generator.normal(size=(10_000, 4))
     return (
@@ -169,7 +169,9 @@ CLAIMS = (
         "section 4.1",
         "“scales with η_{t+1}”",
         _acute_across,
-        "η_{t+1} cancels from the angle",
+        "η_{t+1} cancels from the angle. (Tested in the paper's cell, with momentum and decay. In the"
+        " other cells its mean is acute in 9 of 18 conditions, and in each of them more obtuse than"
+        " that of the pair before: next row but one)",
         "10-the-lemma",
         setting="ResNet50 on ImageNet",
         span=180,
