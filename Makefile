@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4
 AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
 	OPENBLAS_CORETYPE=Haswell
 TRAINING := $(addprefix tests/test_,training.py width.py language.py sam.py) \
-	$(addprefix book/,10-the-lemma.ipynb 12-pythia.ipynb)
+	$(addprefix book/,10-the-lemma.ipynb 10a-the-lemma-put-right.ipynb 12-pythia.ipynb)
 # What is independent of the lab, but for hostile input, which the other tests have.
 LOWEST := $(addprefix tests/test_,accuracy.py checkpoints.py cli.py devices.py extras.py hallmarks.py \
 	hub.py hub_buckets.py record.py stores.py streaming.py)

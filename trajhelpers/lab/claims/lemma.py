@@ -1,4 +1,4 @@
-"""Chapter "The lemma"."""
+"""Chapter "Why updates turn back"."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from .rule import Claim
 
 
 def _draws(seed):
-    """10,000 quadratics as in chapter 10: eigenvalues, coordinates, hyperparameters."""
+    """10,000 quadratics as in chapter 10's appendix: eigenvalues, coordinates, hyperparameters."""
     generator = np.random.default_rng(seed)
     theta = generator.normal(size=(10_000, 4))
     return (

@@ -60,8 +60,8 @@ def two_step_inner_product(
     ValueError
         Names the argument that is out of range or does not fit the others.
 
-    Source: Lemma 1 and Appendix A of the paper (``"printed"``; the others are ours). Chapter "The
-    lemma".
+    Source: Lemma 1 and Appendix A of the paper (``"printed"``; the others are ours). Appendix "The
+    lemma, put right".
 
     >>> example = dict(lr=0.5, next_lr=0.05, momentum=0.9, weight_decay=0.01)
     >>> for form in "printed", "pytorch", "heavy-ball":
@@ -97,7 +97,7 @@ def two_step_cosine(
     cancels: only η_t changes that angle. In ``"heavy-ball"`` Δ_t keeps its weight, and a small
     η_{t+1} turns Δ_{t+1} into μΔ_t.
 
-    Beyond the paper; chapter "The lemma".
+    Beyond the paper; appendix "The lemma, put right".
 
     >>> example = dict(lr=0.5, next_lr=np.array([0.5, 0.05, 0.005]), momentum=0.9, weight_decay=0.0)
     >>> for form in "printed", "pytorch", "heavy-ball":
@@ -136,7 +136,7 @@ def bounds(
     Parameters: see :func:`two_step_inner_product`. Returns (lower, upper), each a float or an array
     of the leading shape.
 
-    Beyond the paper; chapter "The lemma".
+    Beyond the paper; appendix "The lemma, put right".
 
     >>> example = dict(lr=0.5, next_lr=0.05, momentum=0.9, weight_decay=0.01)
     >>> lower, upper = bounds([0.4227, 0], form="printed", **example)
@@ -161,7 +161,7 @@ def printed_bounds(eigenvalues, *, lr, next_lr, momentum, weight_decay):
     Parameters: see :func:`two_step_inner_product`. Returns (at h_1, at h_d), each a float or an
     array of the leading shape.
 
-    Source: Lemma 1 of the paper; chapter "The lemma".
+    Source: Lemma 1 of the paper; appendix "The lemma, put right".
 
     >>> example = dict(lr=0.5, next_lr=0.05, momentum=0.9, weight_decay=0.01)
     >>> lower, upper = printed_bounds([0.4227, 0], **example)
@@ -187,7 +187,7 @@ def obtuse_threshold(*, lr, next_lr, momentum, form="heavy-ball", dampening=0.0,
     numbers or arrays that broadcast: see :func:`two_step_inner_product`. Returns a float or an
     array.
 
-    Beyond the paper; chapter "The lemma".
+    Beyond the paper; appendix "The lemma, put right".
 
     >>> for form in "printed", "pytorch", "heavy-ball":
     ...     print(obtuse_threshold(form=form, lr=0.5, next_lr=0.05, momentum=0.9).round(3))
@@ -218,7 +218,7 @@ def stability_threshold(*, momentum, dampening=0.0, nesterov=False):
     see :func:`two_step_inner_product`. Returns a float or an array.
 
     Source: Cohen et al. 2021, the edge of stability, which section 4.1 of the paper cites for 2/η;
-    chapter "The lemma".
+    appendix "The lemma, put right".
 
     >>> print(stability_threshold(momentum=0.9))
     3.8
@@ -267,7 +267,7 @@ def quadratic_trajectory(
     ValueError
         Names the argument that is wrong, or the step at which the path overflows.
 
-    Beyond the paper; chapter "The lemma".
+    Beyond the paper; appendix "The lemma, put right".
 
     >>> quadratic_trajectory([1.0, 0.2], [1, 1], lr=1.5, steps=3)    # an oscillation and a drift
     array([[ 1.   ,  1.   ],
@@ -319,7 +319,7 @@ def quadratic_kernel(
     TrajectoryKernel
         Of steps + 1 checkpoints.
 
-    Beyond the paper; chapter "The lemma".
+    Beyond the paper; appendix "The lemma, put right".
 
     Of a million dimensions ten are stiff: the path turns back at every step while it drifts along
     the others.
