@@ -93,7 +93,7 @@ data: .venv/installed
 	$(BIN)/python data/make.py images
 	$(BIN)/python data/make.py text
 	$(BIN)/trajhelpers study --all --out runs
-	$(BIN)/python -m trajhelpers.lab.redundancy.run --seeds 2 --out runs
+	$(BIN)/python -m trajhelpers.lab.redundancy.run --out runs
 	$(BIN)/python data/make.py studies runs
 	$(BIN)/python data/make.py redundancy runs
 	$(BIN)/python data/make.py manifest

@@ -19,6 +19,8 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
 EXECUTED, SOURCE = ROOT / "_build" / "executed", ROOT / "_build" / "source"
+# What an explorer's output has, and a slider over pictures has not.
+EXPLORER = '<script type="application/json">'
 # A core each: libraries that start a thread a core would wait for each other.
 ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -151,6 +153,21 @@ def bring_up_to_date(paths):
         sys.exit("failed: " + ", ".join(sorted(path.stem for path in failed)))
 
 
+def with_one_script(notebook):
+    """Every explorer brings the code that it runs, which is the same: the last one's is enough for
+    a page, since it takes all that stand before it.
+    """
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    explorers = [output.data for output in outputs if EXPLORER in html_of(output)]
+    for data in explorers[:-1]:
+        data["text/html"] = data["text/html"][: data["text/html"].rindex("<script>")]
+    return notebook
+
+
+def html_of(output):
+    return output.get("data", {}).get("text/html", "")
+
+
 def lay_out():
     """The book with its chapters' outputs, for Sphinx."""
     shutil.rmtree(SOURCE, ignore_errors=True)
@@ -162,7 +179,7 @@ def lay_out():
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, SOURCE)
     for path in chapters():
-        write(with_outputs(path), SOURCE / "book" / path.name)
+        write(with_one_script(with_outputs(path)), SOURCE / "book" / path.name)
 
 
 if __name__ == "__main__":

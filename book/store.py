@@ -2,12 +2,13 @@
 python book/store.py A.ipynb …
 
 Widgets need their state, which is megabytes, or a kernel; without either their output is an error
-message. So their state is not stored, and a line stands where they were."""
+message. So their state is not stored, and a line stands where they were. What moves by a script of
+its own leaves its picture, or its line: scripts do not run there."""
 
 import sys
 from pathlib import Path
 
-from execute import bring_up_to_date, code_cells, with_outputs, write
+from execute import bring_up_to_date, code_cells, html_of, with_outputs, write
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -20,6 +21,9 @@ def without_widgets(notebook):
 
 
 def without_widget(output):
+    if "trajhelpers-explorer" in html_of(output):
+        del output.data["text/html"]
+        return [output]
     if WIDGET not in output.get("data", {}):
         return [output]
     if "it/s" in output.data.get("text/plain", ""):  # a progress bar has nothing left to say

@@ -111,8 +111,8 @@ ORIGINS = {
     },
     "redundancy/": {
         "command": (
-            "python -m trajhelpers.lab.redundancy.run --seeds 2 --out runs && python data/make.py"
-            " redundancy runs"
+            "python -m trajhelpers.lab.redundancy.run --out runs && python data/make.py redundancy"
+            " runs"
         ),
         "licence": "MIT, as the book",
         "origin": "computed by this repository",

@@ -389,7 +389,7 @@ def test_a_command_that_is_none(run, capfd):
     folder = run[0]
     for given, answer in {
         "hallmark": "did you mean hallmarks?",
-        "frobnicate": "there are gram, watch, ls, audit, verify, hallmarks, plot, train, study",
+        "frobnicate": "there are gram, watch, ls, audit, verify, hallmarks, plot, explore, train,",
         str(folder / "run"): f"For example: trajhelpers hallmarks {folder / 'run'}",
         "hf://OWNER/NAME": "For example: trajhelpers hallmarks hf://OWNER/NAME",
     }.items():

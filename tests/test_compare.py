@@ -87,18 +87,6 @@ def test_groups_hold_the_runs_they_name():
         th.studies.group_kernels(study, "batch_size", momentum=0.123)
 
 
-def test_map_slider_shows_each_run():
-    slider, stack = th.map_slider(
-        {"near": th.random_walk(8), "far": th.random_walk(8, start=20)}, "start"
-    ).children
-    pictures = [Image.open(io.BytesIO(child.value)) for child in stack.children]
-    assert slider.options == ("near", "far") and [picture.format for picture in pictures] == [
-        "WEBP",
-        "WEBP",
-    ]
-    assert np.asarray(pictures[0]).tobytes() != np.asarray(pictures[1]).tobytes()
-
-
 # ---- live training: the callbacks, without a browser ----
 
 RECIPE = th.training.Recipe(

@@ -82,7 +82,7 @@ MISSING = {
         "scipy",
         "th.plot_map(th.ModelSetKernel([[1, 0], [0, 1]], ['a', 'b']), order='clustered')",
     ),
-    "notebook": ("ipywidgets", "th.origin_slider"),
+    "notebook": ("ipywidgets", "th.live_map"),
     "torch": ("torch", "th.gram(th.open_trajectory(sys.argv[1]), device='cuda')"),
     "torch for recording": ("torch", "th.Recorder"),
     "transformers": ("transformers", "th.callbacks.Trainer"),

@@ -52,6 +52,7 @@ CORE += [
     "following",
     "callbacks",
     "plots",
+    "explorer",
 ]
 LAB = ["lab.data", "lab.training", "lab.pythia", "lab.theory", "lab.studies", "lab.redundancy"]
 LAB += ["lab.claims", "lab"]

@@ -4,6 +4,7 @@ say what the chapter says, recomputed from their files.
 
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -330,3 +331,29 @@ def test_the_second_study_is_the_plans():
         assert {recipe.tokens for recipe in arms[name]} == {name}
     known = {recipe for _, recipe in th.studies.STUDIES["pythia-mini"].recipes(1)}
     assert not known & set(every)
+
+
+def test_two_blocks_of_one_figure_share_a_legend_and_numbers_between_doublings_have_no_tick():
+    cells = pd.DataFrame(
+        {
+            "width": [16, 32, 48],
+            "learning_rate": 0.004,
+            "number": [0.064, 0.128, 0.192],
+            "exposure": 1.0,
+            HIDDEN: [0.9, 0.8, 0.7],
+            "embeddings": [0.9, 0.8, 0.7],
+        }
+    )
+    figure, grid = plt.subplots(2, 2)
+    for block, axes in zip((HIDDEN, "embeddings"), grid):
+        studied.plot_collapse(cells, block, axes)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.texts] == [
+        "Σηλ 1",
+        "width 16",
+        "width 32",
+        "width 48",
+    ]
+    for after in grid[:, 1]:
+        assert after.get_xticks() == pytest.approx([0.064, 0.128], rel=1e-12)
+    plt.close(figure)

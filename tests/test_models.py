@@ -227,7 +227,7 @@ def test_kinds_and_formats_that_are_newer_than_this(tmp_path, change):
         th.plot_path,
         th.plot_spectra,
         th.plot_sheet,
-        th.origin_slider,
+        th.explore,
     ],
 )
 def test_what_needs_an_order_says_so(ask):

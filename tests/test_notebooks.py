@@ -4,6 +4,7 @@ checks, without executing them once more."""
 import importlib.util
 from pathlib import Path
 
+import nbformat
 import pytest
 from nbval.plugin import IPyNbFile, coalesce_streams
 
@@ -46,3 +47,16 @@ def test_stored_chapters_read_well_where_repositories_are_browsed(path):
     assert "widgets" not in stored.metadata and path.stat().st_size < 1e6
     outputs = [output for cell in book.code_cells(stored) for output in cell.outputs]
     assert not [kind for output in outputs for kind in output.get("data", {}) if "widget" in kind]
+
+
+def test_a_page_has_the_explorers_script_once():
+    data, script = 'a<script type="application/json">1</script>', "<script>x</script>"
+    cells = [
+        nbformat.v4.new_code_cell(
+            outputs=[nbformat.v4.new_output("display_data", {"text/html": html})]
+        )
+        for html in (data + script, "<b>a table</b>", data + script)
+    ]
+    book.with_one_script(nbformat.v4.new_notebook(cells=cells))
+    found = [cell.outputs[0].data["text/html"] for cell in cells]
+    assert found == [data, "<b>a table</b>", data + script]

@@ -140,21 +140,6 @@ def test_drawing_from_two_threads_leaves_the_settings_as_they_were(walk, monkeyp
     assert dict(matplotlib.rcParams) == before
 
 
-def test_the_slider_has_one_picture_an_origin(walk):
-    kernel = walk[::10]
-    slider, stack = th.origin_slider(kernel, unit="epoch").children
-    assert slider.options == ("O", *map(str, kernel.steps))
-    pictures = [child.value for child in stack.children]
-    assert len(set(pictures)) == len(slider.options) and all(
-        picture[8:12] == b"WEBP" for picture in pictures
-    )
-
-
-def test_pages_stay_small():
-    _, stack = th.origin_slider(th.random_walk(61)).children
-    assert sum(len(child.value) for child in stack.children) < 500_000
-
-
 def test_tokens_on_the_axes():
     steps, tokens = [1000, 2000, 3000, 4000], [4 * 10**9, 8 * 10**9, 13 * 10**9, 17 * 10**9]
     kernel = th.TrajectoryKernel(np.eye(4), steps=steps, tokens=tokens)

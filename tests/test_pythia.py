@@ -38,7 +38,12 @@ from trajhelpers.lab.pythia.parts import (
     layer_of,
     part_of,
 )
-from trajhelpers.lab.pythia.pictures import layer_picker, plot_depth, plot_layer_maps
+from trajhelpers.lab.pythia.pictures import (
+    layer_picker,
+    plot_depth,
+    plot_layer_maps,
+    plot_parts,
+)
 from trajhelpers.lab.pythia.settle import cosine_to_end, layer_table, settling
 from trajhelpers.lab.pythia.suite import SUITE, pythia_kernels, pythia_suite
 
@@ -741,6 +746,35 @@ def test_maps_of_a_part_and_of_a_layer(origin):
     assert len({ax.images[0].get_clim() for ax in axes}) == 1
 
 
+@pytest.mark.parametrize("origin", [None, 0])
+def test_small_maps_of_parts_by_layers(origin):
+    weights, parts = (
+        run(),
+        {
+            "value weight": "attention.value.weight",
+            "key bias": "attention.key.bias",
+            "mlp in bias": "mlp.dense_h_to_4h.bias",
+        },
+    )
+    axes = plot_parts(kernel_of(weights), list(parts), origin)
+    for row, (part, name) in zip(axes, parts.items(), strict=True):
+        assert row[0].get_ylabel().replace("\n", " ") == part
+        for layer, ax in enumerate(row):
+            theta = weights[f"layers.{layer}.{name}"]
+            *heading, omega = ax.get_title().split("\n")
+            assert heading == ([f"layer {layer}"] if part == "value weight" else [])
+            if (part, layer) == ("mlp in bias", 2):  # it never moves from zero
+                assert not ax.images and omega == ""
+                continue
+            assert float(omega) == pytest.approx(mds(theta, origin), abs=0.0051)
+            before, last = theta[-2:] - (0 if origin is None else theta[0])
+            shown = ax.images[0].get_array()
+            assert shown[-1, -2] == pytest.approx(cosine_between(before, last), abs=1e-9)
+    scales = {ax.images[0].get_clim() for ax in axes.flat if ax.images}
+    lowest = min(ax.images[0].get_array().min() for ax in axes.flat if ax.images)
+    assert len(scales) == 1 and lowest - 0.05 <= scales.pop()[0] <= lowest
+
+
 def test_pictures_of_a_sample_say_so():
     states = [
         {f"layers.{layer}.attention.query.weight": row for layer, row in enumerate(rows)}
@@ -748,6 +782,8 @@ def test_pictures_of_a_sample_say_so():
     ]
     kernel = th.gram(th.open_trajectory(states), sample=0.2)
     assert "from 21 % of the parameters" in plot_depth(kernel, "query weight").get_xlabel()
+    below = plot_parts(kernel, ["query weight"])[-1, 0].get_xlabel()
+    assert "from 21 % of the parameters" in below
     group = kernel.select("layers.0.*")
     for origin, omega in ((None, "ω"), (0, "ω₀")):
         error = group.standard_error(th.mds, origin=origin)
@@ -775,6 +811,10 @@ def test_pictures_of_a_sample_say_so():
         (
             lambda kernel: plot_depth(kernel.group_by(by_type), "key weight"),
             "part: no layer has a 'key weight'; there are none",
+        ),
+        (
+            lambda kernel: plot_parts(kernel, ["key weight", "value"]),
+            "part: no layer has a 'value'",
         ),
         (lambda kernel: plot_layer_maps(kernel), "part, layer: give one of the two"),
         (

@@ -400,6 +400,11 @@ def test_a_study_that_is_stopped_goes_on(small_plan, tmp_path, monkeypatch):
     stem, decayed = (study.kernels["VGG", 0, kind].total for kind in ("stem", "decayed"))
     np.testing.assert_array_equal(stem[:5, :5], decayed[:5, :5])
     assert (stem != decayed).any()
+    # statistics taken anew are the only difference, and they make one
+    ends = study.table[study.table["at"] == 2].pivot(
+        index="recipe", columns="arm", values="test_loss"
+    )
+    assert (ends["decayed"] != ends["decayed anew"]).all()
 
 
 def test_no_study_there(tmp_path):

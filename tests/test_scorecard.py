@@ -135,6 +135,12 @@ def test_what_the_paper_trained_was_not_run_here(monkeypatch):
     assert "<td>–</td><td>reproduced</td>" in shown
 
 
+def test_steps_are_whole_numbers(monkeypatch):
+    """Not 1.21e+03."""
+    monkeypatch.setattr(page, "CLAIMS", (made_up(steps=FALLS * 404.4),))
+    assert th.claims.scorecard().ours[0].startswith("steps: a 1,213 > b 809 > c 404:")
+
+
 def test_the_page_shows_every_condition(monkeypatch):
     monkeypatch.setattr(page, "CLAIMS", (made_up(**{"η < 1": FALLS, "bad": NOISY}),))
     shown = th.claims.show_scorecard().data
@@ -198,6 +204,20 @@ def test_no_seed_that_diverged_takes_a_claim_down(lost, table, conditions):
             held.append(outcome(columns, claim.span).holds)
         if before != "not reproduced":
             assert verdict(held) != "not reproduced", claim.finding
+
+
+def test_what_the_row_on_decays_says_of_the_other_cells(conditions):
+    """In words typed beside the claim, which is tested in one cell of four."""
+    findings = [claim.finding for claim, _ in conditions]
+    row = findings.index("a decay of η turns the angle of the pair across it acute")
+    [(_, pairs)] = [pair for pair in conditions if "pair of epochs across" in pair[0].finding]
+    assert conditions[row + 2][1] is pairs, "next row but one"
+    across, before = zip(
+        *(columns.mean() for name, columns in pairs.items() if ", both," not in name)
+    )
+    assert len(across) == 18 and sum(angle < 90 for angle in across) == 9
+    assert all(one > other for one, other in zip(across, before))
+    assert "acute in 9 of 18 conditions, and in each of the 18" in conditions[row][0].explains
 
 
 def test_rows_name_their_source_and_a_chapter_that_exists(table):

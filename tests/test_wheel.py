@@ -73,9 +73,7 @@ def test_a_wheel_beside_what_the_extras_bring(environment):
     """Those of this environment, for torch takes minutes to install."""
     (own,) = (environment / "lib").glob("python*/site-packages")
     (own / "rest.pth").write_text(sysconfig.get_path("purelib"))
-    program = (
-        "import trajhelpers as th; th.Recorder; th.plot_map; th.origin_slider; th.training.SAM"
-    )
+    program = "import trajhelpers as th; th.Recorder; th.plot_map; th.explore; th.training.SAM"
     where = printed(environment, "python", "-c", f"{program}; print(th.__file__)")
     assert where.startswith(str(own))
     failed = run(environment, "trajhelpers", "study", "clean-labels")

@@ -48,11 +48,14 @@ from .nulls import (
     resumed as resumed,
     straight_line as straight_line,
 )
+from .explorer import (
+    Explorer as Explorer,
+    PictureSlider as PictureSlider,
+    explore as explore,
+    picture_slider as picture_slider,
+)
 from .plots import (
     live_map as live_map,
-    map_slider as map_slider,
-    origin_slider as origin_slider,
-    picture_slider as picture_slider,
     plot_angles as plot_angles,
     plot_map as plot_map,
     plot_maps as plot_maps,

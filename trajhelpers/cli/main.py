@@ -15,10 +15,10 @@ from ..sources.hub.address import is_hub
 from ..sources.stores.address import is_in_a_store, shown
 from ..telling import silently
 from ..version import __version__
-from . import audit, gram, hallmarks, ls, plot, study, train, verify, watch
+from . import audit, explore, gram, hallmarks, ls, plot, study, train, verify, watch
 
 # In the order of the help.
-COMMANDS = (gram, watch, ls, audit, verify, hallmarks, plot, train, study)
+COMMANDS = (gram, watch, ls, audit, verify, hallmarks, plot, explore, train, study)
 
 
 def main(arguments=None):

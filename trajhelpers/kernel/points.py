@@ -155,6 +155,13 @@ class PointsKernel(ABC):
         return self._products, self._exponent
 
     @property
+    def squared_ways(self) -> Float64[np.ndarray, "groups n"]:
+        """Of each of these rows, in the same units, the squared length of the way that it is the
+        sum of.
+        """
+        return self._squared_path
+
+    @property
     def unmoved(self) -> Bool[np.ndarray, " n"]:
         """Which points are, to the last bit, where they are measured from."""
         return np.logical_not(self._squared_path.any(0))
@@ -288,14 +295,10 @@ class PointsKernel(ABC):
         start, kept = self._moved(origin)
         lost = np.setdiff1d(np.arange(self.n), [*kept, start])
         if len(lost):
-            where = (
-                "are zero"
-                if start < 0
-                else f"equal the origin ({self._called([start])}), or come too close to tell,"
-            )
+            equal = "are zero" if start < 0 else f"equal the origin ({self._called([start])})"
             warn(
-                f"{self._POINTS}{self._called(lost)} {where} and have no direction: left out of"
-                " the map"
+                f"{self._POINTS}{self._called(lost)} {equal}, or come too close to tell, and have"
+                " no direction: left out of the map"
             )
         return start, kept
 

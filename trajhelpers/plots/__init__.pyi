@@ -8,8 +8,3 @@ from .live import live_map as live_map
 from .maps import plot_map as plot_map, plot_maps as plot_maps
 from .sheet import plot_sheet as plot_sheet
 from .style import use_style as use_style
-from .widgets import (
-    map_slider as map_slider,
-    origin_slider as origin_slider,
-    picture_slider as picture_slider,
-)

@@ -169,7 +169,7 @@ CLAIMS = (
         "section 4.1",
         "“scales with η_{t+1}”",
         _acute_across,
-        "η_{t+1} cancels from the angle. (Tested in the paper's cell, with momentum and weight decay."
+        "η_{t+1} cancels from the angle. (Tested in the paper's cell, with momentum and decay."
         " In the other cells the mean angle is acute in 9 of 18 conditions, and in each of the 18"
         " more obtuse than that of the pair before: next row but one)",
         "10-the-lemma",

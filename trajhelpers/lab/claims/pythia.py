@@ -108,8 +108,8 @@ CLAIMS = (
         "Fig 8",
         "0.650, 0.672, 0.678, 0.726, 0.759, 0.786, 0.818, 0.815 from 14M to 12B",
         _by_size("mds"),
-        "Pythia's peak η, Σηλ and embeddings' share all fall as size grows; at equal η a wider"
-        " miniature has a lower ω",
+        "Pythia's peak η, Σηλ and embeddings' share all fall as size grows; at equal η the widest"
+        " miniature has a lower ω than the narrowest",
         "12-pythia",
         setting="Pythia, 14M to 12B",
     ),

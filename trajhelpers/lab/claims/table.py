@@ -162,7 +162,12 @@ def _named(name, found):
 
 def _means(found):
     """In the claimed order."""
-    return " > ".join(f"{label} {value:.3g}" for label, value in found.columns.mean().items())
+    return " > ".join(f"{label} {_digits(value)}" for label, value in found.columns.mean().items())
+
+
+def _digits(value):
+    """Three digits; steps are whole numbers, and are read as such."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _interval(found):

@@ -11,6 +11,7 @@ from .pictures import (
     layer_picker as layer_picker,
     plot_depth as plot_depth,
     plot_layer_maps as plot_layer_maps,
+    plot_parts as plot_parts,
 )
 from .settle import (
     cosine_to_end as cosine_to_end,

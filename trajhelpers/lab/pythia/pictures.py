@@ -11,8 +11,10 @@ from html import escape
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 
-from ...hallmarks import mds_in_words
+from ...hallmarks import mds, mds_in_words
 from ...plots.maps import label_checkpoints, plot_map, plot_maps, round_down
 from ...plots.sampled import say_sample
 from ...plots.style import MAP_COLOURS, NULL_COLOUR, literally, styled
@@ -140,6 +142,69 @@ def plot_layer_maps(kernel, part=None, layer=None, origin=None, columns=4, vmin=
             )
         maps[_title(name, group, seen, origin)] = seen
     return plot_maps(maps, origin, columns, vmin, unit=unit)
+
+
+@styled
+def plot_parts(kernel, parts, origin=None, vmin=None):
+    """Small maps of several parts (rows) in all layers (columns), on one scale of colours and each
+    with its ω: a look at a whole network.
+
+    Parameters
+    ----------
+    kernel : TrajectoryKernel
+        A group a tensor, from ``gram(trajectory, groups=gpt_neox_groups(trajectory))``.
+    parts : sequence of str
+        Of ``trajhelpers.lab.pythia.parts.PARTS``.
+    origin : {None, 0}
+        Seen from O, or from the first checkpoint.
+    vmin : float
+        Cosine of the lightest colour. By default the lowest of all, rounded down.
+
+    Returns
+    -------
+    array of Axes, shape (parts, layers)
+        Blank where a layer has no such part, or the part no direction. Without labels of
+        checkpoints, for which a map of this size has no room: `plot_layer_maps` has them.
+
+    Source: Fig 9, 69 and 70 of the paper; chapter "Layer by layer".
+
+    >>> import numpy as np, trajhelpers as th
+    >>> walks = np.stack([th.random_walk(20, start=start).total for start in (1, 2, 4)])
+    >>> names = [f"layers.{layer}.attention.query.weight" for layer in range(3)]
+    >>> axes = plot_parts(th.TrajectoryKernel(walks, names=names), ["query weight"])
+    >>> [ax.get_title() for ax in axes[0]]
+    ['layer 0\\n0.69', 'layer 1\\n0.77', 'layer 2\\n0.88']
+    """
+    _refuse_origin(origin)
+    groups = {part: _in_layers(kernel, part) for part in parts}
+    layers = sorted({layer for of_part in groups.values() for layer in of_part})
+    seen = {
+        (part, layer): with_direction(group, origin)
+        for part, of_part in groups.items()
+        for layer, group in of_part.items()
+    }
+    if vmin is None:
+        vmin = min(
+            (round_down(group.cosine(origin)) for group in seen.values() if group), default=-1
+        )
+    fig, axes = plt.subplots(
+        len(parts), len(layers), squeeze=False, figsize=(8.4, 1.0 + 1.25 * len(parts))
+    )
+    for row, part in zip(axes, parts):
+        for ax, layer in zip(row, layers):
+            above = f"layer {layer}\n" if part == parts[0] else ""
+            if group := seen.get((part, layer)):
+                plot_map(group, origin, ax, vmin=vmin, colorbar=False)
+                above += f"{mds(group, origin):.2f}"
+            else:
+                ax.spines[:].set_visible(False)
+            ax.set(xticks=[], yticks=[], xlabel="", ylabel="")
+            ax.set_title(above, fontsize=9)
+        row[0].set_ylabel("\n".join(part.rsplit(" ", 1)), fontsize=9)
+    say_sample(axes[-1, 0], kernel)
+    scale = ScalarMappable(Normalize(vmin, 1), MAP_COLOURS)
+    fig.colorbar(scale, ax=axes, fraction=0.03, pad=0.02, label="cosine similarity")
+    return axes
 
 
 def layer_picker(kernel, unit="step"):

@@ -139,7 +139,7 @@ def layer_table(kernel, threshold=0.95):
         - ``moved``: ‖θ_T − θ_0‖ / ‖θ_0‖; NaN where θ_0 is zero.
         - ``settled``, ``settled_0``: the step of `settling`, from O and from initialization.
 
-    Chapter "Layer by layer".
+    Appendix "Biases, gains, and what noise does" of chapter "Layer by layer".
 
     >>> import numpy as np, trajhelpers as th
     >>> dense, along = "layers.0.attention.dense", np.array([0.0, 1.0])

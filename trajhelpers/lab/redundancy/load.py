@@ -32,8 +32,9 @@ def load_redundancy(folder=None):
     LoadedRedundancy
         ``table``: one row a fork: ``recipe``, ``seed``, ``arm``, ``at`` (the epoch where it leaves
         the stem), ``step`` (where it ends), ``test_loss``, ``test_accuracy`` over all 10,000 test
-        images, ``cpu_seconds``; of pauses also the ``order`` of the layers, the steps at which they
-        are ``paused`` by depth, and ``parameter_steps``. ``log``: one row an epoch of each stem.
+        images, ``cpu_seconds``; ``"decayed anew"`` is ``"decayed"`` with BatchNorm's statistics
+        taken anew; of pauses also the ``order`` of the layers, the steps at which they are
+        ``paused`` by depth, and ``parameter_steps``. ``log``: one row an epoch of each stem.
         ``kernels``: by ``(recipe, seed, "stem")``, constant η, and ``(recipe, seed, "decayed")``, η
         × .1 from epoch 8 on: 25 checkpoints, a group a layer. ``(recipe, 100, "decayed")`` is the
         scout's.

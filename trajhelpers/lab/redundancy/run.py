@@ -68,6 +68,7 @@ def jobs(seed):
         (plan.RECIPES, [("decayed", at) for at in plan.DECAYS if at != plan.DECAY_AT]),
         (plan.PAUSED, [(f"pause by {order}", plan.PAUSED_FROM) for order in orders]),
         (plan.PAUSED, [("shorter", plan.SHORTER_DECAY)]),
+        (plan.RECIPES, [("decayed anew", plan.DECAY_AT)]),
     ):
         for name in names:
             for arm, at in forks:
@@ -100,7 +101,7 @@ def _fork(trained, name, seed, arm, at):
     stem, folder = stem_of(trained, name, seed), trained / f"{name}, {seed}"
     recipe = plan.RECIPES[name].replace(seed=seed)
     end = plan.EPOCHS * plan.STEPS_AN_EPOCH
-    if arm == "decayed":
+    if arm in ("decayed", "decayed anew"):
         recipe = plan.decayed_after(at, recipe)
     if arm == "shorter":
         recipe = plan.decayed_after(at, recipe)
@@ -121,6 +122,8 @@ def _fork(trained, name, seed, arm, at):
             before = stem["checkpoints"][: at * plan.CHECKPOINTS_AN_EPOCH + 1]
             kernel = _kernel(fork.model, [*before, *after])
             kernel.save(folder / "decayed.npz")
+        if arm == "decayed anew":
+            fork.refresh_statistics()
     return fork.results()
 
 

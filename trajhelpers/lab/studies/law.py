@@ -286,6 +286,8 @@ def plot_collapse(cells, block=HIDDEN, axes=None):
         Of :func:`law_cells`. Colours and lines are exposures, markers widths.
     block : str
     axes : two Axes, optional
+        Of a figure that has a legend already, for another block of the same cells, no second one
+        is drawn.
 
     Returns
     -------
@@ -310,7 +312,10 @@ def plot_collapse(cells, block=HIDDEN, axes=None):
             )
         ax.set(xscale="log", xlabel="peak η" if x == "learning_rate" else "η · width")
         ax.minorticks_off()
-        ticks = sorted(cells[x].unique())
+        doublings = np.log2(sorted(cells[x].unique()))
+        doublings -= doublings[0]
+        # a new width's numbers may lie between two doublings, and their labels on one another
+        ticks = cells[x].min() * 2 ** doublings[np.isclose(doublings, doublings.round())]
         ax.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks], rotation=45)
     axes[0].set_ylabel(f"ω, {block}")
     shown = [
@@ -323,5 +328,6 @@ def plot_collapse(cells, block=HIDDEN, axes=None):
             for width, marker in markers.items()
         ),
     ]
-    axes[0].figure.legend(handles=shown, loc="outside upper left", ncols=6)
+    if not axes[0].figure.legends:  # one for several blocks
+        axes[0].figure.legend(handles=shown, loc="outside upper left", ncols=6)
     return axes

@@ -1,0 +1,205 @@
+"""The explorer in a real browser: what each control shows is what Python computes."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_explorer import random_kernel
+
+import trajhelpers as th
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    return {"a run": random_kernel(31, 0), "another </script>": random_kernel(20, 1)}
+
+
+@pytest.fixture
+def opened(browser, kernels, tmp_path):
+    """The page, opened from the disk; it has to ask for nothing, and to say nothing."""
+    th.explore(kernels, unit="epoch").save(tmp_path / "runs.html")
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    page, heard = context.new_page(), []
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    page.on("console", lambda message: heard.append(message.text))
+    page.on("request", lambda request: heard.append(request.url))
+    address = (tmp_path / "runs.html").as_uri()
+    page.goto(address)
+    yield page
+    # A blob is what the page makes itself, for what is saved.
+    assert not [one for one in heard if not one.startswith((address, "data:", "blob:"))]
+    context.close()
+
+
+def omega(page):
+    return float(page.locator("[data-measure=omega]").get_attribute("data-value"))
+
+
+def move(page, name, value):
+    page.locator(f"input[name={name}]").fill(str(value))
+
+
+def test_origin_stride_and_range(opened, kernels):
+    kernel = kernels["a run"]
+    assert omega(opened) == pytest.approx(th.mds(kernel), abs=1e-9)
+    for origin in (0, 12, 30):
+        move(opened, "origin", origin)
+        assert omega(opened) == pytest.approx(th.mds(kernel, origin), abs=1e-9)
+    move(opened, "origin", -1)
+    move(opened, "stride", 3)
+    assert omega(opened) == pytest.approx(th.mds(kernel[::3]), abs=1e-9)
+    move(opened, "first", 5)
+    move(opened, "last", 25)
+    assert omega(opened) == pytest.approx(th.mds(kernel[5:26:3]), abs=1e-9)
+
+
+def test_layers_and_runs(opened, kernels):
+    opened.locator("select[name=layers]").select_option("group 1")
+    assert omega(opened) == pytest.approx(th.mds(kernels["a run"].groups()["group 1"]), abs=1e-9)
+    opened.locator("select[name=layers]").select_option("")
+    opened.locator("select[name=run]").select_option("1")
+    assert omega(opened) == pytest.approx(th.mds(kernels["another </script>"]), abs=1e-9)
+
+
+def test_the_walk_beside_it(opened, kernels):
+    opened.locator("input[name=walk]").check()
+    lengths = kernels["a run"].distance(np.arange(30), np.arange(1, 31))
+    squares = np.append(kernels["a run"].distance(None, 0), lengths) ** 2
+    walk = th.TrajectoryKernel(np.diag(squares))
+    assert f"random walk {th.mds(walk):.3f}" in opened.locator(".measures").inner_text()
+    assert opened.locator("figure.map canvas").nth(1).is_visible()
+
+
+def test_the_keyboard_reaches_every_cell(opened, kernels):
+    kernel = kernels["a run"]
+    opened.locator("canvas").first.focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+        opened.keyboard.press(key)
+    # The first key shows the first cell, the next two go down and right.
+    assert opened.locator(".said").inner_text() == "epoch 1"
+    opened.keyboard.press("ArrowRight")
+    assert f"cosine {kernel.cosine()[1, 2]:.3f}" in opened.locator(".said").inner_text()
+    opened.keyboard.press("Enter")
+    assert omega(opened) == pytest.approx(th.mds(kernel, 1), abs=1e-9)
+
+
+def test_a_cell_under_the_pointer_and_a_drag_along_the_diagonal(opened, kernels):
+    kernel = kernels["a run"]
+    box = opened.locator("canvas").first.bounding_box()
+    side = box["width"] - 52 - 20
+
+    def over(i, j):
+        return box["x"] + 52 + (j + 0.5) * side / 31, box["y"] + 10 + (i + 0.5) * side / 31
+
+    opened.mouse.move(*over(4, 20))
+    assert f"cosine {kernel.cosine()[4, 20]:.3f}" in opened.locator(".said").inner_text()
+    opened.mouse.move(*over(8, 8))
+    opened.mouse.down()
+    assert omega(opened) == pytest.approx(th.mds(kernel, 8), abs=1e-9)
+    opened.mouse.up()
+
+
+def test_a_link_shows_what_its_sender_saw(opened, kernels):
+    move(opened, "origin", 7)
+    move(opened, "stride", 2)
+    opened.get_by_role("button", name="link to this view").click()
+    sent = opened.url
+    assert "#" in sent
+    other = opened.context.new_page()
+    other.goto(sent)
+    kernel = kernels["a run"]
+    # Seen from a checkpoint that the stride leaves out.
+    kept = np.arange(0, 31, 2)
+    inner = kernel.inner_between(7, kept[:, None], 7, kept)
+    lengths = np.sqrt(np.diag(inner))
+    assert omega(other) == pytest.approx((inner / lengths / lengths[:, None]).mean(), abs=1e-9)
+
+
+def test_a_kernel_of_ones_own(opened, tmp_path):
+    kernel = th.random_walk(12, start=4)
+    kernel.save(tmp_path / "mine.npz")
+    opened.locator("input[type=file]").set_input_files(tmp_path / "mine.npz")
+    opened.wait_for_function("document.querySelector('select[name=run]').value === '2'")
+    assert omega(opened) == pytest.approx(th.mds(kernel), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"text", "no .npz file"),
+        (None, "no kernel of trajhelpers"),
+        ("models", "a set of models"),
+    ],
+)
+def test_another_file_is_named_with_what_is_wrong(opened, tmp_path, content, said):
+    path = tmp_path / "other.npz"
+    if content is None:
+        np.savez(path, x=np.ones(3))
+    elif content == "models":
+        th.ModelSetKernel(np.diag([9.0, 1, 1]), ["base", "first", "second"]).save(path)
+    else:
+        path.write_bytes(content)
+    before = omega(opened)
+    opened.locator("input[type=file]").set_input_files(path)
+    opened.wait_for_function("document.querySelector('.said').textContent.startsWith('other.npz')")
+    assert said in opened.locator(".said").inner_text()
+    assert omega(opened) == before
+
+
+def test_what_is_taken_away(opened, kernels):
+    with opened.expect_download() as download:
+        opened.get_by_role("button", name="numbers (CSV)").click()
+    rows = [row.split(",") for row in download.value.path().read_text().splitlines()]
+    np.testing.assert_allclose(
+        np.array([row[1:] for row in rows[1:]], float), kernels["a run"].cosine(), atol=1e-12
+    )
+    for name, begin in (("picture (PNG)", b"\x89PNG"), ("curves (SVG)", b"<svg")):
+        with opened.expect_download() as download:
+            opened.get_by_role("button", name=name).click()
+        assert download.value.path().read_bytes().startswith(begin)
+
+
+def test_nothing_flows_over_on_a_phone(opened):
+    opened.set_viewport_size({"width": 390, "height": 800})
+    opened.wait_for_timeout(200)
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_without_scripts_there_is_a_picture(browser, kernels, tmp_path):
+    th.explore(kernels).save(tmp_path / "runs.html")
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((tmp_path / "runs.html").as_uri())
+    assert page.locator("img").is_visible()
+    assert f"ω = {th.mds(kernels['a run']):.3f}" in page.locator("figcaption").inner_text()
+    context.close()
+
+
+def test_a_name_cannot_end_the_script(kernels):
+    html = th.explore(kernels)._repr_mimebundle_()["text/html"]
+    assert html.count("</script>") == 2
+    data = html.split('"application/json">')[1].split("</script>")[0]
+    assert [one["label"] for one in json.loads(data)["kernels"]] == list(kernels)
+
+
+def test_pictures_drawn_before_are_moved(browser, tmp_path):
+    """By what a cell shows, in a page; without scripts the first one is there."""
+    pictures = []
+    for colour in ((255, 0, 0), (0, 255, 0)):
+        with io.BytesIO() as file:
+            Image.new("RGB", (8, 8), colour).save(file, "webp")
+            pictures.append(file.getvalue())
+    html = th.picture_slider(["1 %", '10 % of "all"'], pictures, "read")._repr_html_()
+    page = browser.new_page()
+    page.set_content(html)
+    slider = page.get_by_role("slider")
+    shown = page.locator("img:visible")
+    assert shown.get_attribute("alt") == "read: 1 %"
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert shown.get_attribute("alt") == 'read: 10 % of "all"'
+    assert slider.get_attribute("aria-valuetext") == 'read: 10 % of "all"'[6:]
+    assert page.locator("output").inner_text() == '10 % of "all"'
+    page.close()
