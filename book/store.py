@@ -2,8 +2,8 @@
 python book/store.py A.ipynb …
 
 Widgets need their state, which is megabytes, or a kernel; without either their output is an error
-message. So their state is not stored, and a line stands where they were. What moves by a script of
-its own leaves its picture, or its line: scripts do not run there."""
+message. So their state is not stored, and a line stands where they were; and where something moves
+by a script of its own, since scripts do not run there."""
 
 import sys
 from pathlib import Path

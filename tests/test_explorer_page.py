@@ -178,7 +178,7 @@ def test_without_scripts_there_is_a_picture(browser, kernels, tmp_path):
 
 
 def test_a_name_cannot_end_the_script(kernels):
-    html = th.explore(kernels)._repr_mimebundle_()["text/html"]
+    html = th.explore(kernels)._repr_html_()
     assert html.count("</script>") == 2
     data = html.split('"application/json">')[1].split("</script>")[0]
     assert [one["label"] for one in json.loads(data)["kernels"]] == list(kernels)

@@ -4,7 +4,6 @@ import base64
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 
@@ -18,7 +17,7 @@ from .page import fragment, page
 
 
 class Explorer:
-    """What :func:`explore` returns: shown by a notebook, written by :meth:`save`."""
+    """What :func:`explore` returns: shown by a notebook, or written to a file."""
 
     def __init__(self, kernels: Mapping[str, TrajectoryKernel], unit: str):
         self._kernels, self._unit = dict(kernels), unit
@@ -30,17 +29,10 @@ class Explorer:
             f" {mds_in_words(kernel)}, and the path in its first two principal components"
         )
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        picture = self._picture()  # where HTML is not shown
-        return {"text/html": self._html(picture), "image/png": picture, "text/plain": repr(self)}
-
-    def _html(self, picture: str) -> str:
+    def _repr_html_(self) -> str:
         kernels = [embedded(kernel, label) for label, kernel in self._kernels.items()]
-        data = {"kernels": kernels, "unit": self._unit}
-        return fragment(data, f"data:image/png;base64,{picture}", f"{self!r}.")
-
-    def _picture(self) -> str:
-        return _picture(next(iter(self._kernels.values())), self._unit)
+        picture = _picture(next(iter(self._kernels.values())), self._unit)
+        return fragment({"kernels": kernels, "unit": self._unit}, picture, f"{self!r}.")
 
     def save(self, path: str | Path) -> None:
         """Write one HTML file, which needs nothing else: it opens from a disk or a mail, offline.
@@ -52,7 +44,7 @@ class Explorer:
         """
         labels = [label for label in self._kernels if label]
         title = ", ".join(labels) if 0 < len(labels) < 4 else "Trajectory maps"
-        content = page(title, [self._html(self._picture())])
+        content = page(title, [self._repr_html_()])
         with atomic_path(path) as temporary:
             temporary.write_text(content, encoding="utf-8")
 
@@ -104,6 +96,6 @@ def _picture(kernel, unit):
     plot_map(kernel, ax=axes[0], unit=unit)
     plot_path(kernel, ax=axes[1])
     with io.BytesIO() as file:
-        figure.savefig(file, format="png")
+        figure.savefig(file, format="webp", dpi=90, pil_kwargs={"quality": 80})
         plt.close(figure)
-        return base64.b64encode(file.getvalue()).decode()
+        return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
