@@ -46,7 +46,7 @@ def load_redundancy(folder=None):
 
     >>> study = load_redundancy()
     >>> study.kernels["VGG, clean", 0, "stem"].n, sorted(set(study.table.arm))[:4]
-    (25, ['batchnorm', 'decayed', 'ema', 'head'])
+    (25, ['batchnorm', 'decayed', 'decayed anew', 'ema'])
     """
     place = (DATA_FOLDER if folder is None else Path(folder)).resolve() / "redundancy"
     if not (place / "runs.csv").is_file():
