@@ -5,6 +5,10 @@ import { css, DASHES, mapColour, stepColour } from "./colours.mjs";
 const SVG = "http://www.w3.org/2000/svg";
 const LEFT = 52, BELOW = 40, ABOVE = 10, RIGHT = 20;
 
+// Looked up, since a map of 154 checkpoints has 23,716 cells, drawn at every move.
+const SHADES = Array.from({ length: 256 }, (_, i) => Uint8Array.of(...mapColour(i / 255).map(Math.round), 255));
+const shade = (cosine, lowest) => Math.round(255 * Math.min(1, Math.max(0, (cosine - lowest) / (1 - lowest))));
+
 /** An element of SVG with attributes and children. */
 function svg(tag, attributes = {}, ...children) {
   const element = document.createElementNS(SVG, tag);
@@ -51,7 +55,7 @@ export function drawMap(canvas, { cosine, kept }, { lowest, labels, marked, orig
     return () => null;
   }
   const cells = new OffscreenCanvas(k, k), pixels = cells.getContext("2d"), image = pixels.createImageData(k, k);
-  for (let i = 0; i < k * k; i++) image.data.set([...mapColour((cosine[i] - lowest) / (1 - lowest)), 255], 4 * i);
+  for (let i = 0; i < k * k; i++) image.data.set(SHADES[shade(cosine[i], lowest)], 4 * i);
   pixels.putImageData(image, 0, 0);
   c.imageSmoothingEnabled = false;
   c.drawImage(cells, LEFT, ABOVE, side, side);
@@ -159,9 +163,10 @@ function broken(places, values, X, Y) {
 
 /**
  * The path in a plane, light at its start.
- * @returns {(x: number, y: number) => number|null} the checkpoint next to a point
+ * @returns {{nearest: (x: number, y: number) => number|null, mark: (marked, origin) => void}} the
+ *   checkpoint next to a point; and what is drawn over the path anew, while it stays
  */
-export function drawPath(box, { x, y, explained }, taken, { labels, marked, origin, title }) {
+export function drawPath(box, { x, y, explained }, taken, { labels, title }) {
   const width = box.clientWidth, last = taken.length - 1;
   const low = [Math.min(...x), Math.min(...y)], high = [Math.max(...x), Math.max(...y)];
   const across = high[0] - low[0] || 1, up = high[1] - low[1], unit = Math.min((width - 60) / across, width / (up || 1));
@@ -174,23 +179,26 @@ export function drawPath(box, { x, y, explained }, taken, { labels, marked, orig
   box.append(svg("text", { x: 8, y: ABOVE + 8 }, "the path in its plane"));
   box.append(svg("text", { x: 8, y: height - 8 }, `first two components: ${explained.map((share) => `${(100 * share).toFixed(0)} %`).join(" and ")} of the variance`));
   box.append(svg("path", { d: taken.map((_, i) => `${i ? "L" : "M"}${X(i).toFixed(1)} ${Y(i).toFixed(1)}`).join(""), class: "way" }));
-  const from = taken.indexOf(origin);
-  for (const t of marked ?? []) {
-    const i = taken.indexOf(t);
-    if (i >= 0 && from >= 0) box.append(svg("line", { x1: X(from), y1: Y(from), x2: X(i), y2: Y(i), class: "mark" }));
-  }
+  const radius = (i) => (i === 0 || i === last ? 5.5 : 3.5);
   taken.forEach((t, i) => {
-    const isMarked = marked?.includes(t);
-    const look = { cx: X(i), cy: Y(i), r: isMarked ? 7 : i === 0 || i === last ? 5.5 : 3.5, fill: css(stepColour(i / Math.max(last, 1))) };
-    box.append(svg("circle", { ...look, class: isMarked ? "point marked" : "point" }, svg("title", {}, String(labels[t]))));
+    const look = { cx: X(i), cy: Y(i), r: radius(i), fill: css(stepColour(i / Math.max(last, 1))), class: "point" };
+    box.append(svg("circle", look, svg("title", {}, String(labels[t]))));
   });
   for (const [i, word] of [[0, "start"], [last, "end"]]) {
     const isRight = X(i) > width - 50;
     box.append(svg("text", { x: X(i) + (isRight ? -9 : 9), y: Y(i) - 9, "text-anchor": isRight ? "end" : "start" }, word));
   }
-  if (from >= 0) box.append(svg("circle", { cx: X(from), cy: Y(from), r: 9, class: "origin" }));
-  return (px, py) => {
-    const away = taken.map((_, i) => Math.hypot(X(i) - px, Y(i) - py)), nearest = away.indexOf(Math.min(...away));
-    return away[nearest] < 24 ? taken[nearest] : null;
+  const over = svg("g");
+  box.append(over);
+  const mark = (marked, origin) => {
+    const from = taken.indexOf(origin), places = [...new Set(marked ?? [])].map((t) => taken.indexOf(t)).filter((i) => i >= 0);
+    const lines = from < 0 ? [] : places.map((i) => svg("line", { x1: X(from), y1: Y(from), x2: X(i), y2: Y(i), class: "mark" }));
+    const rings = places.map((i) => svg("circle", { cx: X(i), cy: Y(i), r: 7, class: "marked" }));
+    over.replaceChildren(...lines, ...rings, ...(from < 0 ? [] : [svg("circle", { cx: X(from), cy: Y(from), r: 9, class: "origin" })]));
   };
+  const nearest = (px, py) => {
+    const away = taken.map((_, i) => Math.hypot(X(i) - px, Y(i) - py)), found = away.indexOf(Math.min(...away));
+    return away[found] < 24 ? taken[found] : null;
+  };
+  return { nearest, mark };
 }

@@ -134,11 +134,11 @@ class Explorer {
     map.onpointerup = map.onpointercancel = () => (isDragged = false);
     map.onpointermove = (event) => (isDragged ? moveOrigin(event) : this.#mark(this.cellAt?.(...at(event)) ?? null));
     path.onpointermove = (event) => {
-      const t = this.pointAt?.(...at(event)) ?? null;
+      const t = this.path?.nearest(...at(event)) ?? null;
       this.#mark(t === null ? null : [t, t]);
     };
     path.onclick = (event) => {
-      const t = this.pointAt?.(...at(event)) ?? null;
+      const t = this.path?.nearest(...at(event)) ?? null;
       if (t !== null) this.set({ origin: t === this.state.origin ? O : t });
     };
     bends.onpointermove = (event) => {
@@ -202,7 +202,7 @@ class Explorer {
     this.lengths = norms(kernel, this.taken);
     this.plane = components(kernel, this.taken);
     this.ratio = pathRatio(kernel, this.taken);
-    this.areLengthsOld = true;
+    this.isPathOld = true;
     this.walk = state.walk ? kernel.asWalk(this.taken) : null;
     this.#see();
   }
@@ -244,7 +244,7 @@ class Explorer {
   // ---- what is seen ----
 
   #drawAll() {
-    this.areLengthsOld = true;
+    this.isPathOld = true;
     this.#draw();
   }
 
@@ -260,7 +260,9 @@ class Explorer {
     if (this.walk) {
       drawMap(views.walk, this.walked, { ...look, marked: null, origin: O, labels: this.walk.steps });
     }
-    this.pointAt = drawPath(views.path, this.plane, taken, { ...look, title: this.#pathInWords() });
+    // What does not depend on where it is seen from is drawn once.
+    if (this.isPathOld) this.path = drawPath(views.path, this.plane, taken, { labels, title: this.#pathInWords() });
+    this.path.mark(marked, state.origin);
     const places = taken.map((_, i) => i), among = taken.map((t) => labels[t]);
     const marks = [...new Set(marked ?? [])].map((t) => taken.indexOf(t)).filter((i) => i >= 0);
     const beginning = { consecutive: 1, update_position: 0, update_total: 0, progress_total: 1 };
@@ -270,11 +272,10 @@ class Explorer {
     this.placeAt = drawCurves(views.angles,
       [...Object.entries(ANGLES).map(([name, label]) => ({ name: label, values: this.bends[name], places: places.slice(beginning[name]) })), apex],
       { labels: among, range: [0, 180], level: 90, marks, title: "angles (°)", unit: this.unit });
-    // They do not depend on where they are seen from.
-    if (this.areLengthsOld || marks.length) drawCurves(views.lengths,
+    if (this.isPathOld || marks.length) drawCurves(views.lengths,
       Object.entries(LENGTHS).map(([name, label]) => ({ name: label, values: this.lengths[name], places: places.slice(name === "parameters" ? 0 : 1) })),
       { labels: among, marks, isLogarithmic: true, title: "lengths (parameter units)", unit: this.unit });
-    this.areLengthsOld = marks.length > 0;
+    this.isPathOld = marks.length > 0;
     this.#drawSpectrum();
   }
 
