@@ -47,6 +47,8 @@ def test_stored_chapters_read_well_where_repositories_are_browsed(path):
     assert "widgets" not in stored.metadata and path.stat().st_size < 1e6
     outputs = [output for cell in book.code_cells(stored) for output in cell.outputs]
     assert not [kind for output in outputs for kind in output.get("data", {}) if "widget" in kind]
+    # A warning's place, on the machine that stored it.
+    assert "site-packages" not in path.read_text()
 
 
 def test_a_page_has_the_explorers_script_once():
