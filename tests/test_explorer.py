@@ -13,7 +13,7 @@ import trajhelpers as th
 from trajhelpers.explorer.embedding import embedded
 
 NODE = shutil.which("node")
-needs_node = pytest.mark.skipif(NODE is None, reason="needs node")
+needs_node = pytest.mark.skipif(NODE is None, reason="needs node 20.12 or later")
 HERE = Path(__file__).parent
 
 
@@ -86,7 +86,7 @@ def test_what_a_page_computes_is_what_python_computes(tmp_path, name):
         for source in ({"embedded": embedded(kernel, name)}, {"file": str(tmp_path / "run.npz")})
         for stride in strides
     ]
-    for one, stride, found in zip(asked, 2 * strides, measured(tmp_path, *asked), strict=True):
+    for stride, found in zip(2 * strides, measured(tmp_path, *asked), strict=True):
         some = kernel[::stride]
         for origin, of_map in zip(origins, found["maps"], strict=True):
             if origin is not None and origin % stride:
@@ -106,7 +106,6 @@ def test_what_a_page_computes_is_what_python_computes(tmp_path, name):
         close(np.array(found["ratio"], float), th.path_ratio(some))
         _, explained = th.principal_components(some)
         close(found["components"]["explained"], explained[:2])
-        assert one["origins"]
 
 
 @needs_node

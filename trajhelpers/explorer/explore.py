@@ -60,8 +60,8 @@ def explore(
     Parameters
     ----------
     kernels : TrajectoryKernel, or dict of name → TrajectoryKernel
-        One run, or several to choose from. The kernels themselves are in the page, 8 bytes a
-        product: 96 kB a group at 154 checkpoints.
+        One run, or several to choose from. The kernels themselves are in the page, with all their
+        digits: 127 kB a group at 154 checkpoints.
     unit : str
         What the steps are: "step", "epoch".
 

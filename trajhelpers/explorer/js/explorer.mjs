@@ -214,20 +214,21 @@ class Explorer {
       const origin = this.state.origin < 0 ? O : this.taken.findLastIndex((t) => t <= this.state.origin);
       this.walked = this.walk.cosine(origin);
     }
+    this.#drawSoon();
+    this.#say();
+  }
+
+  #drawSoon() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
       this.#draw();
     });
-    this.#say();
   }
 
   #mark(cell) {
     if (String(cell) === String(this.marked)) return;
     this.marked = cell;
-    this.frame ??= requestAnimationFrame(() => {
-      this.frame = null;
-      this.#draw();
-    });
+    this.#drawSoon();
     this.#say();
   }
 
@@ -272,10 +273,11 @@ class Explorer {
     this.placeAt = drawCurves(views.angles,
       [...Object.entries(ANGLES).map(([name, label]) => ({ name: label, values: this.bends[name], places: places.slice(beginning[name]) })), apex],
       { labels: among, range: [0, 180], level: 90, marks, title: "angles (°)", unit: this.unit });
-    if (this.isPathOld || marks.length) drawCurves(views.lengths,
+    if (this.isPathOld || marks.length || this.areLengthsMarked) drawCurves(views.lengths,
       Object.entries(LENGTHS).map(([name, label]) => ({ name: label, values: this.lengths[name], places: places.slice(name === "parameters" ? 0 : 1) })),
       { labels: among, marks, isLogarithmic: true, title: "lengths (parameter units)", unit: this.unit });
-    this.isPathOld = marks.length > 0;
+    this.areLengthsMarked = marks.length > 0;
+    this.isPathOld = false;
     this.#drawSpectrum();
   }
 
