@@ -25,8 +25,11 @@ def light(app, page, template, context, doctree):
         script for script in context["script_files"] if is_used(script, body)
     ]
     for script in context["script_files"]:
-        if script.filename and AT_ONCE not in script.filename:
+        # The page that searches has scripts in it that need those before them.
+        if script.filename and AT_ONCE not in script.filename and page != "search":
             script.attributes.setdefault("defer", "defer")
+        elif page == "search":
+            script.attributes.pop("defer", None)
 
 
 def is_used(script, body):
