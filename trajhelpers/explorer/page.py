@@ -9,8 +9,9 @@ from typing import Any
 
 # In the order in which one needs the other.
 _MODULES = (
-    *("kernel", "eigen", "hallmarks", "files", "colours", "drawing", "saving"),
-    *("scene", "words", "state", "controls", "views", "listening", "explorer"),
+    *("kernel", "eigen", "hallmarks", "files", "scene", "state"),
+    *("elements", "colours", "drawing", "maps", "paths", "saving"),
+    *("words", "controls", "views", "listening", "explorer"),
 )
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:const|class|function) (\w+))", re.MULTILINE)

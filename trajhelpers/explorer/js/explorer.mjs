@@ -1,6 +1,7 @@
 /** The explorer: a kernel's map, path, angles and lengths as linked views that a reader moves. */
 
-import { button, controlsFor, html, offer, show } from "./controls.mjs";
+import { button, controlsFor, offer, show } from "./controls.mjs";
+import { html } from "./elements.mjs";
 import { kernelIn, kernelOf } from "./files.mjs";
 import { listen } from "./listening.mjs";
 import { asTable, picture, save } from "./saving.mjs";
@@ -9,47 +10,60 @@ import { STARTING, addressOf, fitted, stateInAddress } from "./state.mjs";
 import { Views } from "./views.mjs";
 import { factsOf, pairInWords } from "./words.mjs";
 
+/**
+ * @typedef {import("./scene.mjs").Scene} Scene
+ * @typedef {import("./state.mjs").State} State
+ * @typedef {import("./maps.mjs").Pair} Pair
+ */
+
 let count = 0;
 
 /** All explorers of a document that are still pictures. */
 export function mountAll() {
-  for (const root of document.querySelectorAll(".trajhelpers-explorer:not([data-mounted])")) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const roots = document.querySelectorAll(".trajhelpers-explorer:not([data-mounted])");
+  for (const root of roots) {
     const data = root.querySelector('script[type="application/json"]');
     root.dataset.mounted = "";
-    new Explorer(root, JSON.parse(data.textContent));
+    new Explorer(root, JSON.parse(data?.textContent ?? ""));
   }
 }
 
 export class Explorer {
   /**
    * @param {HTMLElement} root  what it replaces the content of
-   * @param {{kernels: object[], unit: string, state?: object}} data  of trajhelpers/explorer
+   * @param {{kernels: import("./files.mjs").Embedded[], unit: string, state?: Partial<State>}} data
+   *   of trajhelpers/explorer
    */
   constructor(root, { kernels, unit, state = {} }) {
     this.root = root;
     this.unit = unit;
     this.kernels = kernels.map(kernelOf);
     this.name = `explorer-${++count}`;
+    /** @type {State} */
     this.state = { ...STARTING, ...state, ...stateInAddress(this.name) };
+    /** @type {Pair} what is looked at */
     this.marked = null;
+    /** @type {number|null} */
+    this.frame = null;
     this.controls = controlsFor((changes) => this.set(changes));
     this.views = new Views();
+    this.omega = html("output", { "data-measure": "omega" });
+    this.facts = html("span");
+    this.said = html("p", { className: "said", "aria-live": "polite" });
+    this.link = button("link to this view", () => this.#copyLink());
+    this.path = this.#choose();
+    this.scene = this.#see();
     this.#build();
     listen(this);
-    this.#choose();
     new ResizeObserver(() => this.#drawAll()).observe(root);
     const themed = new MutationObserver(() => this.#drawAll());
     themed.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme", "data-mode"] });
   }
 
   #build() {
-    this.omega = html("output");
-    this.omega.dataset.measure = "omega";
-    this.facts = html("span");
-    this.said = html("p", { className: "said" });
-    this.said.setAttribute("aria-live", "polite");
-    const file = html("input", { type: "file", accept: ".npz", hidden: true, onchange: () => this.open(file.files[0]) });
-    this.link = button("link to this view", () => this.#copyLink());
+    /** @type {HTMLInputElement} */
+    const file = html("input", { type: "file", accept: ".npz", hidden: true, onchange: () => this.open(file.files?.[0]) });
     this.root.replaceChildren(
       html("div", { className: "controls" }, ...Object.values(this.controls).map(({ label }) => label)),
       html("p", { className: "measures" }, this.omega, this.facts),
@@ -63,15 +77,21 @@ export class Explorer {
     );
   }
 
-  /** Change the state: `run`, `layers`, `origin` (−1 for O), `stride`, `first`, `last`, `walk`, `fixed`. */
+  /**
+   * Change the state.
+   * @param {Partial<State>} changes
+   */
   set(changes) {
     Object.assign(this.state, changes);
     const isOtherPath = Object.keys(changes).some((name) => !["origin", "fixed"].includes(name));
     if (isOtherPath) this.#choose();
-    else this.#see();
+    this.#see();
   }
 
-  /** Look at two checkpoints, or at none. */
+  /**
+   * Look at two checkpoints, or at none.
+   * @param {Pair} pair
+   */
   mark(pair) {
     if (String(pair) === String(this.marked)) return;
     this.marked = pair;
@@ -79,18 +99,24 @@ export class Explorer {
     this.#say();
   }
 
-  /** Add the kernel of a file, and show it. */
+  /**
+   * Add the kernel of a file, and show it.
+   * @param {File} [file]
+   */
   async open(file) {
     if (!file) return;
     try {
       this.kernels.push(await kernelIn(await file.arrayBuffer(), file.name));
       this.set({ ...STARTING, run: this.kernels.length - 1 });
     } catch (error) {
-      this.said.textContent = `${file.name}: ${error.message}`;
+      this.said.textContent = `${file.name}: ${error instanceof Error ? error.message : error}`;
     }
   }
 
-  /** The run, its layers, its checkpoints: all but where they are seen from. */
+  /**
+   * The run, its layers, its checkpoints: all but where they are seen from.
+   * @returns {import("./scene.mjs").Chosen & import("./scene.mjs").Measured}
+   */
   #choose() {
     if (!this.kernels[this.state.run]) this.state.run = 0;
     const whole = this.kernels[this.state.run];
@@ -99,15 +125,19 @@ export class Explorer {
     const path = chosen(whole, this.state);
     this.path = { ...path, ...measured(path) };
     this.views.isPathOld = true;
-    this.#see();
+    return this.path;
   }
 
-  /** The map, from where it is seen. */
+  /**
+   * The map, from where it is seen.
+   * @returns {Scene}
+   */
   #see() {
     const { path, state, unit } = this;
     this.scene = { ...path, ...seenFrom(path, state.origin), state, unit };
     this.#drawSoon();
     this.#say();
+    return this.scene;
   }
 
   #drawSoon() {
@@ -125,7 +155,7 @@ export class Explorer {
   #say() {
     const { scene, omega } = this;
     show(this.controls, scene);
-    omega.dataset.value = scene.seen.omega;
+    omega.dataset.value = String(scene.seen.omega);
     omega.textContent = `ω ${scene.kernel.sample ? "≈" : "="} ${scene.seen.omega.toFixed(3)}`;
     this.facts.textContent = factsOf(scene);
     this.views.say(scene);
@@ -134,10 +164,12 @@ export class Explorer {
       : "Point at a cell, or drag along the diagonal to look from there.";
   }
 
+  /** @param {string} ending */
   #named(ending) {
     return `${this.scene.kernel.label || "map"}.${ending}`.replace(/[^\w.-]+/g, "-");
   }
 
+  /** @returns {(string|number)[][]} */
   #table() {
     const { kept, cosine } = this.scene.seen, { steps } = this.scene.kernel;
     return [["", ...kept.map((t) => steps[t])], ...kept.map((t, i) => [steps[t], ...cosine.slice(i * kept.length, (i + 1) * kept.length)])];
@@ -146,7 +178,7 @@ export class Explorer {
   #copyLink() {
     const address = addressOf(this.name, this.state);
     history.replaceState(null, "", address);
-    const said = () => (this.link.textContent = "the address has it");
-    (navigator.clipboard?.writeText(address.href) ?? Promise.reject()).then(() => (this.link.textContent = "link copied"), said);
+    const say = (/** @type {string} */ words) => () => (this.link.textContent = words);
+    (navigator.clipboard?.writeText(address.href) ?? Promise.reject()).then(say("link copied"), say("the address has it"));
   }
 }

@@ -2,9 +2,15 @@
 
 import { O } from "./kernel.mjs";
 
+/**
+ * @typedef {import("./explorer.mjs").Explorer} Explorer
+ * @typedef {import("./maps.mjs").Pair} Pair
+ */
+
+/** @type {Record<string, [down: number, right: number]>} */
 const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
-/** @param {import("./explorer.mjs").Explorer} explorer */
+/** @param {Explorer} explorer */
 export function listen(explorer) {
   const { root, views } = explorer;
   listenToMap(explorer);
@@ -17,8 +23,8 @@ export function listen(explorer) {
     if (t !== null) explorer.set({ origin: t === explorer.state.origin ? O : t });
   };
   views.angles.onpointermove = (event) => {
-    const t = explorer.scene.taken[views.placeAt?.(at(event)[0])];
-    if (t !== undefined) explorer.mark([t, t]);
+    const place = views.placeAt?.(at(event)[0]);
+    if (place !== undefined) explorer.mark([explorer.scene.taken[place], explorer.scene.taken[place]]);
   };
   for (const view of [views.map, views.path, views.angles]) view.onpointerleave = () => explorer.mark(null);
   // A notebook keeps the arrow keys for itself otherwise.
@@ -27,15 +33,23 @@ export function listen(explorer) {
   root.ondragover = (event) => event.preventDefault();
   root.ondrop = (event) => {
     event.preventDefault();
-    explorer.open(event.dataTransfer.files[0]);
+    explorer.open(event.dataTransfer?.files[0]);
   };
 }
 
-/** Over the map a cell is looked at; a drag along the diagonal moves the origin. */
+/**
+ * Over the map a cell is looked at; a drag along the diagonal moves the origin.
+ * @param {Explorer} explorer
+ */
 function listenToMap(explorer) {
-  const { map } = explorer.views, cellUnder = (event) => explorer.views.cellAt?.(...at(event)) ?? null;
+  const { map } = explorer.views;
+  /** @param {PointerEvent} event */
+  const cellUnder = (event) => explorer.views.cellAt?.(...at(event)) ?? null;
   let isDragged = false;
-  const moveOrigin = (cell) => cell && explorer.set({ origin: cell[0] });
+  /** @param {Pair} cell */
+  const moveOrigin = (cell) => {
+    if (cell) explorer.set({ origin: cell[0] });
+  };
   map.onpointerdown = (event) => {
     const cell = cellUnder(event), { state, scene } = explorer;
     if (!cell || Math.abs(cell[0] - cell[1]) > Math.max(state.stride, scene.taken.length * 0.04)) return;
@@ -48,6 +62,7 @@ function listenToMap(explorer) {
   map.onkeydown = (event) => press(explorer, event);
 }
 
+/** @param {Explorer} explorer @param {KeyboardEvent} event */
 function press(explorer, event) {
   const { marked } = explorer, { kept } = explorer.scene.seen;
   if (event.key === "Escape") explorer.mark(null);
@@ -56,12 +71,17 @@ function press(explorer, event) {
   if (!move) return;
   event.preventDefault();
   if (!marked) return explorer.mark([kept[0], kept[0]]);
+  /** @param {number} t @param {number} by */
   const moved = (t, by) => kept[Math.min(kept.length - 1, Math.max(0, Math.max(0, kept.indexOf(t)) + by))];
-  explorer.mark(marked.map((t, i) => moved(t, move[i])));
+  explorer.mark([moved(marked[0], move[0]), moved(marked[1], move[1])]);
 }
 
-/** Where in a view. */
+/**
+ * Where in a view.
+ * @param {MouseEvent} event
+ * @returns {[x: number, y: number]}
+ */
 function at(event) {
-  const place = event.currentTarget.getBoundingClientRect();
+  const place = /** @type {Element} */ (event.currentTarget).getBoundingClientRect();
   return [event.clientX - place.left, event.clientY - place.top];
 }
