@@ -37,13 +37,16 @@ export function controlsFor(set) {
     input.oninput = () => set({ [name]: input.checked });
     return { input, label: html("label", { className: "box" }, input, label) };
   };
+  const last = range("last", "to");
+  // To the end, also of a run that has another.
+  last.input.oninput = () => set({ last: last.input.value === last.input.max ? -1 : +last.input.value });
   return {
     run: select("run", "run"),
     layers: select("layers", "layers"),
     origin: range("origin", "seen from"),
     stride: range("stride", "every"),
     first: range("first", "from"),
-    last: range("last", "to"),
+    last,
     walk: box("walk", "beside a random walk with the same steps"),
     fixed: box("fixed", "colours from −1"),
   };

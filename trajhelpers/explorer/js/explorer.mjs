@@ -5,7 +5,7 @@ import { html } from "./elements.mjs";
 import { kernelIn, kernelOf } from "./files.mjs";
 import { listen } from "./listening.mjs";
 import { asTable, picture, save } from "./saving.mjs";
-import { chosen, measured, seenFrom } from "./scene.mjs";
+import { chosen, lowestOf, measured, seenFrom } from "./scene.mjs";
 import { STARTING, addressOf, fitted, stateInAddress } from "./state.mjs";
 import { Views } from "./views.mjs";
 import { factsOf, pairInWords } from "./words.mjs";
@@ -40,8 +40,8 @@ export class Explorer {
     this.unit = unit;
     this.kernels = kernels.map(kernelOf);
     this.name = `explorer-${++count}`;
-    /** @type {State} */
-    this.state = { ...STARTING, ...state, ...stateInAddress(this.name) };
+    /** @type {State} what was asked for; each run shows what it has of it */
+    this.asked = { ...STARTING, ...state, ...stateInAddress(this.name) };
     /** @type {Pair} what is looked at */
     this.marked = null;
     /** @type {number|null} */
@@ -52,6 +52,9 @@ export class Explorer {
     this.facts = html("span");
     this.said = html("p", { className: "said", "aria-live": "polite" });
     this.link = button("link to this view", () => this.#copyLink());
+    /** @type {import("./scene.mjs").Chosen[]} of every run, what the state chooses of it */
+    this.runs = [];
+    this.state = this.#fitted();
     this.path = this.#choose();
     this.scene = this.#see();
     this.#build();
@@ -82,10 +85,16 @@ export class Explorer {
    * @param {Partial<State>} changes
    */
   set(changes) {
-    Object.assign(this.state, changes);
+    Object.assign(this.asked, changes);
     const isOtherPath = Object.keys(changes).some((name) => !["origin", "fixed"].includes(name));
+    this.state = this.#fitted();
     if (isOtherPath) this.#choose();
     this.#see();
+  }
+
+  #fitted() {
+    if (!this.kernels[this.asked.run]) this.asked.run = 0;
+    return fitted(this.asked, this.kernels[this.asked.run]);
   }
 
   /**
@@ -118,11 +127,9 @@ export class Explorer {
    * @returns {import("./scene.mjs").Chosen & import("./scene.mjs").Measured}
    */
   #choose() {
-    if (!this.kernels[this.state.run]) this.state.run = 0;
-    const whole = this.kernels[this.state.run];
-    this.state = fitted(this.state, whole);
     offer(this.controls, this.kernels, this.state);
-    const path = chosen(whole, this.state);
+    this.runs = this.kernels.map((kernel) => chosen(kernel, fitted(this.asked, kernel)));
+    const path = this.runs[this.state.run];
     this.path = { ...path, ...measured(path) };
     this.views.isPathOld = true;
     return this.path;
@@ -133,8 +140,11 @@ export class Explorer {
    * @returns {Scene}
    */
   #see() {
-    const { path, state, unit } = this;
-    this.scene = { ...path, ...seenFrom(path, state.origin), state, unit };
+    const { path, state, unit, runs, asked } = this, maps = seenFrom(path, state.origin);
+    // One scale for all, so that eyes may compare what a choice of the run shows in turn.
+    const others = runs.filter((run) => run.kernel !== path.kernel).map((run) => seenFrom(run, Math.min(asked.origin, run.kernel.n - 1)));
+    const lowest = state.fixed ? -1 : lowestOf([maps, ...others]);
+    this.scene = { ...path, ...maps, lowest, state, unit, runs: runs.length };
     this.#drawSoon();
     this.#say();
     return this.scene;
@@ -176,7 +186,7 @@ export class Explorer {
   }
 
   #copyLink() {
-    const address = addressOf(this.name, this.state);
+    const address = addressOf(this.name, this.asked);
     history.replaceState(null, "", address);
     const say = (/** @type {string} */ words) => () => (this.link.textContent = words);
     (navigator.clipboard?.writeText(address.href) ?? Promise.reject()).then(say("link copied"), say("the address has it"));

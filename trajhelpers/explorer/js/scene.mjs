@@ -11,7 +11,8 @@ import { O, everyOf } from "./kernel.mjs";
  * @typedef {{kernel: Kernel, taken: number[], walk: Kernel|null}} Chosen
  * @typedef {ReturnType<typeof measured>} Measured
  * @typedef {{seen: Cosines, walked: Cosines|null}} Maps
- * @typedef {Chosen & Measured & Maps & {state: State, unit: string}} Scene
+ * @typedef {Chosen & Measured & Maps & {state: State, unit: string, lowest: number, runs: number}} Scene
+ *   `lowest` is the cosine of the lightest colour
  */
 
 /**
@@ -48,4 +49,13 @@ export function measured({ kernel, taken }) {
 export function seenFrom({ kernel, taken, walk }, origin) {
   const from = origin < 0 ? O : taken.findLastIndex((t) => t <= origin);
   return { seen: kernel.cosine(origin, taken), walked: walk && walk.cosine(from) };
+}
+
+/**
+ * Where the colours begin, of maps that are compared: as th.plot_maps has it.
+ * @param {Maps[]} maps
+ */
+export function lowestOf(maps) {
+  const lowest = Math.min(...maps.map(({ seen, walked }) => Math.min(seen.lowest, walked ? walked.lowest : 1)));
+  return lowest < 0.95 ? Math.max(-1, Math.floor(lowest * 20) / 20) : Math.floor(lowest * 200) / 200 - 0.005;
 }

@@ -6,7 +6,7 @@ import { spectrum } from "./hallmarks.mjs";
 import { O, degrees } from "./kernel.mjs";
 import { drawMap } from "./maps.mjs";
 import { drawPath } from "./paths.mjs";
-import { from, mapInWords, pathInWords } from "./words.mjs";
+import { captionOf, from, mapInWords, pathInWords } from "./words.mjs";
 
 /**
  * @typedef {import("./scene.mjs").Scene} Scene
@@ -59,7 +59,7 @@ export class Views {
    * @param {Scene} scene
    */
   say(scene) {
-    this.caption.textContent = `Cosines between checkpoints, seen from ${from(scene)}.`;
+    this.caption.textContent = captionOf(scene);
     this.map.setAttribute("aria-label", mapInWords(scene));
   }
 
@@ -78,9 +78,7 @@ export class Views {
   }
 
   /** @param {Scene} scene @param {Pair} marked */
-  #drawMaps({ state, kernel, unit, seen, walk, walked }, marked) {
-    const lightest = Math.min(seen.lowest, walked ? walked.lowest : 1);
-    const lowest = state.fixed ? -1 : Math.min(Math.floor(lightest * 20) / 20, 0.95);
+  #drawMaps({ state, kernel, unit, lowest, seen, walk, walked }, marked) {
     const ink = getComputedStyle(this.element).color;
     const look = { lowest, marked, ink, labels: kernel.steps, origin: state.origin, unit };
     this.cellAt = drawMap(this.map, seen, look);

@@ -24,6 +24,12 @@ export function factsOf(scene) {
 }
 
 /** @param {Scene} scene */
+export function captionOf(scene) {
+  const { state, runs } = scene, scale = runs > 1 && !state.fixed ? ` The colours are those of all ${runs} runs.` : "";
+  return `Cosines between checkpoints, seen from ${from(scene)}.${scale}`;
+}
+
+/** @param {Scene} scene */
 export function mapInWords(scene) {
   const { kept, omega, lowest } = scene.seen;
   return `Map of ${kept.length} checkpoints seen from ${from(scene)}: mean ${omega.toFixed(3)}, lowest ${lowest.toFixed(2)}. Arrow keys move over its cells, Enter looks from there.`;
