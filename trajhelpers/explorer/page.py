@@ -11,7 +11,7 @@ from typing import Any
 _MODULES = (
     *("kernel", "eigen", "hallmarks", "files", "scene", "state"),
     *("elements", "colours", "drawing", "maps", "paths", "saving"),
-    *("words", "controls", "views", "listening", "explorer"),
+    *("words", "controls", "views", "listening", "playing", "explorer"),
 )
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:const|class|function) (\w+))", re.MULTILINE)

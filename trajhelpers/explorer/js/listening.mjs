@@ -23,8 +23,8 @@ export function listen(explorer) {
     if (t !== null) explorer.set({ origin: t === explorer.state.origin ? O : t });
   };
   views.angles.onpointermove = (event) => {
-    const place = views.placeAt?.(at(event)[0]);
-    if (place !== undefined) explorer.mark([explorer.scene.taken[place], explorer.scene.taken[place]]);
+    const t = explorer.scene.taken[views.placeAt?.(at(event)[0]) ?? -1];
+    if (t !== undefined) explorer.mark([t, t]);
   };
   for (const view of [views.map, views.path, views.angles]) view.onpointerleave = () => explorer.mark(null);
   // A notebook keeps the arrow keys for itself otherwise.
