@@ -72,7 +72,10 @@ def test_nothing_moves_below_while_it_grows(browser, tmp_path):
             """window.shifts = []; new PerformanceObserver(list => window.shifts.push(
             ...list.getEntries().map(entry => entry.value))).observe({ type: "layout-shift" })"""
         )
-        places = "[...document.querySelectorAll('figure, p, .controls')].map(e => e.getBoundingClientRect().top)"
+        places = (
+            "[...document.querySelectorAll('figure, p, .controls')].map("
+            "element => element.getBoundingClientRect().top)"
+        )
         before = page.evaluate(places)
         page.get_by_role("button", name="play").click()
         for _ in range(30):
