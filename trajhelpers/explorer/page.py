@@ -11,7 +11,7 @@ from typing import Any
 _MODULES = (
     *("kernel", "eigen", "hallmarks", "files", "scene", "state"),
     *("elements", "colours", "drawing", "maps", "paths", "saving"),
-    *("words", "controls", "views", "listening", "playing", "explorer"),
+    *("words", "controls", "views", "tables", "listening", "playing", "explorer"),
 )
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:const|class|function) (\w+))", re.MULTILINE)
@@ -56,7 +56,7 @@ def page(title: str, fragments: Iterable[str]) -> str:
         f"<title>{html.escape(title)}</title>\n"
         "<style>:root { color-scheme: light dark; } body { margin: 1rem auto; max-width: 62rem;"
         " padding: 0 1rem; font-family: system-ui, sans-serif; }</style></head>\n"
-        f"<body><h1>{html.escape(title)}</h1>\n{''.join(fragments)}</body></html>\n"
+        f"<body><main><h1>{html.escape(title)}</h1>\n{''.join(fragments)}</main></body></html>\n"
     )
 
 
