@@ -10,7 +10,11 @@ from typing import Any
 # What a page with the code in files of its own leaves out of what a cell shows.
 CODE = re.compile(r'<(style|script) class="trajhelpers-code">.*?</\1>\n', re.DOTALL)
 # In the order in which one needs the other.
-_MODULES = ("kernel", "eigen", "hallmarks", "files", "colours", "drawing", "saving", "explorer")
+_MODULES = (
+    *("kernel", "eigen", "hallmarks", "files", "scene", "state"),
+    *("elements", "colours", "drawing", "maps", "paths", "saving"),
+    *("words", "controls", "views", "listening", "playing", "explorer"),
+)
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:const|class|function) (\w+))", re.MULTILINE)
 
