@@ -1,0 +1,127 @@
+/** A curve that the reader draws, point by point, before the measured one is seen over it. */
+
+import { written } from "./drawing.mjs";
+import { html, svg } from "./elements.mjs";
+
+const LEFT = 52, RIGHT = 24, ABOVE = 34, BELOW = 44, HALF = 14;
+
+/**
+ * @param {{question: string, x: string[], places: number[], points: number[][], means: number[],
+ *   range: [number, number], digits: number, xlabel: string, ylabel: string, why: string}} data
+ *   `places` are those of x on their axis, 0 to 1
+ * @param {string} name  of this one in the document
+ * @returns {HTMLElement}
+ */
+export function drawingOf(data, name) {
+  const { x, means, range: [low, high], digits, xlabel, ylabel, why } = data;
+  const guess = means.map(() => (low + high) / 2);
+  let isSeen = false, plotted = null;
+  const inputs = x.map((value, i) => {
+    const label = `${ylabel} at ${xlabel} ${value}`.replace(/ +/g, " ");
+    const input = html("input", { type: "range", min: low, max: high, step: (high - low) / 100, value: guess[i], name: `${name}-${i}` });
+    input.setAttribute("aria-label", label);
+    input.setAttribute("aria-orientation", "vertical");
+    input.oninput = () => {
+      guess[i] = +input.value;
+      draw();
+    };
+    return input;
+  });
+  const picture = svg("svg", { "aria-hidden": "true" });
+  const plot = html("div", { className: "plot" }, picture, ...inputs);
+  const said = html("p", { className: "said" });
+  said.setAttribute("aria-live", "polite");
+  const button = html("button", { type: "button" });
+  button.onclick = () => {
+    isSeen = !isSeen;
+    draw();
+  };
+
+  const draw = () => {
+    inputs.forEach((input, i) => {
+      const measured = isSeen ? `, measured ${means[i].toFixed(digits)}` : "";
+      input.setAttribute("aria-valuetext", guess[i].toFixed(digits) + measured);
+    });
+    button.textContent = isSeen ? "hide the measured curve" : "show the measured curve";
+    said.replaceChildren(...(isSeen ? verdict(guess, data) : [`Draw with the pointer, or set each point by the arrow keys.`]));
+    if (isSeen && why) said.append(` ${why}`);
+    if (plot.clientWidth) plotted = plotOn(picture, inputs, plot.clientWidth, guess, isSeen, data);
+  };
+
+  let isDown = false;
+  const follow = (event) => {
+    const box = plot.getBoundingClientRect();
+    const { nearest, valueAt } = plotted, i = nearest(event.clientX - box.left);
+    inputs[i].value = valueAt(event.clientY - box.top);
+    inputs[i].oninput();
+  };
+  picture.onpointerdown = (event) => {
+    isDown = true;
+    picture.setPointerCapture(event.pointerId);
+    follow(event);
+  };
+  picture.onpointermove = (event) => isDown && follow(event);
+  picture.onpointerup = picture.onpointercancel = () => (isDown = false);
+  new ResizeObserver(draw).observe(plot);
+  draw();
+  const group = html("div", { role: "group" }, plot, button, said);
+  group.setAttribute("aria-label", data.question);
+  return html("div", { className: "live" }, html("p", { className: "question" }, data.question), group);
+}
+
+/** How far off, and where it goes the other way; less than a hundredth of the axis is level. */
+function verdict(guess, { x, means, range: [low, high], digits, ylabel }) {
+  const level = ((high - low) / 100) * (1 - 1e-9), last = x.length - 1;
+  const off = guess.reduce((sum, value, i) => sum + Math.abs(value - means[i]), 0) / guess.length;
+  const way = (values, i) => (Math.abs(values[i + 1] - values[i]) < level ? 0 : Math.sign(values[i + 1] - values[i]));
+  const missed = x.slice(0, last).map((_, i) => i).filter((i) => way(guess, i) !== way(means, i));
+  const verbs = { "-1": "falls", 0: "hardly moves", 1: "rises" };
+  const where = missed.map((i) => `from ${x[i]} to ${x[i + 1]} ${ylabel} ${verbs[way(means, i)]}`).join(", ");
+  const number = (measure, value, text) => html("b", { "data-measure": measure, "data-value": value, textContent: text });
+  return [
+    "Your curve is off by ", number("off", off, off.toFixed(digits)), " on average, and goes the right way in ",
+    number("directions", last - missed.length, String(last - missed.length)), ` of ${last} steps`, where ? `: ${where}.` : ".",
+  ];
+}
+
+/** Axes, guess and, where it is seen, what was measured; and where on them a point is. */
+function plotOn(box, inputs, width, guess, isSeen, { x, places, points, means, range: [low, high], xlabel, ylabel }) {
+  const column = (width - LEFT - RIGHT - 2 * HALF) / (x.length - 1);
+  // Where labels would touch, every other one stands lower.
+  const lower = 7.5 * Math.max(...x.map((value) => value.length)) > column ? 15 : 0;
+  const height = Math.min(300, Math.max(220, width * 0.5)) + lower, bottom = height - BELOW - lower;
+  const X = (i) => LEFT + HALF + (width - LEFT - RIGHT - 2 * HALF) * places[i];
+  const Y = (value) => bottom - ((bottom - ABOVE) * (value - low)) / (high - low);
+  box.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  box.style.height = `${height}px`;
+  box.replaceChildren();
+  const text = (at, y, words, anchor = "middle") => box.append(svg("text", { x: at, y, "text-anchor": anchor }, words));
+  text(LEFT, 14, ylabel, "start");
+  for (const value of [0, 1, 2, 3, 4].map((q) => low + (q / 4) * (high - low))) {
+    box.append(svg("line", { x1: LEFT, x2: width - RIGHT, y1: Y(value), y2: Y(value), class: "grid" }));
+    text(LEFT - 6, Y(value) + 4, written(value), "end");
+  }
+  x.forEach((value, i) => text(X(i), bottom + 18 + lower * (i % 2), value));
+  text((LEFT + width - RIGHT) / 2, height - 6, xlabel);
+  const curve = (values, look) => {
+    box.append(svg("path", { d: values.map((value, i) => `${i ? "L" : "M"}${X(i)} ${Y(value)}`).join(""), class: look }));
+  };
+  const legend = (at, look, words) => {
+    box.append(svg("line", { x1: at, x2: at + 26, y1: 10, y2: 10, class: look }));
+    text(at + 32, 14, words, "start");
+  };
+  curve(guess, "guess");
+  legend(width - RIGHT - 200, "guess", "your guess");
+  guess.forEach((value, i) => box.append(svg("circle", { cx: X(i), cy: Y(value), r: 6, class: "guessed" })));
+  if (isSeen) {
+    curve(means, "measured");
+    legend(width - RIGHT - 90, "measured", "measured");
+    points.forEach((values, i) => values.forEach((value) => box.append(svg("circle", { cx: X(i), cy: Y(value), r: 3.5, class: "seed" }))));
+  }
+  inputs.forEach((input, i) => {
+    Object.assign(input.style, { left: `${X(i) - HALF}px`, top: `${ABOVE - HALF}px`, height: `${bottom - ABOVE + 2 * HALF}px` });
+  });
+  const nearest = (at) => places.reduce((best, _, i) => (Math.abs(X(i) - at) < Math.abs(X(best) - at) ? i : best), 0);
+  const valueAt = (y) => low + ((bottom - y) / (bottom - ABOVE)) * (high - low);
+  return { nearest, valueAt };
+}
