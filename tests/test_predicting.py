@@ -133,11 +133,9 @@ def test_a_guess_is_compared_with_what_was_measured(opened):
     off, directions, said = shown(page)
     means = [np.mean(values) for values in SEEDS]
     assert off == pytest.approx(np.mean(np.abs(np.subtract(guess, means))), abs=1e-9)
-    # The guess falls three times; what was measured is level, falls, and is level.
-    assert directions == 1
-    assert "from 0 to 0.0001 ω hardly moves, from 0.0117 to 0.0234 ω falls" not in said
-    assert "from 0 to 0.0001 ω hardly moves" in said
-    assert said.endswith("It turns up again.")
+    # The guess falls three times; what was measured is level and falls twice.
+    assert directions == 2
+    assert said.endswith("in 2 of 3 steps: from 0 to 0.0001 ω hardly moves. It turns up again.")
     slider = page.get_by_role("slider", name="ω at λ 0.0117")
     assert slider.get_attribute("aria-valuetext") == "0.800, measured 0.860"
     # And is hidden again.
@@ -179,8 +177,8 @@ def test_a_curve_is_drawn_by_the_pointer(opened):
     page.mouse.up()
     page.mouse.move(box["x"] + 60, box["y"] + box["height"] / 2)  # no longer held
     values = [float(slider.input_value()) for slider in page.get_by_role("slider").all()]
-    assert values[0] == pytest.approx(1, abs=0.005) and values[-1] == pytest.approx(0.6, abs=0.005)
     assert values == sorted(values, reverse=True)
+    assert values[0] > 0.9 and values[-1] == pytest.approx(0.6, abs=0.005)
 
 
 def test_places_on_a_logarithmic_axis(opened):
