@@ -50,7 +50,7 @@ def test_a_map_is_chosen_and_all_are_named(opened, seed):
         assert number.inner_text() == f"{omega:.3f}"
     answer, said = "ABCD"[order.index("from O")], page.locator(".said").inner_text()
     assert said.endswith(f"{answer} is “from O”. It turns <more>.")
-    assert said.startswith("Yes: " if answer == "C" else f"No: C is “{order[2]}”; ")
+    assert said.startswith("Yes: " if answer == "C" else f"No, C is “{order[2]}”: ")
 
 
 def test_a_map_is_chosen_by_the_keyboard(opened):

@@ -8,8 +8,12 @@ from importlib.resources import files
 from typing import Any
 
 # In the order in which one needs the other.
-_MODULES = ("kernel", "eigen", "hallmarks", "files", "colours", "drawing", "saving", "explorer")
-_MODULES += ("elements", "guessing", "predicting", "sentences")
+_MODULES = (
+    *("kernel", "eigen", "hallmarks", "files", "scene", "state"),
+    *("elements", "colours", "drawing", "maps", "paths", "saving"),
+    *("words", "controls", "views", "listening", "explorer"),
+    *("mounting", "guessing", "predicting", "sentences"),
+)
 # Each has a mountAll, for what it makes of a page, and a style sheet of its own.
 _KINDS = ("explorer", "predicting", "sentences")
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";$', re.MULTILINE)

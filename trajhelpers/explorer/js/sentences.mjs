@@ -1,6 +1,12 @@
 /** A sentence with something in it that is moved, and numbers that follow. */
 
-import { html, mountEach } from "./elements.mjs";
+import { html } from "./elements.mjs";
+import { mountEach } from "./mounting.mjs";
+
+/**
+ * @typedef {{name: string, options: string[], isLine: boolean}} Choice
+ * @typedef {(place: number) => void} Move
+ */
 
 /** All sentences of a document that do not move yet. */
 export function mountAll() {
@@ -9,7 +15,7 @@ export function mountAll() {
 
 /**
  * @param {{parts: (string|{choice?: number, said?: number, value?: number})[],
- *   choices: {name: string, options: string[], isLine: boolean}[], columns: string[],
+ *   choices: Choice[], columns: string[],
  *   rows: {at: number[], values: [number|string, string][]}[]}} data
  *   a row's `at` has the place of each choice among its options, `values` all digits and how they
  *   are read
@@ -18,29 +24,31 @@ export function mountAll() {
 function sentenceOf({ parts, choices, columns, rows }) {
   const at = [...rows[0].at], byPlace = new Map(rows.map((row) => [String(row.at), row.values]));
   const controls = choices.map((choice, level) => {
-    const move = (place) => {
+    const move = (/** @type {number} */ place) => {
       at[level] = place;
       follow();
       spoken.textContent = inWords();
     };
     return choice.isLine ? line(choice, move) : list(choice, move);
   });
-  const again = [], shown = [];
-  const piece = (part) => {
+  /** @type {{element: HTMLElement, level: number}[]} */
+  const again = [];
+  /** @type {{element: HTMLElement, column: number}[]} */
+  const shown = [];
+  const pieces = parts.map((part) => {
     if (typeof part === "string") return part;
     if (part.choice !== undefined) return controls[part.choice].whole;
     const element = html("b");
     if (part.said !== undefined) again.push({ element, level: part.said });
-    else {
+    if (part.value !== undefined) {
       element.dataset.measure = columns[part.value];
       shown.push({ element, column: part.value });
     }
     return element;
-  };
+  });
   const missing = html("span", { className: "missing" });
-  const sentence = html("p", { className: "live" }, ...parts.map(piece), missing);
-  const spoken = html("p", { className: "spoken" });
-  spoken.setAttribute("aria-live", "polite");
+  const sentence = html("p", { className: "live" }, ...pieces, missing);
+  const spoken = html("p", { className: "spoken", "aria-live": "polite" });
 
   const follow = () => {
     const values = byPlace.get(String(at));
@@ -60,7 +68,7 @@ function sentenceOf({ parts, choices, columns, rows }) {
     return parts.map((part) => {
       if (typeof part === "string") return part;
       if (part.value !== undefined) return values[part.value][1];
-      const level = part.choice ?? part.said;
+      const level = part.choice ?? part.said ?? 0;
       return choices[level].options[at[level]];
     }).join("");
   };
@@ -68,18 +76,30 @@ function sentenceOf({ parts, choices, columns, rows }) {
   return html("div", {}, sentence, spoken);
 }
 
+/**
+ * @param {Choice} choice
+ * @param {Move} move
+ * @returns {{whole: HTMLElement, say: Move}}
+ */
 function list({ name, options }, move) {
-  const select = html("select", { name, "aria-label": name }, ...options.map((text, value) => html("option", { value, textContent: text })));
+  const offered = options.map((text, place) => html("option", { value: String(place) }, text));
+  const select = html("select", { name, "aria-label": name }, ...offered);
   select.oninput = () => move(+select.value);
-  return { whole: select, say: (place) => (select.value = String(place)) };
+  return { whole: select, say: (place) => void (select.value = String(place)) };
 }
 
+/**
+ * @param {Choice} choice
+ * @param {Move} move
+ * @returns {{whole: HTMLElement, say: Move}}
+ */
 function line({ name, options }, move) {
-  const input = html("input", { type: "range", name, min: 0, max: options.length - 1, step: 1, "aria-label": name });
+  const ends = { min: "0", max: String(options.length - 1), step: "1" };
+  const input = html("input", { type: "range", name, ...ends, "aria-label": name });
   const value = html("b"), whole = html("span", { className: "line" }, value, input);
   value.style.minWidth = `${Math.max(...options.map((text) => text.length))}ch`;
   input.oninput = () => move(+input.value);
-  const say = (place) => {
+  const say = (/** @type {number} */ place) => {
     input.value = String(place);
     input.setAttribute("aria-valuetext", options[place]);
     value.textContent = options[place];
