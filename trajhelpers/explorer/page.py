@@ -13,7 +13,7 @@ CODE = re.compile(r'<(style|script) class="trajhelpers-code">.*?</\1>\n', re.DOT
 _MODULES = (
     *("kernel", "eigen", "hallmarks", "files", "scene", "state"),
     *("elements", "colours", "drawing", "maps", "paths", "saving"),
-    *("words", "controls", "views", "listening", "playing", "explorer"),
+    *("words", "controls", "views", "tables", "listening", "playing", "explorer"),
     *("mounting", "guessing", "predicting", "sentences"),
 )
 # Each has a mountAll, for what it makes of a page, and a style sheet of its own.
@@ -64,7 +64,7 @@ def page(title: str, fragments: Iterable[str]) -> str:
         f"<title>{html.escape(title)}</title>\n"
         "<style>:root { color-scheme: light dark; } body { margin: 1rem auto; max-width: 62rem;"
         " padding: 0 1rem; font-family: system-ui, sans-serif; }</style></head>\n"
-        f"<body><h1>{html.escape(title)}</h1>\n{''.join(fragments)}</body></html>\n"
+        f"<body><main><h1>{html.escape(title)}</h1>\n{''.join(fragments)}</main></body></html>\n"
     )
 
 
