@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any
 
-# In the order in which one needs the other.
-_MODULES = (
+# In the order in which one needs the other; what a worker runs, and what a page.
+_IN_WORKERS = ("safetensors", "naming", "folder", "layout", "gram", "working")
+_IN_PAGES = (
     *("kernel", "eigen", "hallmarks", "files", "colours", "drawing", "saving"),
-    *("scene", "words", "state", "controls", "views", "listening", "explorer"),
+    *("scene", "words", "state", "controls", "views", "dropped", "writing", "opening"),
+    *("listening", "explorer"),
 )
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:const|class|function) (\w+))", re.MULTILINE)
@@ -18,12 +20,17 @@ _EXPORT = re.compile(r"^export ((?:async )?(?:const|class|function) (\w+))", re.
 
 def script() -> str:
     """The modules as one classic script, which runs too where a page was opened from a disk and
-    modules are refused: each in a block of its own, its imports and exports as assignments.
+    modules are refused: each in a block of its own, its imports and exports as assignments. As a
+    worker, which a page makes of the script's own text, it computes what is sent to it.
     """
-    blocks = "".join(_block(name, _text(f"{name}.mjs")) for name in _MODULES)
+    of_worker, of_page = (
+        "".join(_block(name, _text(f"{name}.mjs")) for name in names)
+        for names in (_IN_WORKERS, _IN_PAGES)
+    )
     return (
-        f'(() => {{\n"use strict";\nconst modules = {{}};\n{blocks}'
-        "modules.explorer.mountAll();\n})();\n"
+        f'(function trajhelpers() {{\n"use strict";\nconst modules = {{}};\n{of_worker}'
+        f'if (typeof document === "undefined") return modules.working.work();\n{of_page}'
+        "modules.opening.keepSource(`(${trajhelpers})();`);\nmodules.explorer.mountAll();\n})();\n"
     )
 
 
@@ -60,7 +67,7 @@ def page(title: str, fragments: Iterable[str]) -> str:
 
 
 def style() -> str:
-    return _text("explorer.css")
+    return "".join(map(_text, ("explorer.css", "opening.css")))
 
 
 def _text(name: str) -> str:

@@ -1,8 +1,9 @@
 /** The explorer: a kernel's map, path, angles and lengths as linked views that a reader moves. */
 
 import { button, controlsFor, html, offer, show } from "./controls.mjs";
-import { kernelIn, kernelOf } from "./files.mjs";
+import { kernelOf } from "./files.mjs";
 import { listen } from "./listening.mjs";
+import { Opening } from "./opening.mjs";
 import { asTable, picture, save } from "./saving.mjs";
 import { chosen, measured, seenFrom } from "./scene.mjs";
 import { STARTING, addressOf, fitted, stateInAddress } from "./state.mjs";
@@ -34,6 +35,7 @@ export class Explorer {
     this.marked = null;
     this.controls = controlsFor((changes) => this.set(changes));
     this.views = new Views();
+    this.opening = new Opening((kernel) => this.add(kernel));
     this.#build();
     listen(this);
     this.#choose();
@@ -48,7 +50,6 @@ export class Explorer {
     this.facts = html("span");
     this.said = html("p", { className: "said" });
     this.said.setAttribute("aria-live", "polite");
-    const file = html("input", { type: "file", accept: ".npz", hidden: true, onchange: () => this.open(file.files[0]) });
     this.link = button("link to this view", () => this.#copyLink());
     this.root.replaceChildren(
       html("div", { className: "controls" }, ...Object.values(this.controls).map(({ label }) => label)),
@@ -58,8 +59,8 @@ export class Explorer {
       html("div", { className: "controls" }, this.link,
         button("picture (PNG)", () => picture(this.views.map, this.#named("png"))),
         button("curves (SVG)", () => save(this.views.angles, this.#named("svg"))),
-        button("numbers (CSV)", () => asTable(this.#table(), this.#named("csv"))),
-        button("open a kernel (.npz)", () => file.click()), file),
+        button("numbers (CSV)", () => asTable(this.#table(), this.#named("csv")))),
+      this.opening.element,
     );
   }
 
@@ -79,15 +80,10 @@ export class Explorer {
     this.#say();
   }
 
-  /** Add the kernel of a file, and show it. */
-  async open(file) {
-    if (!file) return;
-    try {
-      this.kernels.push(await kernelIn(await file.arrayBuffer(), file.name));
-      this.set({ ...STARTING, run: this.kernels.length - 1 });
-    } catch (error) {
-      this.said.textContent = `${file.name}: ${error.message}`;
-    }
+  /** One kernel more, which is shown. */
+  add(kernel) {
+    this.kernels.push(kernel);
+    this.set({ ...STARTING, run: this.kernels.length - 1 });
   }
 
   /** The run, its layers, its checkpoints: all but where they are seen from. */

@@ -5,8 +5,9 @@ function download(url, name) {
   link.click();
 }
 
-function downloadText(text, type, name) {
-  const url = URL.createObjectURL(new Blob([text], { type }));
+/** A file of text, or of what a blob is made of. */
+export function saveFile(content, type, name) {
+  const url = URL.createObjectURL(new Blob([content], { type }));
   download(url, name);
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
@@ -24,10 +25,10 @@ export function save(svg, name) {
       other.style.setProperty(property, style.getPropertyValue(property));
   });
   for (const [attribute, value] of Object.entries({ xmlns: "http://www.w3.org/2000/svg", width, height })) copy.setAttribute(attribute, value);
-  downloadText(copy.outerHTML, "image/svg+xml", name);
+  saveFile(copy.outerHTML, "image/svg+xml", name);
 }
 
 export function asTable(rows, name) {
   const quoted = (value) => (typeof value === "string" && /[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
-  downloadText(rows.map((row) => row.map(quoted).join(",")).join("\n") + "\n", "text/csv", name);
+  saveFile(rows.map((row) => row.map(quoted).join(",")).join("\n") + "\n", "text/csv", name);
 }
