@@ -21,7 +21,7 @@ const DEEPEST = 4; // so far below what was opened its checkpoints may lie
 /**
  * The checkpoints of a run, in order.
  * @param {Entry[]} entries
- * @returns {{where: string, checkpoints: {step: number, where: Where}[], leftOut: string[]}}
+ * @returns {{where: string, name: string, checkpoints: {step: number, where: Where}[], leftOut: string[]}}
  */
 export function checkpointsIn(entries) {
   const folder = runWithin(treeOf(entries)), { found, leftOut } = candidates(folder), where = folder.path || "what was opened";
@@ -31,8 +31,8 @@ export function checkpointsIn(entries) {
   const expected = "expected .safetensors files, or one folder a checkpoint, with the step in their names, as step_100.safetensors or checkpoint-100/model.safetensors";
   if (!ordered.length) throw new Error(`${where}: no checkpoints (${expected})${listed}`);
   if (ordered.length === 1)
-    throw new Error(`${where}: one checkpoint only (${found[ordered[0].index].where.path}), and a trajectory needs two at least${listed}`);
-  return { where, leftOut, checkpoints: ordered.map(({ index, step }) => ({ step, where: found[index].where })) };
+    throw new Error(`${where}: one checkpoint only (${found[ordered[0].index].where.path.split("/").at(-1)}), and a trajectory needs two at least${listed}`);
+  return { where, name: folder.name || "your run", leftOut, checkpoints: ordered.map(({ index, step }) => ({ step, where: found[index].where })) };
 }
 
 /** Files and folders, by their paths; hidden ones and unfinished ones are none. */

@@ -25,7 +25,7 @@ const SHORTEST = 2 ** -900; // of squares that hold all digits of their roots
  *   sources: string[], leftOut: string[]}>}
  */
 export async function runIn(entries, told) {
-  const { where, checkpoints, leftOut } = checkpointsIn(entries), sources = checkpoints.map((one) => one.where.path);
+  const { where, name, checkpoints, leftOut } = checkpointsIn(entries), sources = checkpoints.map((one) => one.where.path);
   const { tensors, leftOut: without } = await layoutOf(checkpoints.map((one) => one.where),
     (done) => told({ doing: "reading headers", done, of: checkpoints.length }));
   const steps = checkpoints.map(({ step }) => step);
@@ -37,7 +37,7 @@ export async function runIn(entries, told) {
   const size = `${steps.length} checkpoints × ${p.toLocaleString("en")} numbers`;
   const groups = await products(tensors, sources, steps, (done) =>
     told({ doing: "computing", done, of: bytes, size, seconds: (performance.now() - begun) / 1000 }));
-  return { label: where.split("/").at(-1), steps, groups, sources, leftOut: [...leftOut, ...without] };
+  return { label: name, steps, groups, sources, leftOut: [...leftOut, ...without] };
 }
 
 async function products(tensors, sources, steps, told) {
