@@ -7,7 +7,8 @@
  * @param {Iterable<File>} files
  * @returns {Entry[]}
  */
-export const chosenFiles = (files) => Array.from(files, (file) => ({ path: file.webkitRelativePath || file.name, file }));
+export const chosenFiles = (files) =>
+  Array.from(files, (file) => ({ path: file.webkitRelativePath || file.name, file }));
 
 /**
  * Of what was dropped. To be called in the event's own turn: after it, there is nothing left.

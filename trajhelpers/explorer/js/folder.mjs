@@ -10,13 +10,18 @@ const USUAL = [".safetensors", ".safetensors.index.json"].flatMap((ending) =>
 const ENDING = /\.safetensors(\.index\.json)?$/;
 const SHARD = /^(.+)-(\d{5})-of-(\d{5})\.safetensors$/;
 const OTHERS = /\.(pt|pth|ckpt|npz|msgpack|tar|distcp|bin|h5|gguf|onnx)$/;
-const SIDE = /^(optimizer|optim|scheduler|rng_state|random_states|training_args|trainer_state|scaler|sampler|dataloader|custom_checkpoint|extra_state|recipe_state)(?![a-z])|^(train|meta|common)\.pt$|optim_states|optimizer/i;
+// What training loops write beside the weights.
+const SIDE = new RegExp("^(optimizer|optim|scheduler|rng_state|random_states|training_args|trainer_state|scaler|sampler" +
+  "|dataloader|custom_checkpoint|extra_state|recipe_state)(?![a-z])|optim_states|optimizer", "i");
 const RANK = /rank[-_]?\d+(?![a-z\d])/i;
 const DEEPEST = 4; // so far below what was opened its checkpoints may lie
 
 /** @typedef {import("./safetensors.mjs").Entry} Entry */
 /** @typedef {{path: string, name: string, folders: Map<string, Folder>, files: Map<string, Entry>}} Folder */
-/** @typedef {{path: string, file?: Entry, index?: Entry, shards?: Entry[], beside: Map<string, Entry>}} Where  of a checkpoint */
+/**
+ * Of a checkpoint: one of a file, an index and shards.
+ * @typedef {{path: string, file?: Entry, index?: Entry, shards?: Entry[], beside: Map<string, Entry>}} Where
+ */
 
 /**
  * The checkpoints of a run, in order.
@@ -24,14 +29,18 @@ const DEEPEST = 4; // so far below what was opened its checkpoints may lie
  * @returns {{where: string, name: string, checkpoints: {step: number, where: Where}[], leftOut: string[]}}
  */
 export function checkpointsIn(entries) {
-  const folder = runWithin(treeOf(entries)), { found, leftOut } = candidates(folder), where = folder.path || "what was opened";
+  const folder = runWithin(treeOf(entries)), where = folder.path || "what was opened";
+  const { found, leftOut } = candidates(folder);
   const { ordered, leftOut: without } = stepsOf(found.map(({ name }) => name), where);
   leftOut.push(...without.map(({ index, why }) => `${found[index].where.path}: ${why}`));
   const listed = leftOut.slice(0, 5).map((line) => `; left out ${line}`).join("");
-  const expected = "expected .safetensors files, or one folder a checkpoint, with the step in their names, as step_100.safetensors or checkpoint-100/model.safetensors";
-  if (!ordered.length) throw new Error(`${where}: no checkpoints (${expected})${listed}`);
-  if (ordered.length === 1)
-    throw new Error(`${where}: one checkpoint only (${found[ordered[0].index].where.path.split("/").at(-1)}), and a trajectory needs two at least${listed}`);
+  if (!ordered.length)
+    throw new Error(`${where}: no checkpoints (expected .safetensors files, or one folder a checkpoint, with the step in their` +
+      ` names, as step_100.safetensors or checkpoint-100/model.safetensors)${listed}`);
+  if (ordered.length === 1) {
+    const only = found[ordered[0].index].where.path.split("/").at(-1);
+    throw new Error(`${where}: one checkpoint only (${only}), and a trajectory needs two at least${listed}`);
+  }
   return { where, name: folder.name || "your run", leftOut, checkpoints: ordered.map(({ index, step }) => ({ step, where: found[index].where })) };
 }
 
@@ -61,7 +70,8 @@ function runWithin(folder) {
     level = level.flatMap(({ folders }) => [...folders.values()]);
     const runs = level.filter((inner) => candidates(inner).found.length);
     if (runs.length > 1)
-      throw new Error(`${folder.path || "what was opened"}: holds several runs, ${runs.slice(0, 4).map(({ path }) => path).join(", ")}${runs.length > 4 ? " …" : ""}; open one of them`);
+      throw new Error(`${folder.path || "what was opened"}: holds several runs, ` +
+        `${runs.slice(0, 4).map(({ path }) => path).join(", ")}${runs.length > 4 ? " …" : ""}; open one of them`);
     if (runs.length) return runs[0];
   }
   return folder;
@@ -86,7 +96,8 @@ function candidates(folder) {
     if (SIDE.test(name)) leftOut.push(`${entry.path}: a training loop's side file`);
     else found.push({ name: name.replace(ENDING, ""), where: whereOf(entry, folder) });
   }
-  for (const [what, times] of other) leftOut.push(`${times} ${what}, which \`trajhelpers gram\` reads and this page does not`);
+  for (const [what, times] of other)
+    leftOut.push(`${times} ${what}, which \`trajhelpers gram\` reads and this page does not`);
   return { found, leftOut };
 }
 
@@ -104,28 +115,32 @@ function weightsIn(folder) {
   const usual = USUAL.find((name) => files.has(name));
   const another = names.find((name) => /^(pytorch_)?model_\d+\.safetensors$/.test(name));
   if (usual && another)
-    throw new Error(`${folder.path}: holds several networks, ${usual} and ${another}; move one away, or say which with \`trajhelpers gram --file\``);
+    throw new Error(`${folder.path}: holds several networks, ${usual} and ${another}; move one away, or say which with` +
+      " `trajhelpers gram --file`");
   if (usual) return whereOf(files.get(usual), folder);
   const own = names.filter((name) => !SIDE.test(name) && !SHARD.test(name));
   const fitting = own.filter((name) => name.endsWith(".safetensors"));
   const stem = (name) => name.replace(ENDING, "").replace(OTHERS, "").replace(/^pytorch_/, "");
   const others = own.filter((name) => OTHERS.test(name) && !name.endsWith(".bin"));
   for (const name of fitting) refuseRank(`${folder.path}/${name}`, name);
-  if (fitting.length === 1 && others.every((name) => stem(name) === stem(fitting[0]))) return whereOf(files.get(fitting[0]), folder);
+  if (fitting.length === 1 && others.every((name) => stem(name) === stem(fitting[0])))
+    return whereOf(files.get(fitting[0]), folder);
   return shardsIn(folder, names);
 }
 
 function refuseRank(path, name) {
-  if (RANK.test(name)) throw new Error(`${path}: is one rank's part of a checkpoint; \`trajhelpers gram\` reads them together`);
+  if (RANK.test(name))
+    throw new Error(`${path}: is one rank's part of a checkpoint; \`trajhelpers gram\` reads them together`);
 }
 
 /** Shards that need no index, since all are read. */
 function shardsIn(folder, names) {
   const found = names.map((name) => SHARD.exec(name)).filter((match) => match && !SIDE.test(match[0]));
   if (new Set(found.map((match) => `${match[1]} ${match[3]}`)).size !== 1) return null;
-  const numbers = new Map(found.map((match) => [+match[2], folder.files.get(match[0])])), count = +found[0][3];
-  for (let number = 1; number <= count; number++)
-    if (!numbers.has(number)) throw new Error(`${folder.path}: shard ${number} of ${count} is missing, and no index says what is in it; fetch it`);
-  const shards = Array.from({ length: count }, (_, i) => numbers.get(i + 1));
+  const numbers = new Map(found.map((match) => [+match[2], folder.files.get(match[0])]));
+  const shards = Array.from({ length: +found[0][3] }, (_, i) => numbers.get(i + 1)), missing = shards.indexOf(undefined);
+  if (missing >= 0)
+    throw new Error(`${folder.path}: shard ${missing + 1} of ${shards.length} is missing, and no index says what is in it;` +
+      " fetch it");
   return { path: folder.path, shards, beside: folder.files };
 }

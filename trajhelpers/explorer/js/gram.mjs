@@ -25,44 +25,48 @@ const SHORTEST = 2 ** -900; // of squares that hold all digits of their roots
  *   sources: string[], leftOut: string[]}>}
  */
 export async function runIn(entries, told) {
-  const { where, name, checkpoints, leftOut } = checkpointsIn(entries), sources = checkpoints.map((one) => one.where.path);
+  const { where, name, checkpoints, leftOut } = checkpointsIn(entries);
+  const steps = checkpoints.map(({ step }) => step), sources = checkpoints.map((one) => one.where.path);
   const { tensors, leftOut: without } = await layoutOf(checkpoints.map((one) => one.where),
     (done) => told({ doing: "reading headers", done, of: checkpoints.length }));
-  const steps = checkpoints.map(({ step }) => step);
-  const bytes = tensors.reduce((sum, { size, stored }) => sum + stored.reduce((all, { dtype }) => all + size * WIDTH[dtype], 0), 0);
+  const bytes = total(tensors.flatMap(({ size, stored }) => stored.map(({ dtype }) => size * WIDTH[dtype])));
   if (bytes > MOST_BYTES)
     throw new Error(`${where}: ${(bytes / 1e9).toFixed(1)} GB, and a page computes up to ${MOST_BYTES / 1e9} GB; ` +
       "`trajhelpers gram FOLDER -o run.npz` has no such bound, and this page opens run.npz");
-  const p = tensors.reduce((sum, { size }) => sum + size, 0), begun = performance.now();
+  const p = total(tensors.map(({ size }) => size)), begun = performance.now();
   const size = `${steps.length} checkpoints × ${p.toLocaleString("en")} numbers`;
   const groups = await products(tensors, sources, steps, (done) =>
     told({ doing: "computing", done, of: bytes, size, seconds: (performance.now() - begun) / 1000 }));
   return { label: name, steps, groups, sources, leftOut: [...leftOut, ...without] };
 }
 
+const total = (numbers) => numbers.reduce((sum, number) => sum + number, 0);
+
 async function products(tensors, sources, steps, told) {
   const n = steps.length, rows = padded(n), columns = Math.max(1, Math.floor(BLOCK_BYTES / (8 * rows)));
   // Rows beyond n stay zero: they are multiplied four at a time.
-  const delta = new Float64Array(rows * columns), groups = tensors.map(({ name, size }) => ({ name, size, products: new Float64Array(n * n) }));
+  const delta = new Float64Array(rows * columns);
+  const groups = tensors.map(({ name, size }) => ({ name, size, products: new Float64Array(n * n) }));
   let before = new Float64Array(columns), theta = new Float64Array(columns), done = 0;
   for (const block of blocks(tensors, columns)) {
-    const width = block.reduce((sum, { start, stop }) => sum + stop - start, 0);
+    const width = total(block.map(({ start, stop }) => stop - start));
     for (let t = 0; t < n; t++) {
       await read(block, t, theta);
       const row = delta.subarray(t * columns, t * columns + width);
       if (t) for (let i = 0; i < width; i++) row[i] = theta[i] - before[i];
       else row.set(theta.subarray(0, width));
       [before, theta] = [theta, before];
-      done += block.reduce((sum, { tensor, start, stop }) => sum + (stop - start) * WIDTH[tensor.stored[t].dtype], 0);
+      done += total(block.map(({ tensor, start, stop }) => (stop - start) * WIDTH[tensor.stored[t].dtype]));
       told(done);
     }
     let at = 0;
     for (const { tensor, group, start, stop } of block) {
       const found = productsOf(delta, columns, at, at + stop - start, n);
       for (let t = 0; t < n; t++) {
-        const square = found[t * n + t];
-        const isShort = square < SHORTEST && delta.subarray(t * columns + at, t * columns + at + stop - start).some((x) => x !== 0);
-        if (!Number.isFinite(square) || isShort) throw await notFinite({ tensor, start, stop }, t, sources, steps);
+        const square = found[t * n + t], row = t * columns + at;
+        const isShort = square < SHORTEST && delta.subarray(row, row + stop - start).some((x) => x !== 0);
+        if (!Number.isFinite(square) || isShort)
+          throw new Error(`step ${steps[t]} (${sources[t]}): ${await whatIsWrong({ tensor, start, stop }, t)}`);
       }
       const sum = groups[group].products;
       for (let i = 0; i < n * n; i++) sum[i] += found[i];
@@ -101,7 +105,8 @@ async function read(block, t, row) {
   let at = 0;
   for (const { entry, dtype, begin, end } of parts) {
     const size = (end - begin) / WIDTH[dtype], bytes = await bytesOf(entry, begin, end);
-    if (bytes.length !== end - begin) throw new Error(`${entry.path}: became shorter while it was read; open it again when nothing writes to it`);
+    if (bytes.length !== end - begin)
+      throw new Error(`${entry.path}: became shorter while it was read; open it again when nothing writes to it`);
     decode(bytes, dtype, row.subarray(at, at + size));
     at += size;
   }
@@ -141,12 +146,13 @@ function productsOf(delta, columns, first, last, n) {
 
 const padded = (n) => Math.ceil(n / 4) * 4;
 
-/** What is wrong with a range of which a product is not finite, or has lost its digits. */
-async function notFinite({ tensor, start, stop }, t, sources, steps) {
+/** With a range of which a product is not finite, or has lost its digits. */
+async function whatIsWrong({ tensor, start, stop }, t) {
   const values = new Float64Array(stop - start);
   await read([{ tensor, start, stop }], t, values);
-  const bad = values.findIndex((value) => !Number.isFinite(value)), said = { NaN: "nan", Infinity: "inf", "-Infinity": "-inf" };
+  const bad = values.findIndex((value) => !Number.isFinite(value));
   if (bad < 0)
-    return new Error(`step ${steps[t]} (${sources[t]}): numbers of '${tensor.name}' are so large or so small that their squares leave float64; \`trajhelpers gram\` scales them`);
-  return new Error(`step ${steps[t]} (${sources[t]}): ${said[values[bad]]} in '${tensor.name}', element ${start + bad}; leave this checkpoint out, and open the others`);
+    return `numbers of '${tensor.name}' are so large or so small that their squares leave float64; \`trajhelpers gram\` scales them`;
+  const said = String(values[bad]).replace("NaN", "nan").replace("Infinity", "inf");
+  return `${said} in '${tensor.name}', element ${start + bad}; leave this checkpoint out, and open the others`;
 }

@@ -16,12 +16,15 @@ const BY_LAST_PART = {
   moving_variance: STATISTIC, masked_bias: "a causal mask",
 };
 const ROTARY = ["inv_freq", "original_inv_freq", "cos_cached", "sin_cached", "freqs_cis"];
+const OBSERVER = /^(activation_post_process(_\d+)?|weight_fake_quant)$/;
 const BESIDE_ORIGINAL = { _u: SPECTRAL, _v: SPECTRAL, _mask: "a mask of pruning" };
 const OF_CODEBOOKS = ["cluster_size", "embed_avg"];
 // Parts of names: of an optimizer, of what is kept beside the network that is trained.
-const OPTIMIZER = /^(optim(izer|iser)?s?(_states?)?|opt_states?|(max_)?exp_avg(_\w+)?|exp_inf|momentum_buffer|square_avg|grad_avg|hessian_diag)$/;
+const OPTIMIZER = new RegExp("^(optim(izer|iser)?s?(_states?)?|opt_states?|(max_)?exp_avg(_\\w+)?|exp_inf|momentum_buffer" +
+  "|square_avg|grad_avg|sqr_avg|acc_delta|hessian_diag)$");
 const COPY = /(?<![a-z])(ema|emas|swa|polyak|averaged|shadows?|teacher|target|encoder_k)(?![a-z])/i;
-const PACKED = /^([UI](8|32)|F8_.*|F4|F6_.*)$/, NAMED_WEIGHT = /(^|[._])\w*(weight|_blocks|W_q|weight_packed|qdata|int_data)$/;
+const PACKED = /^([UI](8|32)|F8_.*|F4|F6_.*)$/;
+const NAMED_WEIGHT = /(^|[._])\w*(weight|_blocks|W_q|weight_packed|qdata|int_data)$/;
 
 /** @typedef {import("./folder.mjs").Where} Where */
 /** @typedef {import("./safetensors.mjs").Stored} Stored */
@@ -45,8 +48,10 @@ export async function layoutOf(checkpoints, told) {
     if (why) leftOut.push(`${name}: ${why}`);
     else if (tensor.size) names.push(name);
   }
-  if (!names.length) throw new Error(`${source}: no parameters left; it holds ${[...first.keys()].slice(0, 8).join(", ") || "nothing"}`);
-  if (names.length > MOST_GROUPS) throw new Error(`${source}: ${names.length} tensors, more than a page shows one by one; ${MORE}`);
+  if (!names.length)
+    throw new Error(`${source}: no parameters left; it holds ${[...first.keys()].slice(0, 8).join(", ") || "nothing"}`);
+  if (names.length > MOST_GROUPS)
+    throw new Error(`${source}: ${names.length} tensors, more than a page shows one by one; ${MORE}`);
   others.forEach((tensors, i) => refuseOtherNames(tensors, checkpoints[i + 1].path, first, names, source));
   const tensors = names.map((name) => {
     const stored = all.map((one) => one.get(name));
@@ -65,7 +70,9 @@ async function tensorsOf({ file, index, shards, beside }) {
   const tensors = new Map();
   for (const shard of shards)
     for (const [name, tensor] of await plain(shard)) {
-      if (tensors.has(name)) throw new Error(`${shard.path}: has tensor '${name}', which another file of the checkpoint has too; the shards are of different saves, fetch or save them again`);
+      if (tensors.has(name))
+        throw new Error(`${shard.path}: has tensor '${name}', which another file of the checkpoint has too; the shards are of` +
+          " different saves, fetch or save them again");
       tensors.set(name, tensor);
     }
   return tensors;
@@ -73,21 +80,24 @@ async function tensorsOf({ file, index, shards, beside }) {
 
 async function plain(entry) {
   const { tensors, metadata } = await headerOf(entry);
-  if (metadata.trajhelpers_sample) throw new Error(`${entry.path}: holds a sample of the parameters; ${MORE}`);
+  if ("trajhelpers_sample" in metadata) throw new Error(`${entry.path}: holds a sample of the parameters; ${MORE}`);
   return tensors;
 }
 
 async function ofIndex(index, beside) {
   const shards = await weightMap(index), files = [...new Set(Object.values(shards))].sort();
   const missing = files.filter((shard) => !beside.has(shard));
-  if (missing.length) throw new Error(`${index.path}: names shards that are not there: ${missing.join(", ")}; fetch them`);
+  if (missing.length)
+    throw new Error(`${index.path}: names shards that are not there: ${missing.join(", ")}; fetch them`);
   const found = new Map();
   for (const shard of files) found.set(shard, await plain(beside.get(shard)));
   const unnamed = files.flatMap((shard) => [...found.get(shard).keys()].filter((name) => shards[name] !== shard));
-  if (unnamed.length) throw new Error(`${index.path}: does not list '${unnamed[0]}', which lies in its shards; fetch or save the index again`);
+  if (unnamed.length)
+    throw new Error(`${index.path}: does not list '${unnamed[0]}', which lies in its shards; fetch or save it again`);
   return new Map(Object.entries(shards).map(([name, shard]) => {
     const tensor = found.get(shard).get(name);
-    if (!tensor) throw new Error(`${index.path}: promises '${name}', which shard ${shard} does not hold; fetch or save it again`);
+    if (!tensor)
+      throw new Error(`${index.path}: promises '${name}', which shard ${shard} does not hold; fetch or save it again`);
     return [name, tensor];
   }));
 }
@@ -100,14 +110,16 @@ async function weightMap(index) {
     } catch (error) {
       throw new Error(`${index.path}: damaged (${error.message}); fetch or save it again`);
     }
-  if (!found || typeof found !== "object") throw new Error(`${index.path}: it is no index of shards, without a 'weight_map'; fetch or save it again`);
+  if (!found || typeof found !== "object")
+    throw new Error(`${index.path}: it is no index of shards, without a 'weight_map'; fetch or save it again`);
   return found;
 }
 
 /** What DataParallel, DDP, FSDP and torch.compile put before names, taken off all of them or none. */
 function withoutPrefixes(tensors) {
   let names = unwrapped([...tensors.keys()]);
-  while (names.length && names.every((name) => name.startsWith("module."))) names = unwrapped(names.map((name) => name.slice(7)));
+  while (names.length && names.every((name) => name.startsWith("module.")))
+    names = unwrapped(names.map((name) => name.slice("module.".length)));
   return new Map([...tensors.values()].map((tensor, i) => [names[i], tensor]));
 }
 
@@ -125,9 +137,10 @@ function reason(name, { dtype, shape }, tensors) {
   if (named) return named;
   if (ROTARY.includes(own)) return "a table of rotary embeddings";
   if (above.includes("batch_stats")) return STATISTIC;
-  if (above.some((part) => /^(activation_post_process(_\d+)?|weight_fake_quant)$/.test(part))) return "an observer of quantization";
+  if (above.some((part) => OBSERVER.test(part))) return "an observer of quantization";
   if (/^_[uv]$/.test(own) && above.at(-3) === "parametrizations" && /^\d+$/.test(above.at(-1))) return SPECTRAL;
-  if (shape.length === 4 && shape[0] === 1 && shape[1] === 1 && /(^|\.)(attn|attention)\.bias$/.test(name)) return "a causal mask";
+  const isSquareOfHeads = shape.length === 4 && shape[0] === 1 && shape[1] === 1;
+  if (isSquareOfHeads && /(^|\.)(attn|attention)\.bias$/.test(name)) return "a causal mask";
   for (const [ending, what] of Object.entries(BESIDE_ORIGINAL))
     if (name.endsWith(ending) && tensors.has(`${name.slice(0, -ending.length)}_orig`)) return what;
   if (own === "queue" && tensors.has(`${name}_ptr`)) return "a queue";
@@ -138,33 +151,41 @@ function reason(name, { dtype, shape }, tensors) {
 /** What Python has more rules for than this page. */
 function refuseOthers(tensors, source) {
   for (const [name, { dtype, shape }] of tensors) {
-    const isOptimizer = name.split(/[./]/).some((part) => OPTIMIZER.test(part));
-    if (isOptimizer || COPY.test(name))
-      throw new Error(`${source}: '${name}' may be of ${isOptimizer ? "an optimizer" : "a copy or an average of the network"}, and no parameter; ${MORE}`);
+    const ofOptimizer = name.split(/[./]/).some((part) => OPTIMIZER.test(part)) && "an optimizer";
+    const other = ofOptimizer || (COPY.test(name) && "a copy or an average of the network");
+    if (other) throw new Error(`${source}: '${name}' may be of ${other}, and no parameter; ${MORE}`);
+    if (name.endsWith("flat_param"))
+      throw new Error(`${source}: '${name}' is one rank's flattened part of the parameters (FSDP); gather them before` +
+        " saving (FULL_STATE_DICT)");
     if (PACKED.test(dtype) && shape.length >= 2 && NAMED_WEIGHT.test(name))
-      throw new Error(`${source}: parameter '${name}': quantized (stored as ${dtype}); open checkpoints that are not quantized`);
-    if (/^(F8_|F4|F6_|C64)/.test(dtype) && !reasonBut(name, tensors))
-      throw new Error(`${source}: parameter '${name}' is stored as ${dtype}; only ${Object.values(CALLED).join(", ")} can be read`);
-    if (name.endsWith("flat_param")) throw new Error(`${source}: '${name}' is one rank's flattened part of the parameters (FSDP); gather them before saving (FULL_STATE_DICT)`);
+      throw new Error(`${source}: parameter '${name}': quantized (stored as ${dtype}); open checkpoints that are not`);
+    const isUnread = /^(F8_|F4|F6_|C64)/.test(dtype) && reason(name, { dtype, shape }, tensors)?.endsWith("not a parameter");
+    if (isUnread) throw new Error(unread(source, name, dtype));
   }
 }
 
-const reasonBut = (name, tensors) => reason(name, { ...tensors.get(name), dtype: "F32" }, tensors);
+const unread = (path, name, dtype) =>
+  `${path}: parameter '${name}' is stored as ${dtype}; only ${Object.values(CALLED).join(", ")} can be read`;
 
 function refuseOtherNames(tensors, path, first, names, source) {
   const remedy = "open files of one model only";
   const andMore = (some) => (some.length > 1 ? ` and ${some.length - 1} more` : "");
   const missing = names.filter((name) => !tensors.has(name));
-  if (missing.length) throw new Error(`${path}: lacks parameter '${missing[0]}'${andMore(missing)}, which ${source} has; ${remedy}`);
-  const isKnown = (name) => first.has(name) && first.get(name).dtype === tensors.get(name).dtype && first.get(name).size;
-  const extra = [...tensors.keys()].filter((name) =>
-    !names.includes(name) && !isKnown(name) && tensors.get(name).size && !reason(name, tensors.get(name), tensors));
-  if (extra.length) throw new Error(`${path}: has parameter '${extra[0]}'${andMore(extra)}, which ${source} lacks; ${remedy}`);
+  if (missing.length)
+    throw new Error(`${path}: lacks parameter '${missing[0]}'${andMore(missing)}, which ${source} has; ${remedy}`);
+  const counted = new Set(names), isNew = ([name, tensor]) => {
+    const before = first.get(name), isSame = before && before.dtype === tensor.dtype && before.size;
+    return !counted.has(name) && !isSame && tensor.size && !reason(name, tensor, tensors);
+  };
+  const extra = [...tensors].filter(isNew).map(([name]) => name);
+  if (extra.length)
+    throw new Error(`${path}: has parameter '${extra[0]}'${andMore(extra)}, which ${source} lacks; ${remedy}`);
 }
 
 function refuseOtherShape(name, { dtype, shape }, path, first, source) {
   const called = (sizes) => `(${sizes.join(", ")}${sizes.length === 1 ? "," : ""})`;
   if (String(shape) !== String(first.shape))
-    throw new Error(`${path}: parameter '${name}' has shape ${called(shape)}, expected ${called(first.shape)} as in ${source}; open files of one model only`);
-  if (!WIDTH[dtype]) throw new Error(`${path}: parameter '${name}' is stored as ${dtype}; only ${Object.values(CALLED).join(", ")} can be read`);
+    throw new Error(`${path}: parameter '${name}' has shape ${called(shape)}, expected ${called(first.shape)} as in` +
+      ` ${source}; open files of one model only`);
+  if (!WIDTH[dtype]) throw new Error(unread(path, name, dtype));
 }

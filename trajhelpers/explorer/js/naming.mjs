@@ -37,11 +37,12 @@ export function stepsOf(names, where) {
   refuseBack(ordered.map(({ index }) => read[index].numbers), column, where);
   const rest = every.filter((index) => !numbered.includes(index));
   const initial = rest.filter((index) => INITIAL.test(names[index]) && !read[index].numbers.length);
-  if (initial.length > 1) throw new Error(`${where}: ${names[initial[0]]} and ${names[initial[1]]} both say that they come first; move one away`);
+  if (initial.length > 1)
+    throw new Error(`${where}: ${initial.map((index) => names[index]).join(" and ")} all say that they come first; keep one`);
   const before = ordered.length && ordered[0].step === 0 ? -1 : 0;
   for (const index of initial) ordered.unshift({ index, step: before });
-  const leftOut = rest.filter((index) => !initial.includes(index)).map((index) => ({ index, why: "no step in its name" }));
-  return { ordered, leftOut };
+  const others = rest.filter((index) => !initial.includes(index));
+  return { ordered, leftOut: others.map((index) => ({ index, why: "no step in its name" })) };
 }
 
 /** The numbers of a name, each with what it counts, and the name with # for them. */
@@ -72,37 +73,43 @@ function refuseKinds(numbered, read, names, where) {
     const alike = numbered.filter((index) => read[index].mask === kind);
     return alike.length > 1 ? `${kind.replaceAll("#", "*")} (${alike.length})` : names[alike[0]];
   });
-  throw new Error(`${where}: ${called.join(", ")}${kinds.length > 4 ? " …" : ""} differ in more than their numbers; open the files of one kind`);
+  throw new Error(`${where}: ${called.join(", ")}${kinds.length > 4 ? " …" : ""} differ in more than their numbers;` +
+    " open the files of one kind");
 }
 
 /** Which of the numbers of all names is the step. */
 function columnOf(rows, where) {
   const columns = rows[0].map((_, column) => column);
   const differing = columns.filter((column) => new Set(rows.map((row) => row[column].text)).size > 1);
-  const kinds = columns.map((column) => (rows.every((row) => row[column].kind === rows[0][column].kind) ? rows[0][column].kind : "none"));
+  const kinds = rows[0].map(({ kind }, column) => (rows.every((row) => row[column].kind === kind) ? kind : "none"));
   const doubtful = differing.filter((column) => ["side", "date"].includes(kinds[column]));
   const counting = (differing.length ? differing : columns).filter((column) => COUNTS.includes(kinds[column]));
   const kind = COUNTS.find((one) => counting.some((column) => kinds[column] === one));
   const isEpochAndMore = kind === "epoch" && counting.some((column) => kinds[column] === "plain");
   if (doubtful.length || kind === undefined || isEpochAndMore)
-    throw new Error(`${where}: which of the numbers in its names is the step cannot be told here, as of ${rows.length > 1 ? "stages, seeds, days, tokens" : "one name"}; give names such as step_100, or use \`trajhelpers gram\`, which knows more`);
+    throw new Error(`${where}: which of the numbers in its names is the step cannot be told here, as of stages, seeds, days` +
+      " and tokens; give names such as step_100, or use `trajhelpers gram`, which knows more");
   return counting.findLast((column) => kinds[column] === kind);
 }
 
 function refuseDoubles(ordered, names, where) {
   for (let i = 1; i < ordered.length; i++) {
     const [one, other] = [ordered[i - 1], ordered[i]];
+    const name = names[other.index];
     if (one.step === other.step)
-      throw new Error(`${where}: ${names[one.index]} and ${names[other.index]} are both at step ${one.step}; move one away`);
-    if (!Number.isSafeInteger(other.step)) throw new Error(`${where}: ${names[other.index]}: its step is too large for a page; give it a smaller number`);
+      throw new Error(`${where}: ${names[one.index]} and ${name} are both at step ${one.step}; move one away`);
+    if (!Number.isSafeInteger(other.step))
+      throw new Error(`${where}: ${name}: its step is too large for a page; give it a smaller number`);
   }
 }
 
 /** Another number that goes back along the steps: of several runs, or of epochs that begin anew. */
 function refuseBack(rows, column, where) {
   for (let i = 1; i < rows.length; i++)
-    rows[i].forEach(({ kind, value }, other) => {
-      if (other !== column && ["epoch", "plain"].includes(kind) && value < rows[i - 1][other].value)
-        throw new Error(`${where}: along the steps another number of the names goes back, from ${rows[i - 1][other].text} to ${rows[i][other].text}; if they are of several runs, open the files of one`);
+    rows[i].forEach(({ text, kind, value }, other) => {
+      const before = rows[i - 1][other];
+      if (other !== column && ["epoch", "plain"].includes(kind) && value < before.value)
+        throw new Error(`${where}: along the steps another number of the names goes back, from ${before.text} to ${text};` +
+          " if they are of several runs, open the files of one");
     });
 }

@@ -33,8 +33,10 @@ export async function opened(entries, told, signal) {
   }
   const kernels = entries.filter(({ path }) => path.endsWith(".npz"));
   const [{ path, file }] = kernels.length ? kernels : entries;
-  if (kernels.length !== 1)
-    throw new Error(`${path}: ${kernels.length ? "one kernel (.npz) at a time" : "neither a kernel (.npz) nor safetensors; of other checkpoints (.pt, .bin, .ckpt) `trajhelpers gram FOLDER -o run.npz` makes a kernel, which opens here"}`);
+  if (!kernels.length)
+    throw new Error(`${path}: neither a kernel (.npz) nor safetensors; of other checkpoints (.pt, .bin, .ckpt)` +
+      " `trajhelpers gram FOLDER -o run.npz` makes a kernel, which opens here");
+  if (kernels.length > 1) throw new Error(`${path}: one kernel (.npz) at a time`);
   try {
     return { kernel: await kernelIn(await file.arrayBuffer(), file.name) };
   } catch (error) {
@@ -52,7 +54,8 @@ function computed(entries, told, signal) {
       act(value);
     };
     signal.addEventListener("abort", () => end(failed, new Error("stopped")));
-    worker.onerror = (event) => end(failed, new Error(`this page may not compute (${event.message || "no worker"}); use \`trajhelpers gram\``));
+    worker.onerror = ({ message = "no worker" }) =>
+      end(failed, new Error(`this page may not compute (${message}); use \`trajhelpers gram\``));
     worker.onmessage = ({ data: { said, run, error } }) => {
       if (said) told(said);
       else if (run) end(done, run);
@@ -74,7 +77,8 @@ export class Opening {
     this.bar = html("progress", { max: 1, value: 0 });
     this.bar.setAttribute("aria-label", "how much has been computed");
     this.pace = html("span");
-    this.row = html("p", { className: "pace", hidden: true }, this.bar, this.pace, button("stop", () => this.doing.abort()));
+    const stop = button("stop", () => this.doing.abort());
+    this.row = html("p", { className: "pace", hidden: true }, this.bar, this.pace, stop);
     this.element = html("div", { className: "trajhelpers-opening" },
       html("div", { className: "controls" }, button("open a kernel (.npz)", () => files.click()), files,
         button("open a folder of safetensors", () => folder.click()), folder),
@@ -116,7 +120,7 @@ export class Opening {
       const { kernel, run } = await opened(entries, (said) => this.#tell(said, doing), doing.signal);
       if (doing.signal.aborted) return;
       this.said.replaceChildren(inWords(kernel, run, performance.now() - begun));
-      if (run) this.said.append(button("save its kernel (.npz)", () => saveFile(kernelFile(run), "application/octet-stream", `${run.label}.npz`)));
+      if (run) this.said.append(button("save its kernel (.npz)", () => saveFile(kernelFile(run), "", `${run.label}.npz`)));
       this.show(kernel);
     } catch (error) {
       if (this.doing === doing) this.said.textContent = error.message === "stopped" ? "Stopped." : error.message;
@@ -140,6 +144,8 @@ const megabytes = (bytes) => (bytes / 1e6).toLocaleString("en", { maximumSignifi
 function inWords({ label, n, p, steps, groups }, run, milliseconds) {
   const parts = groups.length > 1 ? ` in ${groups.length} groups` : "";
   const computed = run ? `, computed here in ${(milliseconds / 1000).toFixed(1)} s` : "";
-  const aside = run?.leftOut.length ? ` Left out: ${run.leftOut.slice(0, 4).join("; ")}${run.leftOut.length > 4 ? ` and ${run.leftOut.length - 4} more` : ""}.` : "";
-  return `${label}: ${n} checkpoints, ${steps[0]} … ${steps.at(-1)}, ${p.toLocaleString("en")} parameters${parts}${computed}.${aside} `;
+  const out = run?.leftOut ?? [], more = out.length > 4 ? ` and ${out.length - 4} more` : "";
+  const aside = out.length ? ` Left out: ${out.slice(0, 4).join("; ")}${more}.` : "";
+  const size = `${n} checkpoints, ${steps[0]} … ${steps.at(-1)}, ${p.toLocaleString("en")} parameters`;
+  return `${label}: ${size}${parts}${computed}.${aside} `;
 }

@@ -47,7 +47,8 @@ function parsed(entry, text, start) {
       throw new Error(`'${name}' begins at ${begin}, where ${end} was expected`);
     const size = shape.reduce((product, length) => product * length, 1);
     if (BITS[dtype] * size !== 8 * (stop - begin))
-      throw new Error(`'${name}' has ${stop - begin} bytes, which its shape [${shape.join(", ")}] of ${dtype} does not fill`);
+      throw new Error(`'${name}' has ${stop - begin} bytes, which its shape [${shape.join(", ")}] of ${dtype} does not` +
+        " fill");
     tensors.set(name, { entry, dtype, shape, size, begin: start + begin });
     end = stop;
   }
@@ -89,7 +90,8 @@ export function decode(bytes, dtype, numbers) {
   const { buffer } = bytes;
   if (dtype === "F64") numbers.set(new Float64Array(buffer));
   else if (dtype === "F32") numbers.set(new Float32Array(buffer));
-  else if (dtype === "BF16") numbers.set(new Float32Array(Uint32Array.from(new Uint16Array(buffer), (bits) => bits << 16).buffer));
+  else if (dtype === "BF16")
+    numbers.set(new Float32Array(Uint32Array.from(new Uint16Array(buffer), (bits) => bits << 16).buffer));
   else {
     const halves = new Uint16Array(buffer), table = halfValues();
     for (let i = 0; i < halves.length; i++) numbers[i] = table[halves[i]];

@@ -67,7 +67,8 @@ function zip(arrays) {
   let at = 0;
   for (const [name, content] of Object.entries(arrays)) {
     const path = new TextEncoder().encode(`${name}.npy`), sum = crc32(content), { length } = content;
-    const facts = [[2, 20], [2, 0], [2, 0], [2, 0], [2, DAY_ONE], [4, sum], [4, length], [4, length], [2, path.length], [2, 0]];
+    const sizes = [[4, sum], [4, length], [4, length], [2, path.length], [2, 0]];
+    const facts = [[2, 20], [2, 0], [2, 0], [2, 0], [2, DAY_ONE], ...sizes];
     const local = [fields([[4, 0x04034b50], ...facts]), path, content];
     directory.push(fields([[4, 0x02014b50], [2, 20], ...facts, [2, 0], [2, 0], [2, 0], [4, 0], [4, at]]), path);
     files.push(...local);
@@ -80,7 +81,8 @@ function zip(arrays) {
 
 /** Numbers of so many bytes each, the lowest first. */
 function fields(given) {
-  return Uint8Array.from(given.flatMap(([width, value]) => Array.from({ length: width }, (_, i) => (value >>> (8 * i)) & 255)));
+  const bytes = ([width, value]) => Array.from({ length: width }, (_, i) => (value >>> (8 * i)) & 255);
+  return Uint8Array.from(given.flatMap(bytes));
 }
 
 function crc32(bytes) {
