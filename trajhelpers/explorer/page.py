@@ -10,9 +10,10 @@ from typing import Any
 # In the order in which one needs the other; what a worker runs, and what a page.
 _IN_WORKERS = ("safetensors", "naming", "folder", "layout", "gram", "working")
 _IN_PAGES = (
-    *("kernel", "eigen", "hallmarks", "files", "colours", "drawing", "saving"),
-    *("scene", "words", "state", "controls", "views", "dropped", "writing", "opening"),
-    *("listening", "explorer"),
+    *("kernel", "eigen", "hallmarks", "files", "scene", "state"),
+    *("elements", "colours", "drawing", "maps", "paths", "saving"),
+    *("words", "controls", "views", "dropped", "writing", "opening"),
+    *("listening", "playing", "explorer"),
 )
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:const|class|function) (\w+))", re.MULTILINE)
@@ -30,7 +31,8 @@ def script() -> str:
     return (
         f'(function trajhelpers() {{\n"use strict";\nconst modules = {{}};\n{of_worker}'
         f'if (typeof document === "undefined") return modules.working.work();\n{of_page}'
-        "modules.opening.keepSource(`(${trajhelpers})();`);\nmodules.explorer.mountAll();\n})();\n"
+        "modules.opening.keepSource(`(${trajhelpers})();`);\n"
+        "modules.explorer.mountAll();\n})();\n"
     )
 
 

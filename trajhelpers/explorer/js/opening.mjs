@@ -3,7 +3,8 @@
  * dropping them. They are read and multiplied on this machine, and go nowhere.
  */
 
-import { button, html } from "./controls.mjs";
+import { button } from "./controls.mjs";
+import { html } from "./elements.mjs";
 import { chosenFiles, droppedFiles } from "./dropped.mjs";
 import { kernelIn } from "./files.mjs";
 import { Kernel } from "./kernel.mjs";
