@@ -96,6 +96,7 @@ data: .venv/installed
 	$(BIN)/python -m trajhelpers.lab.redundancy.run --out runs
 	$(BIN)/python data/make.py studies runs
 	$(BIN)/python data/make.py redundancy runs
+	$(BIN)/python data/make.py first_map
 	$(BIN)/python data/make.py manifest
 
 # OUT=data/benchmarks/gram.json keeps the figures, for the chapter "How fast, how exact".
