@@ -1,8 +1,7 @@
 """The whole book in one file, without TeX: python book/print.py [PAGE …]
 
 A browser prints the built pages, _build/html, and what it printed is joined in the order of the
-contents, with a bookmark a page and one a heading. Explorers print as the pictures that they are
-without JavaScript."""
+contents, with a bookmark a page."""
 
 import io
 import re
@@ -33,8 +32,7 @@ def printed(page, name):
         format="A4",
         margin=MARGIN,
         print_background=True,
-        outline=True,
-        tagged=True,
+        scale=0.8,
         display_header_footer=True,
         header_template="<span></span>",
         footer_template=FOOT,

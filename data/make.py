@@ -183,5 +183,7 @@ def manifest():
 
 
 if __name__ == "__main__":
-    commands = {one.__name__: one for one in (images, text, studies, redundancy, first_map, manifest)}
+    commands = {
+        one.__name__: one for one in (images, text, studies, redundancy, first_map, manifest)
+    }
     commands[sys.argv[1]](*sys.argv[2:])
