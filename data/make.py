@@ -83,7 +83,7 @@ def redundancy(runs):
 
 
 def first_map():
-    """The kernel of the run that chapter 1 trained when it was last executed, for the first page."""
+    """The kernel of the run that chapter 1 trained last, for the first page."""
     import trajhelpers as th
 
     kernel = th.gram(th.open_trajectory(HERE.parent / "book" / "runs" / "digits"))
