@@ -1,38 +1,7 @@
 """The rendered pages in a real browser, with every other host out of reach."""
 
-import functools
-import http.server
-import re
-import threading
-from pathlib import Path
-
 import pytest
-
-ROOT = Path(__file__).parents[1]
-HTML = ROOT / "_build" / "html"
-PAGES = re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text())
-
-
-class Site(http.server.ThreadingHTTPServer):
-    # A browser opens several connections at once for every page; those over socketserver's
-    # five in the queue are dropped when the machine is busy, and what they asked never ends.
-    request_queue_size = 128
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture(scope="module")
-def site():
-    if not (HTML / "index.html").exists():
-        pytest.fail("no pages in _build/html: run `make book` first")
-    server = Site(("127.0.0.1", 0), functools.partial(Quiet, directory=HTML))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+from pages import ALL_PAGES, HTML
 
 
 def read(page, url):
@@ -52,7 +21,7 @@ def read(page, url):
     page.wait_for_function("document.fonts.ready.then(() => true)")
 
 
-@pytest.mark.parametrize("name", [*PAGES, "search", "genindex"])
+@pytest.mark.parametrize("name", ALL_PAGES)
 def test_page(page, site, name):
     read(page, f"{site}/{name}.html")
     assert page.locator("article h1, #search-results, .genindextable, #index").count() >= 1
