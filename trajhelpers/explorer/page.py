@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any
 
+# What a page with the code in files of its own leaves out of what a cell shows.
+CODE = re.compile(r'<(style|script) class="trajhelpers-code">.*?</\1>\n', re.DOTALL)
 # In the order in which one needs the other.
 _MODULES = ("kernel", "eigen", "hallmarks", "files", "colours", "drawing", "saving", "explorer")
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";$', re.MULTILINE)
@@ -36,11 +38,11 @@ def fragment(data: dict[str, Any], picture: str, caption: str) -> str:
     kernels = json.dumps(data).replace("<", "\\u003c")
     said = html.escape(caption)
     return (
-        f"<style>{style()}</style>\n"
+        f"{style_element()}"
         f'<div class="trajhelpers-explorer"><figure><img src="{picture}" alt="{said}">'
         f"<figcaption>{said}</figcaption></figure>\n"
         f'<script type="application/json">{kernels}</script></div>\n'
-        f"<script>{script()}</script>\n"
+        f'<script class="trajhelpers-code">{script()}</script>\n'
     )
 
 
@@ -58,6 +60,10 @@ def page(title: str, fragments: Iterable[str]) -> str:
 
 def style() -> str:
     return _text("explorer.css")
+
+
+def style_element() -> str:
+    return f'<style class="trajhelpers-code">{style()}</style>\n'
 
 
 def _text(name: str) -> str:
