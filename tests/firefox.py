@@ -90,16 +90,19 @@ class Firefox:
             raise RuntimeError(result["exceptionDetails"]["text"])
         return json.loads(result["result"].get("value", "null"))
 
+    def wait_for(self, expression, seconds=30):
+        end = time.monotonic() + seconds
+        while not self.evaluate(expression):
+            if time.monotonic() > end:
+                raise TimeoutError(f"never true: {expression}")
+            time.sleep(0.05)
+
     def give_files(self, selector, *paths):
         """As a reader does who chooses files."""
-        found = self.send(
-            "browsingContext.locateNodes",
-            context=self._context,
-            locator={"type": "css", "value": selector},
-            maxNodeCount=1,
-        )["nodes"][0]
+        locator = {"type": "css", "value": selector}
+        found = self.send("browsingContext.locateNodes", context=self._context, locator=locator)
+        element = {"sharedId": found["nodes"][0]["sharedId"]}
         files = [str(path) for path in paths]
-        element = {"sharedId": found["sharedId"]}
         self.send("input.setFiles", context=self._context, element=element, files=files)
 
     def close(self):
