@@ -13,7 +13,7 @@ TRAINING := $(addprefix tests/test_,training.py width.py language.py sam.py) \
 LOWEST := $(addprefix tests/test_,accuracy.py checkpoints.py cli.py devices.py extras.py hallmarks.py \
 	hub.py hub_buckets.py record.py stores.py streaming.py)
 
-.PHONY: help book lint test fuzz test-slow test-lowest test-avx2 test-gpu notebooks lab serve data bench clean
+.PHONY: help book lint types-js test fuzz test-slow test-lowest test-avx2 test-gpu notebooks lab serve data bench clean
 
 help:
 	@echo "make book       execute what has changed and build the pages into _build/html"
@@ -24,6 +24,7 @@ help:
 	@echo "make test-avx2  what trains, again as on a machine without AVX-512"
 	@echo "make test-gpu   the tests that need a CUDA device"
 	@echo "make lint       lines, layout and types: ruff and mypy"
+	@echo "make types-js   types of the explorer's modules: tsc, by npx"
 	@echo "make notebooks  execute the chapters in place and store them with their outputs"
 	@echo "make lab        open the chapters in JupyterLab"
 	@echo "make serve      serve the built pages on this machine"
@@ -78,6 +79,10 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What the JSDoc of the explorer says. A target of its own: all else goes without npm.
+types-js:
+	npx --yes --package typescript@5.9.3 tsc --project trajhelpers/explorer/js
 
 notebooks: .venv/installed
 	$(BIN)/python book/store.py $(CHAPTERS)

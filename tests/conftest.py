@@ -86,6 +86,25 @@ def site():
 
 
 @pytest.fixture
+def from_disk(browser, tmp_path):
+    """Opens HTML as a file of this disk; it has to ask for nothing, and to say nothing."""
+    context = browser.new_context(viewport={"width": 1000, "height": 900})
+    page, path, heard = context.new_page(), tmp_path / "page.html", []
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    page.on("console", lambda message: heard.append(message.text))
+    page.on("request", lambda request: heard.append(request.url))
+
+    def from_disk(html):
+        path.write_text(html, encoding="utf-8")
+        page.goto(path.as_uri())
+        return page
+
+    yield from_disk
+    assert not [one for one in heard if not one.startswith((path.as_uri(), "data:"))]
+    context.close()
+
+
+@pytest.fixture
 def memory_path(tmp_path):
     """A folder in memory, where the machine has such a one: for what writes thousands of files."""
     if not os.access("/dev/shm", os.W_OK):

@@ -10,7 +10,14 @@ from typing import Any
 # What a page with the code in files of its own leaves out of what a cell shows.
 CODE = re.compile(r'<(style|script) class="trajhelpers-code">.*?</\1>\n', re.DOTALL)
 # In the order in which one needs the other.
-_MODULES = ("kernel", "eigen", "hallmarks", "files", "colours", "drawing", "saving", "explorer")
+_MODULES = (
+    *("kernel", "eigen", "hallmarks", "files", "scene", "state"),
+    *("elements", "colours", "drawing", "maps", "paths", "saving"),
+    *("words", "controls", "views", "listening", "playing", "explorer"),
+    *("mounting", "guessing", "predicting", "sentences"),
+)
+# Each has a mountAll, for what it makes of a page, and a style sheet of its own.
+_KINDS = ("explorer", "predicting", "sentences")
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:const|class|function) (\w+))", re.MULTILINE)
 
@@ -20,10 +27,8 @@ def script() -> str:
     modules are refused: each in a block of its own, its imports and exports as assignments.
     """
     blocks = "".join(_block(name, _text(f"{name}.mjs")) for name in _MODULES)
-    return (
-        f'(() => {{\n"use strict";\nconst modules = {{}};\n{blocks}'
-        "modules.explorer.mountAll();\n})();\n"
-    )
+    mounted = "".join(f"modules.{name}.mountAll();\n" for name in _KINDS)
+    return f'(() => {{\n"use strict";\nconst modules = {{}};\n{blocks}{mounted}}})();\n'
 
 
 def _block(name: str, source: str) -> str:
@@ -33,15 +38,20 @@ def _block(name: str, source: str) -> str:
 
 
 def fragment(data: dict[str, Any], picture: str, caption: str) -> str:
+    """An explorer, for a page or a cell's output."""
+    said = html.escape(caption)
+    static = f'<figure><img src="{picture}" alt="{said}"><figcaption>{said}</figcaption></figure>'
+    return part("explorer", static, data)
+
+
+def part(kind: str, static: str, data: dict[str, Any]) -> str:
     """For a page, or a cell's output: what is seen without JavaScript, and what replaces it."""
     # "</script>" in a name would end the element.
-    kernels = json.dumps(data).replace("<", "\\u003c")
-    said = html.escape(caption)
+    content = json.dumps(data).replace("<", "\\u003c")
     return (
         f"{style_element()}"
-        f'<div class="trajhelpers-explorer"><figure><img src="{picture}" alt="{said}">'
-        f"<figcaption>{said}</figcaption></figure>\n"
-        f'<script type="application/json">{kernels}</script></div>\n'
+        f'<div class="trajhelpers-{kind}">{static}\n'
+        f'<script type="application/json">{content}</script></div>\n'
         f'<script class="trajhelpers-code">{script()}</script>\n'
     )
 
@@ -59,7 +69,7 @@ def page(title: str, fragments: Iterable[str]) -> str:
 
 
 def style() -> str:
-    return _text("explorer.css")
+    return "".join(_text(f"{name}.css") for name in _KINDS)
 
 
 def style_element() -> str:
