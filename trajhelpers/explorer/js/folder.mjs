@@ -172,7 +172,8 @@ function refuseRank(path, name) {
  * @returns {Where|null}
  */
 function shardsIn(folder, names) {
-  const found = names.filter((name) => !SIDE.test(name)).map((name) => SHARD.exec(name)).filter((match) => match !== null);
+  const own = names.filter((name) => !SIDE.test(name));
+  const found = own.map((name) => SHARD.exec(name)).filter((match) => match !== null);
   if (new Set(found.map((match) => `${match[1]} ${match[3]}`)).size !== 1) return null;
   const numbers = new Map(found.map((match) => [+match[2], folder.files.get(match[0])]));
   const shards = Array.from({ length: +found[0][3] }, (_, i) => {
