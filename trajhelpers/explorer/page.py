@@ -7,14 +7,19 @@ from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any
 
+# What a page with the code in files of its own leaves out of what a cell shows.
+CODE = re.compile(r'<(style|script) class="trajhelpers-code">.*?</\1>\n', re.DOTALL)
 # In the order in which one needs the other; what a worker runs, and what a page.
 _IN_WORKERS = ("safetensors", "naming", "folder", "layout", "gram", "working")
 _IN_PAGES = (
     *("kernel", "eigen", "hallmarks", "files", "scene", "state"),
     *("elements", "colours", "drawing", "maps", "paths", "saving"),
-    *("words", "controls", "views", "dropped", "writing", "opening"),
+    *("words", "controls", "views", "tables", "dropped", "writing", "opening"),
     *("listening", "playing", "explorer"),
+    *("mounting", "guessing", "predicting", "sentences"),
 )
+# Each has a mountAll, for what it makes of a page, and a style sheet of its own.
+_KINDS = ("explorer", "predicting", "sentences")
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:const|class|function) (\w+))", re.MULTILINE)
 
@@ -28,11 +33,11 @@ def script() -> str:
         "".join(_block(name, _text(f"{name}.mjs")) for name in names)
         for names in (_IN_WORKERS, _IN_PAGES)
     )
+    mounted = "".join(f"modules.{name}.mountAll();\n" for name in _KINDS)
     return (
         f'(function trajhelpers() {{\n"use strict";\nconst modules = {{}};\n{of_worker}'
         f'if (typeof document === "undefined") return modules.working.work();\n{of_page}'
-        "modules.opening.keepSource(`(${trajhelpers})();`);\n"
-        "modules.explorer.mountAll();\n})();\n"
+        f"modules.opening.keepSource(`(${{trajhelpers}})();`);\n{mounted}}})();\n"
     )
 
 
@@ -43,16 +48,21 @@ def _block(name: str, source: str) -> str:
 
 
 def fragment(data: dict[str, Any], picture: str, caption: str) -> str:
+    """An explorer, for a page or a cell's output."""
+    said = html.escape(caption)
+    static = f'<figure><img src="{picture}" alt="{said}"><figcaption>{said}</figcaption></figure>'
+    return part("explorer", static, data)
+
+
+def part(kind: str, static: str, data: dict[str, Any]) -> str:
     """For a page, or a cell's output: what is seen without JavaScript, and what replaces it."""
     # "</script>" in a name would end the element.
-    kernels = json.dumps(data).replace("<", "\\u003c")
-    said = html.escape(caption)
+    content = json.dumps(data).replace("<", "\\u003c")
     return (
-        f"<style>{style()}</style>\n"
-        f'<div class="trajhelpers-explorer"><figure><img src="{picture}" alt="{said}">'
-        f"<figcaption>{said}</figcaption></figure>\n"
-        f'<script type="application/json">{kernels}</script></div>\n'
-        f"<script>{script()}</script>\n"
+        f"{style_element()}"
+        f'<div class="trajhelpers-{kind}">{static}\n'
+        f'<script type="application/json">{content}</script></div>\n'
+        f'<script class="trajhelpers-code">{script()}</script>\n'
     )
 
 
@@ -64,12 +74,16 @@ def page(title: str, fragments: Iterable[str]) -> str:
         f"<title>{html.escape(title)}</title>\n"
         "<style>:root { color-scheme: light dark; } body { margin: 1rem auto; max-width: 62rem;"
         " padding: 0 1rem; font-family: system-ui, sans-serif; }</style></head>\n"
-        f"<body><h1>{html.escape(title)}</h1>\n{''.join(fragments)}</body></html>\n"
+        f"<body><main><h1>{html.escape(title)}</h1>\n{''.join(fragments)}</main></body></html>\n"
     )
 
 
 def style() -> str:
-    return "".join(map(_text, ("explorer.css", "opening.css")))
+    return "".join(_text(f"{name}.css") for name in (*_KINDS, "opening"))
+
+
+def style_element() -> str:
+    return f'<style class="trajhelpers-code">{style()}</style>\n'
 
 
 def _text(name: str) -> str:

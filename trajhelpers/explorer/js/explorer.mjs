@@ -9,6 +9,7 @@ import { Player } from "./playing.mjs";
 import { asTable, picture, save } from "./saving.mjs";
 import { chosen, grownTo, lowestOf, measured, seenFrom } from "./scene.mjs";
 import { STARTING, addressOf, fitted, stateInAddress } from "./state.mjs";
+import { tableOf } from "./tables.mjs";
 import { Views } from "./views.mjs";
 import { factsOf, pairInWords } from "./words.mjs";
 
@@ -55,6 +56,7 @@ export class Explorer {
     this.facts = html("span");
     this.measures = html("p", { className: "measures" }, this.omega, this.facts);
     this.said = html("p", { className: "said", "aria-live": "polite" });
+    this.table = tableOf(() => this.scene);
     this.link = button("link to this view", () => this.#copyLink());
     /** @type {import("./scene.mjs").Chosen[]} of every run, what the state chooses of it */
     this.runs = [];
@@ -79,6 +81,7 @@ export class Explorer {
       this.measures,
       this.views.element,
       this.said,
+      this.table.element,
       html("div", { className: "controls" }, this.link,
         button("picture (PNG)", () => picture(this.views.map, this.#named("png"))),
         button("curves (SVG)", () => save(this.views.angles, this.#named("svg"))),
@@ -194,6 +197,7 @@ export class Explorer {
     omega.textContent = `ω ${scene.kernel.sample ? "≈" : "="} ${scene.seen.omega.toFixed(3)}`;
     this.facts.textContent = factsOf(scene);
     this.views.say(scene);
+    this.table.fill();
     this.said.textContent = this.marked
       ? pairInWords(scene, ...this.marked)
       : "Point at a cell, or drag along the diagonal to look from there.";
