@@ -9,10 +9,10 @@ from pathlib import Path
 from execute import bring_up_to_date, code_cells, html_of, with_outputs, write
 
 
-def without_explorers(notebook):
+def without_what_moves(notebook):
     for cell in code_cells(notebook):
         for output in cell.outputs:
-            if "trajhelpers-explorer" in html_of(output):
+            if 'class="trajhelpers-' in html_of(output):
                 del output.data["text/html"]
     return notebook
 
@@ -21,5 +21,5 @@ if __name__ == "__main__":
     paths = [Path(name).resolve() for name in sys.argv[1:]]
     bring_up_to_date(paths)
     for path in paths:
-        write(without_explorers(with_outputs(path)), path)
+        write(without_what_moves(with_outputs(path)), path)
         print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")

@@ -9,11 +9,13 @@ from typing import Any
 
 # What a page with the code in files of its own leaves out of what a cell shows.
 CODE = re.compile(r'<(style|script) class="trajhelpers-code">.*?</\1>\n', re.DOTALL)
-# In the order in which one needs the other.
-_MODULES = (
+# In the order in which one needs the other; what a worker runs, and what a page.
+_IN_WORKERS = ("safetensors", "naming", "folder", "layout", "gram", "working")
+_IN_PAGES = (
     *("kernel", "eigen", "hallmarks", "files", "scene", "state"),
     *("elements", "colours", "drawing", "maps", "paths", "saving"),
-    *("words", "controls", "views", "listening", "playing", "explorer"),
+    *("words", "controls", "views", "tables", "dropped", "writing", "opening"),
+    *("listening", "playing", "explorer"),
     *("mounting", "guessing", "predicting", "sentences"),
 )
 # Each has a mountAll, for what it makes of a page, and a style sheet of its own.
@@ -24,11 +26,19 @@ _EXPORT = re.compile(r"^export ((?:async )?(?:const|class|function) (\w+))", re.
 
 def script() -> str:
     """The modules as one classic script, which runs too where a page was opened from a disk and
-    modules are refused: each in a block of its own, its imports and exports as assignments.
+    modules are refused: each in a block of its own, its imports and exports as assignments. As a
+    worker, which a page makes of the script's own text, it computes what is sent to it.
     """
-    blocks = "".join(_block(name, _text(f"{name}.mjs")) for name in _MODULES)
+    of_worker, of_page = (
+        "".join(_block(name, _text(f"{name}.mjs")) for name in names)
+        for names in (_IN_WORKERS, _IN_PAGES)
+    )
     mounted = "".join(f"modules.{name}.mountAll();\n" for name in _KINDS)
-    return f'(() => {{\n"use strict";\nconst modules = {{}};\n{blocks}{mounted}}})();\n'
+    return (
+        f'(function trajhelpers() {{\n"use strict";\nconst modules = {{}};\n{of_worker}'
+        f'if (typeof document === "undefined") return modules.working.work();\n{of_page}'
+        f"modules.opening.keepSource(`(${{trajhelpers}})();`);\n{mounted}}})();\n"
+    )
 
 
 def _block(name: str, source: str) -> str:
@@ -64,12 +74,12 @@ def page(title: str, fragments: Iterable[str]) -> str:
         f"<title>{html.escape(title)}</title>\n"
         "<style>:root { color-scheme: light dark; } body { margin: 1rem auto; max-width: 62rem;"
         " padding: 0 1rem; font-family: system-ui, sans-serif; }</style></head>\n"
-        f"<body><h1>{html.escape(title)}</h1>\n{''.join(fragments)}</body></html>\n"
+        f"<body><main><h1>{html.escape(title)}</h1>\n{''.join(fragments)}</main></body></html>\n"
     )
 
 
 def style() -> str:
-    return "".join(_text(f"{name}.css") for name in _KINDS)
+    return "".join(_text(f"{name}.css") for name in (*_KINDS, "opening"))
 
 
 def style_element() -> str:

@@ -2,12 +2,14 @@
 
 import { button, controlsFor, offer, show } from "./controls.mjs";
 import { html } from "./elements.mjs";
-import { kernelIn, kernelOf } from "./files.mjs";
+import { kernelOf } from "./files.mjs";
 import { listen } from "./listening.mjs";
+import { Opening } from "./opening.mjs";
 import { Player } from "./playing.mjs";
 import { asTable, picture, save } from "./saving.mjs";
 import { chosen, grownTo, lowestOf, measured, seenFrom } from "./scene.mjs";
 import { STARTING, addressOf, fitted, stateInAddress } from "./state.mjs";
+import { tableOf } from "./tables.mjs";
 import { Views } from "./views.mjs";
 import { factsOf, pairInWords } from "./words.mjs";
 
@@ -49,10 +51,12 @@ export class Explorer {
     this.frame = null;
     this.controls = controlsFor((changes) => this.set(changes));
     this.views = new Views();
+    this.opening = new Opening((kernel) => this.add(kernel));
     this.omega = html("output", { "data-measure": "omega" });
     this.facts = html("span");
     this.measures = html("p", { className: "measures" }, this.omega, this.facts);
     this.said = html("p", { className: "said", "aria-live": "polite" });
+    this.table = tableOf(() => this.scene);
     this.link = button("link to this view", () => this.#copyLink());
     /** @type {import("./scene.mjs").Chosen[]} of every run, what the state chooses of it */
     this.runs = [];
@@ -72,18 +76,17 @@ export class Explorer {
   }
 
   #build() {
-    /** @type {HTMLInputElement} */
-    const file = html("input", { type: "file", accept: ".npz", hidden: true, onchange: () => this.open(file.files?.[0]) });
     this.root.replaceChildren(
       html("div", { className: "controls" }, ...Object.values(this.controls).map(({ label }) => label), this.player.button),
       this.measures,
       this.views.element,
       this.said,
+      this.table.element,
       html("div", { className: "controls" }, this.link,
         button("picture (PNG)", () => picture(this.views.map, this.#named("png"))),
         button("curves (SVG)", () => save(this.views.angles, this.#named("svg"))),
-        button("numbers (CSV)", () => asTable(this.#table(), this.#named("csv"))),
-        button("open a kernel (.npz)", () => file.click()), file),
+        button("numbers (CSV)", () => asTable(this.#table(), this.#named("csv")))),
+      this.opening.element,
     );
   }
 
@@ -117,17 +120,12 @@ export class Explorer {
   }
 
   /**
-   * Add the kernel of a file, and show it.
-   * @param {File} [file]
+   * One kernel more, which is shown.
+   * @param {import("./kernel.mjs").Kernel} kernel
    */
-  async open(file) {
-    if (!file) return;
-    try {
-      this.kernels.push(await kernelIn(await file.arrayBuffer(), file.name));
-      this.set({ ...STARTING, run: this.kernels.length - 1 });
-    } catch (error) {
-      this.said.textContent = `${file.name}: ${error instanceof Error ? error.message : error}`;
-    }
+  add(kernel) {
+    this.kernels.push(kernel);
+    this.set({ ...STARTING, run: this.kernels.length - 1 });
   }
 
   /**
@@ -199,6 +197,7 @@ export class Explorer {
     omega.textContent = `ω ${scene.kernel.sample ? "≈" : "="} ${scene.seen.omega.toFixed(3)}`;
     this.facts.textContent = factsOf(scene);
     this.views.say(scene);
+    this.table.fill();
     this.said.textContent = this.marked
       ? pairInWords(scene, ...this.marked)
       : "Point at a cell, or drag along the diagonal to look from there.";

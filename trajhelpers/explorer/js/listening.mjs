@@ -38,11 +38,7 @@ export function listen(explorer) {
   // A notebook keeps the arrow keys for itself otherwise.
   root.dataset.lmSuppressShortcuts = "true";
   root.addEventListener("keydown", (event) => event.stopPropagation());
-  root.ondragover = (event) => event.preventDefault();
-  root.ondrop = (event) => {
-    event.preventDefault();
-    explorer.open(event.dataTransfer?.files[0]);
-  };
+  explorer.opening.listen(root);
 }
 
 /**

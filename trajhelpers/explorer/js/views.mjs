@@ -14,13 +14,13 @@ import { captionOf, from, mapInWords, pathInWords } from "./words.mjs";
  */
 
 // What is drawn of hallmarks.mjs, its name here, the place of the first value.
-const ANGLES = /** @type {const} */ ([
+export const ANGLES = /** @type {const} */ ([
   ["consecutive", "consecutive updates", 1],
   ["update_position", "update, position", 0],
   ["update_total", "update, whole way", 0],
   ["progress_total", "way so far, whole way", 1],
 ]);
-const LENGTHS = /** @type {const} */ ([
+export const LENGTHS = /** @type {const} */ ([
   ["parameters", "‖θ‖", 0],
   ["updates", "updates", 1],
   ["from_initialization", "from the start", 1],
