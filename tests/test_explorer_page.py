@@ -190,7 +190,9 @@ def test_another_file_is_named_with_what_is_wrong(opened, tmp_path, content, sai
         path.write_bytes(content)
     before = omega(opened)
     opened.locator("input[accept]").set_input_files(path)
-    opened.wait_for_function("document.querySelector('.opened').textContent.startsWith('other.npz')")
+    opened.wait_for_function(
+        "document.querySelector('.opened').textContent.startsWith('other.npz')"
+    )
     assert said in opened.locator(".opened").inner_text()
     assert omega(opened) == before
 
