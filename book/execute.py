@@ -112,7 +112,10 @@ async def execute(path, around):
         resources={"metadata": {"path": path.parent}},
         # Gracefully a kernel takes two to five seconds to end, and there is nothing left to say.
         shutdown_kernel="immediate",
-        extra_arguments=["--log-level=CRITICAL"],  # errors come as messages too
+        extra_arguments=[
+            "--log-level=CRITICAL",  # errors come as messages too
+            "--InlineBackend.figure_formats={'retina'}",  # figures of twice the pixels
+        ],
     )
     await client.async_execute(env=os.environ | ENVIRONMENT)
     seconds = time.monotonic() - start
