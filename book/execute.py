@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import nbformat
+from gallery import write_gallery
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -180,6 +181,7 @@ def lay_out():
         shutil.copy(ROOT / name, SOURCE)
     for path in chapters():
         write(with_one_script(with_outputs(path)), SOURCE / "book" / path.name)
+    write_gallery(SOURCE / "book")
 
 
 if __name__ == "__main__":

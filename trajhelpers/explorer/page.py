@@ -9,18 +9,22 @@ from typing import Any
 
 # In the order in which one needs the other.
 _MODULES = ("kernel", "eigen", "hallmarks", "files", "colours", "drawing", "saving", "explorer")
+# Of the page that has all stored runs, which opens explorers too.
+GALLERY = (*_MODULES, "runs", "comparing", "gallery")
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:const|class|function) (\w+))", re.MULTILINE)
 
 
-def script() -> str:
+def script(modules: Iterable[str] = _MODULES) -> str:
     """The modules as one classic script, which runs too where a page was opened from a disk and
-    modules are refused: each in a block of its own, its imports and exports as assignments.
+    modules are refused: each in a block of its own, its imports and exports as assignments. The
+    last of them mounts what it finds on the page.
     """
-    blocks = "".join(_block(name, _text(f"{name}.mjs")) for name in _MODULES)
+    *_, last = modules
+    blocks = "".join(_block(name, _text(f"{name}.mjs")) for name in modules)
     return (
         f'(() => {{\n"use strict";\nconst modules = {{}};\n{blocks}'
-        "modules.explorer.mountAll();\n})();\n"
+        f"modules.{last}.mountAll();\n}})();\n"
     )
 
 
@@ -56,8 +60,9 @@ def page(title: str, fragments: Iterable[str]) -> str:
     )
 
 
-def style() -> str:
-    return _text("explorer.css")
+def style(*names: str) -> str:
+    """The explorer's, or those of others."""
+    return "".join(_text(f"{name}.css") for name in names or ("explorer",))
 
 
 def _text(name: str) -> str:
