@@ -8,9 +8,12 @@ from importlib.resources import files
 from typing import Any
 
 # In the order in which one needs the other.
-_MODULES = ("kernel", "eigen", "hallmarks", "files", "colours", "drawing", "saving", "explorer")
+_MODULES = (
+    *("kernel", "eigen", "hallmarks", "files", "colours", "drawing", "saving"),
+    *("scene", "words", "state", "controls", "views", "listening", "explorer"),
+)
 # Of the page that has all stored runs, which opens explorers too.
-GALLERY = (*_MODULES, "runs", "comparing", "gallery")
+GALLERY = (*_MODULES, "runs", "comparing", "beside", "gallery")
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:const|class|function) (\w+))", re.MULTILINE)
 
