@@ -15,7 +15,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import nbformat
-from gallery import write_gallery
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -181,6 +180,9 @@ def lay_out():
         shutil.copy(ROOT / name, SOURCE)
     for path in chapters():
         write(with_one_script(with_outputs(path)), SOURCE / "book" / path.name)
+    # Here, since it takes seconds to import what it reads studies with.
+    from gallery import write_gallery
+
     write_gallery(SOURCE / "book")
 
 

@@ -2,7 +2,6 @@
 since a page that was opened from a disk can fetch nothing."""
 
 import dataclasses
-import functools
 import json
 import math
 
@@ -88,9 +87,9 @@ def _of_study(name):
     for run, rows in study.table.groupby(level="run", sort=False):
         if run not in study.kernels:  # it diverged
             continue
-        recipe = _known({k: rows[k].iloc[0] for k in rows.columns if k not in LEFT_OUT})
-        arms = rows.arm.unique().tolist()
-        recipe["arm"] = arms if len(arms) > 1 else arms[0]
+        recipe = {k: rows[k].iloc[0] for k in rows.columns if k not in LEFT_OUT}
+        arms = rows.arm.unique().tolist()  # "main" where a study has one
+        recipe["arm"] = arms if len(arms) > 1 else arms[0] if arms != ["main"] else None
         end = study.log[study.log.run == run].iloc[-1]
         results = {k: rows[k].iloc[0] for k in RESULTS if k in rows}
         results |= {k: end[k] for k in LOSSES if k in end}
@@ -105,11 +104,12 @@ def _redundancy():
     for (cell, seed, kind), kernel in study.kernels.items():
         at = plan.EPOCHS if kind == "stem" else plan.DECAY_AT
         recipe = dataclasses.asdict(plan.decayed_after(at, plan.RECIPES[cell]).replace(seed=seed))
-        recipe = _known({k: value for k, value in recipe.items() if k not in LEFT_OUT})
+        recipe = {k: value for k, value in recipe.items() if k not in LEFT_OUT}
         recipe["arm"] = "η constant" if kind == "stem" else f"η × .1 from epoch {at} on"
         end = (cell, seed, "none" if kind == "stem" else "decayed", at)
         results = dict(ends.loc[end, ["test_accuracy", "test_loss"]]) if end in ends.index else {}
-        runs.append(_run(kernel_name(cell, seed, kind).removesuffix(".npz"), recipe, results, kernel))
+        run = kernel_name(cell, seed, kind).removesuffix(".npz")
+        runs.append(_run(run, recipe, results, kernel))
     return runs
 
 
@@ -117,7 +117,7 @@ def _run(run, recipe, results, kernel):
     whole = kernel.group_by(lambda _: "all") if len(kernel.names) > 1 else kernel
     return {
         "run": run,
-        "recipe": recipe,
+        "recipe": _known(recipe),
         "results": _known(results),
         "kernel": embedded(whole, ""),
     }
@@ -146,20 +146,22 @@ def _in_script(content):
     return json.dumps(content, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
 
 
-@functools.cache
-def firsts():
+def _firsts():
     """The first run of each study, which stands for it in the picture."""
-    kernels = {name: th.studies.load_study(name).kernels for name in CHAPTERS if name != "redundancy"}
-    kernels["redundancy"] = load_redundancy().kernels
+    kernels = {
+        name: (load_redundancy() if name == "redundancy" else th.studies.load_study(name)).kernels
+        for name in CHAPTERS
+    }
     return {name: next(iter(of_study.values())) for name, of_study in kernels.items()}
 
 
 def _picture():
     """A map a study, on one scale."""
     th.use_style()
+    firsts = _firsts()
     figure, axes = plt.subplots(4, 5, figsize=(8.4, 7.6), layout="constrained")
-    lowest = min(kernel.cosine().min() for kernel in firsts().values())
-    for ax, (name, kernel) in zip(axes.flat, firsts().items(), strict=True):
+    lowest = min(kernel.cosine().min() for kernel in firsts.values())
+    for ax, (name, kernel) in zip(axes.flat, firsts.items(), strict=True):
         shown = ax.imshow(kernel.cosine(), cmap="magma_r", vmin=lowest, vmax=1)
         ax.set(xticks=[], yticks=[])
         ax.set_title(f"{name}\nω = {th.mds(kernel):.3f}", fontsize=8)

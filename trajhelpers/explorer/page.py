@@ -13,7 +13,7 @@ _MODULES = (
     *("scene", "words", "state", "controls", "views", "listening", "explorer"),
 )
 # Of the page that has all stored runs, which opens explorers too.
-GALLERY = (*_MODULES, "runs", "comparing", "beside", "gallery")
+GALLERY = (*_MODULES, "runs", "comparing", "beside", "tiles", "gallery")
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:const|class|function) (\w+))", re.MULTILINE)
 

@@ -1,20 +1,17 @@
 /** All stored runs: choose a study, filter and sort its maps, and set two of them side by side. */
 
 import { Beside } from "./beside.mjs";
-import { mapColour, css } from "./colours.mjs";
+import { css, mapColour } from "./colours.mjs";
 import { html } from "./controls.mjs";
-import { kernelOf } from "./files.mjs";
 import { O } from "./kernel.mjs";
 import { inOrder, inWords, matching, nameOf, recipeInWords, runsOf, valuesOf, varying } from "./runs.mjs";
+import { drawSmall, mark, measure, tileOf } from "./tiles.mjs";
 
 const ALL = "all";
 const STARTING = { study: "momentum-decay-vgg", sort: "ω", down: false, from: "O", a: "", b: "", origin: O };
 const FIELD = "is-"; // before a recipe's field in the address
 const SLICE = 12; // milliseconds that a page may be kept busy at a time
 const RESULTS = ["test_accuracy", "train_accuracy", "validation_loss", "test_loss", "train_loss"];
-// Looked up, since there are hundreds of maps.
-const SHADES = Array.from({ length: 256 }, (_, i) => Uint8Array.of(...mapColour(i / 255).map(Math.round), 255));
-
 // Where the script lies, there lie the studies' too.
 const here = document.currentScript?.src;
 
@@ -29,7 +26,8 @@ export function mountAll() {
 class Gallery {
   /**
    * @param {HTMLElement} root  it is added to, the picture in it hidden
-   * @param {{studies: {name: string, runs: number, chapter: string, page: string}[], distinct: number}} about
+   * @param {{studies: {name: string, runs: number, chapter: string, page: string}[],
+   *   distinct: number}} about  of book/gallery.py
    */
   constructor(root, { studies, distinct }) {
     this.studies = Object.fromEntries(studies.map((study) => [study.name, study]));
@@ -53,7 +51,10 @@ class Gallery {
       return { input, label: html("label", {}, html("span", {}, label), input) };
     };
     this.study = select("study", "study");
-    options(this.study.input, [...Object.values(this.studies).map(({ name, runs }) => [name, `${name} (${runs})`]), [ALL, `all studies (${this.distinct})`]]);
+    options(this.study.input, [
+      ...Object.values(this.studies).map(({ name, runs }) => [name, `${name} (${runs})`]),
+      [ALL, `all studies (${this.distinct})`],
+    ]);
     this.study.input.oninput = () => {
       Object.assign(this.state, { study: this.study.input.value, a: "", b: "", origin: O, sort: "ω" });
       this.wanted = {};
@@ -64,7 +65,8 @@ class Gallery {
     this.from = select("from", "maps seen from");
     options(this.from.input, [["O", "O, the zero of parameter space"], ["start", "θ₀, the initialization"]]);
     this.from.input.oninput = () => this.#set({ from: this.from.input.value });
-    this.down = html("input", { type: "checkbox", name: "down", oninput: () => this.#set({ down: this.down.checked }) });
+    this.down = html("input", { type: "checkbox", name: "down" });
+    this.down.oninput = () => this.#set({ down: this.down.checked });
     this.fields = html("div", { className: "controls" });
     this.filters = html("details", {}, html("summary", { textContent: "filter" }), this.fields);
     this.said = html("p", { className: "said" });
@@ -75,8 +77,10 @@ class Gallery {
     this.list.setAttribute("aria-label", "Maps of the runs. Arrow keys move, Enter chooses");
     this.list.onkeydown = (event) => this.#move(event);
     this.list.onclick = (event) => this.#press(event.target.closest("button"));
-    this.beside = new Beside((origin) => this.#set({ origin }), () => this.#set({ a: this.pair[1].id, b: this.pair[0].id }));
-    this.seen = new IntersectionObserver((entries) => this.#draw(entries), { root: this.list, rootMargin: "300px" });
+    const swap = () => this.#set({ a: this.pair[1].id, b: this.pair[0].id });
+    this.beside = new Beside((origin) => this.#set({ origin }), swap);
+    const near = { root: this.list, rootMargin: "300px" };
+    this.seen = new IntersectionObserver((entries) => this.#draw(entries), near);
     root.append(html("div", { className: "live" },
       html("div", { className: "controls" }, this.study.label, this.sort.label,
         html("label", { className: "box" }, this.down, "highest first"), this.from.label),
@@ -112,7 +116,7 @@ class Gallery {
     let until = performance.now() + SLICE;
     for (const [done, run] of runs.entries()) {
       measure(run);
-      run.tile ??= this.#tile(run);
+      run.tile ??= tileOf(run);
       if (performance.now() < until) continue;
       this.#say(`Measured ${done + 1} of ${runs.length} runs …`);
       await new Promise((resolve) => setTimeout(resolve));
@@ -145,9 +149,11 @@ class Gallery {
     const results = RESULTS.filter((name) => this.runs.some((run) => name in run.results));
     const choices = ["ω", "ω₀", ...this.columns.map(({ name }) => name), ...results];
     if (!choices.includes(this.state.sort)) this.state.sort = STARTING.sort;
-    options(this.sort.input, choices.map((name) => [name, name === "ω" ? "ω, seen from O" : name === "ω₀" ? "ω₀, seen from θ₀" : nameOf(name)]));
+    const said = { "ω": "ω, seen from O", "ω₀": "ω₀, seen from θ₀" };
+    options(this.sort.input, choices.map((name) => [name, said[name] ?? nameOf(name)]));
     const offered = Object.fromEntries(this.columns.map(({ name, values }) => [name, values.map(String)]));
-    for (const [name, value] of Object.entries(this.wanted)) if (!offered[name]?.includes(value)) delete this.wanted[name];
+    for (const [name, value] of Object.entries(this.wanted))
+      if (!offered[name]?.includes(value)) delete this.wanted[name];
     this.fields.replaceChildren(...this.columns.map(({ name, values }) => {
       const input = html("select", { name: FIELD + name });
       options(input, [["", "any"], ...values.map((value) => [String(value), inWords(value)])]);
@@ -160,8 +166,15 @@ class Gallery {
       return html("label", {}, html("span", {}, nameOf(name)), input);
     }));
     this.filters.open = Object.keys(this.wanted).length > 0 || (this.columns.length < 7 && innerWidth > 700);
-    for (const run of this.runs)
-      run.tile.recipe.textContent = this.state.study === ALL ? `${run.study} · seed ${run.recipe.seed}` : recipeInWords(run, this.columns);
+    // Of all runs, those fields that tell a study's own apart.
+    const isAll = this.state.study === ALL, own = {};
+    if (isAll)
+      for (const study of Object.keys(this.studies))
+        own[study] = varying(this.runs.filter((run) => run.study === study));
+    for (const run of this.runs) {
+      const columns = isAll ? own[run.study] : this.columns;
+      run.tile.recipe.textContent = `${isAll ? `${run.study}: ` : ""}${recipeInWords(run, columns)}`;
+    }
   }
 
   /** The grid: what is wanted, in its order, on one scale of colours. */
@@ -185,7 +198,8 @@ class Gallery {
     this.list.replaceChildren(...this.shown.map(({ tile }) => tile.item));
     for (const { tile } of this.shown) this.seen.observe(tile.item);
     const all = this.runs.length, count = this.shown.length;
-    this.#say(count ? `${count === all ? `${all}` : `${count} of ${all}`} runs` : "No run has all of that: set a filter back to “any”.");
+    const found = `${count === all ? all : `${count} of ${all}`} runs`;
+    this.#say(count ? found : "No run has all of that: set a filter back to “any”.");
     this.#drawScale();
     this.#compare();
   }
@@ -197,9 +211,7 @@ class Gallery {
     const ends = this.shown.length ? [this.shown[0], this.shown.at(-1)] : [this.runs[0], this.runs.at(-1)];
     const first = by(a) ?? (by(b) === ends[0] ? ends[1] : ends[0]);
     this.pair = [first, by(b) ?? (first === ends[1] ? ends[0] : ends[1])];
-    const most = this.pair[0].kernel.n === this.pair[1].kernel.n ? this.pair[0].kernel.n : Infinity;
-    this.state.origin = Math.min(Math.max(O, Math.round(origin) || 0), most - 1);
-    this.beside.show(this.pair, this.state.origin, this.studies);
+    this.state.origin = this.beside.show(this.pair, origin, this.studies);
     for (const { tile } of this.runs) mark(tile, "");
     mark(this.pair[1].tile, "B");
     mark(this.pair[0].tile, "A");
@@ -215,7 +227,7 @@ class Gallery {
     this.next = which === "a" ? "b" : "a";
     this.#set({ [which]: run.id });
     const [letter, other] = which === "a" ? ["A", "B"] : ["B", "A"];
-    this.#say(`${this.shown.length} of ${this.runs.length} runs. ${letter} is ${run.tile.recipe.textContent}; the next that you choose becomes ${other}.`);
+    this.#say(`${letter} is ${run.tile.recipe.textContent}; the next that you choose becomes ${other}.`);
   }
 
   /** One of the maps is reached by Tab, the others from there by arrows. */
@@ -227,25 +239,16 @@ class Gallery {
   #move(event) {
     const buttons = this.shown.map(({ tile }) => tile.button), at = buttons.indexOf(document.activeElement);
     const columns = getComputedStyle(this.list).gridTemplateColumns.split(" ").length;
-    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, Home: -at, End: buttons.length - 1 - at }[event.key];
+    const last = buttons.length - 1, ends = { Home: -at, End: last - at };
+    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, ...ends }[event.key];
     if (step === undefined || at < 0) return;
     event.preventDefault();
-    const to = buttons[Math.min(buttons.length - 1, Math.max(0, at + step))];
+    const to = buttons[Math.min(last, Math.max(0, at + step))];
     this.#reach(to);
     to.focus();
   }
 
   // ---- what is seen ----
-
-  #tile(run) {
-    const canvas = html("canvas", { width: run.kernel.n, height: run.kernel.n });
-    canvas.setAttribute("aria-hidden", "true");
-    const badge = html("b", { className: "badge" }), omega = html("span", { className: "omega" });
-    const recipe = html("span", { className: "recipe" }), result = html("span", { className: "recipe" });
-    const button = html("button", { type: "button", tabIndex: -1 }, canvas, badge, omega, result, recipe);
-    button.dataset.run = run.id;
-    return { item: html("li", {}, button), button, canvas, badge, omega, recipe, result };
-  }
 
   /** Those maps that come into view. */
   #draw(entries) {
@@ -263,7 +266,7 @@ class Gallery {
     const places = Array.from({ length: 11 }, (_, i) => css(mapColour(i / 10)));
     const bar = html("i", { className: "bar" });
     bar.style.background = `linear-gradient(to right, ${places.join(", ")})`;
-    this.scale.replaceChildren("cosine ", html("span", {}, this.lowest.toFixed(2).replace("-", "−")), bar, html("span", {}, "1"));
+    this.scale.replaceChildren(`cosine ${this.lowest.toFixed(2).replace("-", "−")}`, bar, "1");
   }
 
   #say(words) {
@@ -277,46 +280,25 @@ class Gallery {
     clearTimeout(this.waiting);
     this.waiting = setTimeout(() => {
       const address = new URL(location);
-      for (const name of [...address.searchParams.keys()]) if (name in STARTING || name.startsWith(FIELD)) address.searchParams.delete(name);
-      for (const [name, value] of Object.entries(this.state)) if (value !== STARTING[name]) address.searchParams.set(name, value);
-      for (const [name, value] of Object.entries(this.wanted)) address.searchParams.set(FIELD + name, value);
+      const { searchParams: said } = address;
+      for (const name of [...said.keys()]) if (name in STARTING || name.startsWith(FIELD)) said.delete(name);
+      for (const [name, value] of Object.entries(this.state)) if (value !== STARTING[name]) said.set(name, value);
+      for (const [name, value] of Object.entries(this.wanted)) said.set(FIELD + name, value);
       history.replaceState(history.state, "", address);
     }, 200);
   }
 
   #fromAddress() {
-    const given = new URLSearchParams(location.search), read = { boolean: (text) => text === "true", number: Number, string: String };
-    const known = Object.entries(STARTING).filter(([name]) => given.has(name));
-    this.state = { ...STARTING, ...Object.fromEntries(known.map(([name, value]) => [name, read[typeof value](given.get(name))])) };
+    const given = new URLSearchParams(location.search);
+    const read = { boolean: (text) => text === "true", number: Number, string: String };
+    this.state = { ...STARTING };
+    for (const [name, value] of Object.entries(STARTING))
+      if (given.has(name)) this.state[name] = read[typeof value](given.get(name));
     if (this.state.study !== ALL && !this.studies[this.state.study]) this.state.study = STARTING.study;
     if (!["O", "start"].includes(this.state.from)) this.state.from = STARTING.from;
-    this.wanted = Object.fromEntries([...given].filter(([name]) => name.startsWith(FIELD)).map(([name, value]) => [name.slice(FIELD.length), value]));
+    const fields = [...given].filter(([name]) => name.startsWith(FIELD));
+    this.wanted = Object.fromEntries(fields.map(([name, value]) => [name.slice(FIELD.length), value]));
   }
-}
-
-/** A run's kernel, with ω and the lowest cosine from both places that the grid shows. */
-function measure(run) {
-  if (run.kernel) return;
-  run.kernel = kernelOf(run.data);
-  const fromO = run.kernel.cosine(O), fromStart = run.kernel.cosine(0);
-  run.omega = { O: fromO.omega, start: fromStart.omega };
-  run.lowest = { O: fromO.lowest, start: fromStart.lowest };
-}
-
-/** A map of a pixel a cell, which the page enlarges. */
-function drawSmall(canvas, kernel, origin, lowest) {
-  const { kept, cosine } = kernel.cosine(origin), k = kept.length;
-  canvas.width = canvas.height = k;
-  const c = canvas.getContext("2d"), image = c.createImageData(k, k);
-  const shade = (x) => SHADES[Math.round(255 * Math.min(1, Math.max(0, (x - lowest) / (1 - lowest))))];
-  for (let i = 0; i < k * k; i++) image.data.set(shade(cosine[i]), 4 * i);
-  c.putImageData(image, 0, 0);
-}
-
-function mark({ badge, button }, letter) {
-  badge.textContent = letter;
-  badge.className = `badge ${letter}`;
-  button.setAttribute("aria-pressed", String(letter !== ""));
 }
 
 function options(select, choices) {

@@ -26,7 +26,8 @@ export function runsOf(study, { unit, shared, runs }) {
 /** A field's values of a run: several where it is in several arms, none where it has no such field. */
 export const valuesOf = (run, column) => [run.recipe[column] ?? []].flat();
 
-const isBefore = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
+const areNumbers = (a, b) => typeof a === "number" && typeof b === "number";
+const compared = (a, b) => (areNumbers(a, b) ? a - b : String(a).localeCompare(String(b)));
 
 /**
  * The fields that tell runs apart, with their values in order.
@@ -36,13 +37,14 @@ const isBefore = (a, b) => (typeof a === "number" && typeof b === "number" ? a -
 export function varying(runs) {
   const names = [...new Set(runs.flatMap(({ recipe }) => Object.keys(recipe)))];
   return names
-    .map((name) => ({ name, values: [...new Set(runs.flatMap((run) => valuesOf(run, name)))].sort(isBefore) }))
-    .filter(({ name, values }) => values.length > 1 || (values.length && runs.some((run) => !valuesOf(run, name).length)));
+    .map((name) => ({ name, values: [...new Set(runs.flatMap((run) => valuesOf(run, name)))].sort(compared) }))
+    .filter(({ name, values }) => values.length > (runs.every((run) => valuesOf(run, name).length) ? 1 : 0));
 }
 
 /** Runs that have the wanted value of every field; values as text, as an address has them. */
 export const matching = (runs, wanted) =>
-  runs.filter((run) => Object.entries(wanted).every(([name, value]) => valuesOf(run, name).some((own) => String(own) === value)));
+  runs.filter((run) =>
+    Object.entries(wanted).every(([name, value]) => valuesOf(run, name).some((own) => String(own) === value)));
 
 /**
  * Runs by a value, those without one last either way, equals as they were.
@@ -54,7 +56,7 @@ export function inOrder(runs, value, isDown) {
   const isMissing = (x) => x === undefined || Number.isNaN(x);
   return runs
     .map((run) => [value(run), run])
-    .sort(([a], [b]) => +isMissing(a) - +isMissing(b) || (isMissing(a) ? 0 : (isDown ? -1 : 1) * isBefore(a, b)))
+    .sort(([a], [b]) => +isMissing(a) - +isMissing(b) || (isMissing(a) ? 0 : (isDown ? -1 : 1) * compared(a, b)))
     .map(([, run]) => run);
 }
 
@@ -66,6 +68,6 @@ export const recipeInWords = (run, columns) =>
     .filter(({ name }) => valuesOf(run, name).length)
     .map(({ name }) => {
       const value = valuesOf(run, name).map(inWords).join(" and ");
-      return name === "arm" ? value : `${nameOf(name)} ${value}`;
+      return name === "arm" ? value : `${nameOf(name)}\u00a0${value}`; // not at the end of a line
     })
     .join(" · ");
