@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from test_pages import site  # noqa: F401
 
 import trajhelpers as th
 from trajhelpers.explorer.embedding import embedded
@@ -71,7 +72,7 @@ def number(page, measure):
 def pair(page):
     """The runs that stand side by side."""
     return [
-        page.locator(f".maps button:has(.badge.{letter})").get_attribute("data-run")
+        page.locator(f".maps button:has(.letter.{letter})").get_attribute("data-run")
         for letter in "AB"
     ]
 
@@ -139,7 +140,17 @@ def test_every_study_has_its_file_and_its_chapter():
 # ---- the page ----
 
 
-@pytest.mark.parametrize("study", [*STUDIES, "redundancy"])
+# The others are no different, but many.
+QUICK = ("momentum-decay-vgg", "pythia-mini-layers")
+
+
+@pytest.mark.parametrize(
+    "study",
+    [
+        pytest.param(study, marks=() if study in QUICK else pytest.mark.slow)
+        for study in (*STUDIES, "redundancy")
+    ],
+)
 def test_numbers_are_python_s(opened, study):
     """ω of all, seen from both places; of the two side by side from any, and their difference."""
     page, kernels = opened(f"?study={study}"), kernels_of(study)
@@ -318,27 +329,30 @@ def test_all_studies_at_once(opened):
     page.wait_for_selector(".maps li:last-child.drawn")
 
 
-@pytest.mark.parametrize("width", [1400, 900, 390])
-def test_it_fits(opened, width):
+def test_it_fits(opened):
     page = opened("?study=batch-size")
-    page.set_viewport_size({"width": width, "height": 800})
-    page.wait_for_timeout(200)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    small = page.evaluate(
-        """[...document.querySelectorAll('.live *')].filter(one => one.checkVisibility() &&
-        parseFloat(getComputedStyle(one).fontSize) < 12).map(one => one.outerHTML.slice(0, 99))"""
-    )
-    assert not small
+    for width in (1400, 900, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_timeout(200)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        small = page.evaluate(
+            """[...document.querySelectorAll(".live *")].filter(one => one.checkVisibility() &&
+            parseFloat(getComputedStyle(one).fontSize) < 12).map(one => one.outerHTML)"""
+        )
+        assert not small
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_accessible(opened, theme):
-    page = opened("?study=batch-size")
-    page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+def test_accessible(page, site):  # noqa: F811
+    """Over http too, from a server's own folder."""
+    page.goto(f"{site}/book/gallery.html?study=batch-size")
+    arranged(page)
     for details in page.locator(".live details").all():
         details.evaluate("one => { one.open = true; }")
-    found = Axe().run(page, context="article").response["violations"]
-    assert not [(one["id"], [node["html"][:99] for node in one["nodes"]]) for one in found]
+    for theme in ("light", "dark"):
+        page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+        found = Axe().run(page, context="article").response["violations"]
+        assert not [(one["id"], [node["html"][:99] for node in one["nodes"]]) for one in found]
+    assert not page.trouble
 
 
 def test_without_scripts_and_in_print_there_is_a_picture(browser, opened):

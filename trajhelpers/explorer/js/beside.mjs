@@ -26,7 +26,7 @@ export class Beside {
       const omega = html("output"), canvas = html("canvas"), recipe = html("span", { className: "recipe" });
       omega.dataset.measure = `omega-${letter}`;
       canvas.setAttribute("role", "img");
-      const badge = html("b", { className: `badge ${letter}`, textContent: letter });
+      const badge = html("b", { className: `letter ${letter}`, textContent: letter });
       const caption = html("p", { className: "caption" }, badge, " ", omega, " ", recipe);
       return { omega, canvas, recipe, figure: html("figure", {}, caption, canvas) };
     });

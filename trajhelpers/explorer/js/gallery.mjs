@@ -195,6 +195,8 @@ class Gallery {
       tile.item.classList.remove("drawn");
     }
     this.seen.disconnect();
+    this.undrawn = new Set();
+    this.runOf = new Map(this.shown.map((run) => [run.tile.item, run]));
     this.list.replaceChildren(...this.shown.map(({ tile }) => tile.item));
     for (const { tile } of this.shown) this.seen.observe(tile.item);
     const all = this.runs.length, count = this.shown.length;
@@ -250,16 +252,25 @@ class Gallery {
 
   // ---- what is seen ----
 
-  /** Those maps that come into view. */
+  /** Those maps that come into view, a slice of them at a time. */
   #draw(entries) {
     for (const { target, isIntersecting } of entries) {
-      if (!isIntersecting) continue;
-      const { kernel, tile } = this.shown.find((run) => run.tile.item === target) ?? {};
-      if (!tile) continue;
-      drawSmall(tile.canvas, kernel, this.state.from === "O" ? O : 0, this.lowest);
-      target.classList.add("drawn");
-      this.seen.unobserve(target);
+      if (isIntersecting) this.undrawn.add(target);
+      else this.undrawn.delete(target);
     }
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      const until = performance.now() + SLICE;
+      for (const item of this.undrawn) {
+        const { tile, kernel } = this.runOf.get(item);
+        drawSmall(tile.canvas, kernel, this.state.from === "O" ? O : 0, this.lowest);
+        item.classList.add("drawn");
+        this.seen.unobserve(item);
+        this.undrawn.delete(item);
+        if (performance.now() > until) break;
+      }
+      if (this.undrawn.size) this.#draw([]);
+    });
   }
 
   #drawScale() {

@@ -30,7 +30,7 @@ export function drawSmall(canvas, kernel, origin, lowest) {
 /** As A, B, or neither. */
 export function mark({ badge, button }, letter) {
   badge.textContent = letter;
-  badge.className = `badge ${letter}`;
+  badge.className = `letter ${letter}`;
   button.setAttribute("aria-pressed", String(letter !== ""));
 }
 
@@ -38,7 +38,7 @@ export function mark({ badge, button }, letter) {
 export function tileOf(run) {
   const canvas = html("canvas", { width: run.kernel.n, height: run.kernel.n });
   canvas.setAttribute("aria-hidden", "true");
-  const badge = html("b", { className: "badge" }), omega = html("span", { className: "omega" });
+  const badge = html("b", { className: "letter" }), omega = html("span", { className: "omega" });
   const recipe = html("span", { className: "recipe" }), result = html("span", { className: "recipe" });
   const button = html("button", { type: "button", tabIndex: -1 }, canvas, badge, omega, result, recipe);
   button.dataset.run = run.id;
