@@ -59,7 +59,7 @@ def write_gallery(folder):
     about["distinct"] = len({run["run"] for content in studies.values() for run in content["runs"]})
     code = f"window.trajhelpersGallery = {_in_script(about)};\n{script(GALLERY)}"
     (static / "gallery.js").write_text(code, encoding="utf-8")
-    (static / "gallery.css").write_text(style("explorer", "gallery"), encoding="utf-8")
+    (static / "gallery.css").write_text(style("gallery"), encoding="utf-8")
     _picture().savefig(folder / "gallery.webp", dpi=180, pil_kwargs={"quality": 85})
     plt.close()
 

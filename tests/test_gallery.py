@@ -9,7 +9,6 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from test_pages import site  # noqa: F401
 
 import trajhelpers as th
 from trajhelpers.explorer.embedding import embedded
@@ -342,7 +341,7 @@ def test_it_fits(opened):
         assert not small
 
 
-def test_accessible(page, site):  # noqa: F811
+def test_accessible(page, site):
     """Over http too, from a server's own folder."""
     page.goto(f"{site}/book/gallery.html?study=batch-size")
     arranged(page)

@@ -1,10 +1,11 @@
 /** Two runs side by side, and their difference, seen from the same place. */
 
 import { difference, drawDifference, pairsOf } from "./comparing.mjs";
-import { button, html } from "./controls.mjs";
-import { drawMap } from "./drawing.mjs";
+import { button } from "./controls.mjs";
+import { html } from "./elements.mjs";
 import { mountAll } from "./explorer.mjs";
 import { O } from "./kernel.mjs";
+import { drawMap } from "./maps.mjs";
 import { inWords, nameOf, recipeInWords, valuesOf, varying } from "./runs.mjs";
 
 const LETTERS = ["A", "B"];

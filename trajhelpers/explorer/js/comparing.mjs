@@ -1,7 +1,7 @@
 /** Two runs beside each other: where both have a checkpoint, and their maps' difference there. */
 
 import { css } from "./colours.mjs";
-import { ticks } from "./drawing.mjs";
+import { ABOVE, BELOW, LEFT, RIGHT, ticks } from "./drawing.mjs";
 import { everyOf } from "./kernel.mjs";
 
 /** Of two kernels, the indices of checkpoints that belong together. */
@@ -44,13 +44,12 @@ export function signedColour(share) {
   return PLACES[low].map((value, i) => value + (at - low) * (PLACES[low + 1][i] - value));
 }
 
-const LEFT = 52, ABOVE = 10, RIGHT = 20, BELOW = 84; // those of maps, which stand beside it
 const HATCHED = 0.1; // of the largest difference: less is as good as none
 
 /** A difference of maps on a canvas; `most` is what the strongest colour stands for. */
 export function drawDifference(canvas, { kept, values }, { most, labels, ink, unit }) {
   const width = canvas.clientWidth, scale = window.devicePixelRatio || 1, k = kept.length;
-  const side = width - LEFT - RIGHT, height = side + ABOVE + BELOW;
+  const side = width - LEFT - RIGHT, height = side + ABOVE + BELOW + 44; // as maps have
   canvas.width = width * scale;
   canvas.height = height * scale;
   canvas.style.aspectRatio = `${width} / ${height}`;

@@ -1,77 +1,117 @@
 /** The explorer: a kernel's map, path, angles and lengths as linked views that a reader moves. */
 
-import { button, controlsFor, html, offer, show } from "./controls.mjs";
-import { kernelIn, kernelOf } from "./files.mjs";
+import { button, controlsFor, offer, show } from "./controls.mjs";
+import { html } from "./elements.mjs";
+import { kernelOf } from "./files.mjs";
 import { listen } from "./listening.mjs";
+import { Opening } from "./opening.mjs";
+import { Player } from "./playing.mjs";
 import { asTable, picture, save } from "./saving.mjs";
-import { chosen, measured, seenFrom } from "./scene.mjs";
+import { chosen, grownTo, lowestOf, measured, seenFrom } from "./scene.mjs";
 import { STARTING, addressOf, fitted, stateInAddress } from "./state.mjs";
+import { tableOf } from "./tables.mjs";
 import { Views } from "./views.mjs";
 import { factsOf, pairInWords } from "./words.mjs";
+
+/**
+ * @typedef {import("./scene.mjs").Scene} Scene
+ * @typedef {import("./state.mjs").State} State
+ * @typedef {import("./maps.mjs").Pair} Pair
+ */
 
 let count = 0;
 
 /** All explorers of a document that are still pictures. */
 export function mountAll() {
-  for (const root of document.querySelectorAll(".trajhelpers-explorer:not([data-mounted])")) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const roots = document.querySelectorAll(".trajhelpers-explorer:not([data-mounted])");
+  for (const root of roots) {
     const data = root.querySelector('script[type="application/json"]');
     root.dataset.mounted = "";
-    new Explorer(root, JSON.parse(data.textContent));
+    new Explorer(root, JSON.parse(data?.textContent ?? ""));
   }
 }
 
 export class Explorer {
   /**
    * @param {HTMLElement} root  what it replaces the content of
-   * @param {{kernels: object[], unit: string, state?: object}} data  of trajhelpers/explorer
+   * @param {{kernels: import("./files.mjs").Embedded[], unit: string, state?: Partial<State>, play?: boolean}} data
+   *   of trajhelpers/explorer
    */
-  constructor(root, { kernels, unit, state = {} }) {
+  constructor(root, { kernels, unit, state = {}, play = false }) {
     this.root = root;
     this.unit = unit;
     this.kernels = kernels.map(kernelOf);
     this.name = `explorer-${++count}`;
-    this.state = { ...STARTING, ...state, ...stateInAddress(this.name) };
+    /** @type {State} what was asked for; each run shows what it has of it */
+    this.asked = { ...STARTING, ...state, ...stateInAddress(this.name) };
+    /** @type {Pair} what is looked at */
     this.marked = null;
+    /** @type {number|null} */
+    this.frame = null;
     this.controls = controlsFor((changes) => this.set(changes));
     this.views = new Views();
+    this.opening = new Opening((kernel) => this.add(kernel));
+    this.omega = html("output", { "data-measure": "omega" });
+    this.facts = html("span");
+    this.measures = html("p", { className: "measures" }, this.omega, this.facts);
+    this.said = html("p", { className: "said", "aria-live": "polite" });
+    this.table = tableOf(() => this.scene);
+    this.link = button("link to this view", () => this.#copyLink());
+    /** @type {import("./scene.mjs").Chosen[]} of every run, what the state chooses of it */
+    this.runs = [];
+    this.state = this.#fitted();
+    this.path = this.#choose();
+    /** @type {Scene} all that is chosen */
+    this.whole = this.#see();
+    /** @type {Scene} what is shown: the whole, or its beginning while it grows */
+    this.scene = this.whole;
+    this.player = new Player(this);
     this.#build();
     listen(this);
-    this.#choose();
+    if (play) this.player.playInView();
     new ResizeObserver(() => this.#drawAll()).observe(root);
     const themed = new MutationObserver(() => this.#drawAll());
     themed.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme", "data-mode"] });
   }
 
   #build() {
-    this.omega = html("output");
-    this.omega.dataset.measure = "omega";
-    this.facts = html("span");
-    this.said = html("p", { className: "said" });
-    this.said.setAttribute("aria-live", "polite");
-    const file = html("input", { type: "file", accept: ".npz", hidden: true, onchange: () => this.open(file.files[0]) });
-    this.link = button("link to this view", () => this.#copyLink());
     this.root.replaceChildren(
-      html("div", { className: "controls" }, ...Object.values(this.controls).map(({ label }) => label)),
-      html("p", { className: "measures" }, this.omega, this.facts),
+      html("div", { className: "controls" }, ...Object.values(this.controls).map(({ label }) => label), this.player.button),
+      this.measures,
       this.views.element,
       this.said,
+      this.table.element,
       html("div", { className: "controls" }, this.link,
         button("picture (PNG)", () => picture(this.views.map, this.#named("png"))),
         button("curves (SVG)", () => save(this.views.angles, this.#named("svg"))),
-        button("numbers (CSV)", () => asTable(this.#table(), this.#named("csv"))),
-        button("open a kernel (.npz)", () => file.click()), file),
+        button("numbers (CSV)", () => asTable(this.#table(), this.#named("csv")))),
+      this.opening.element,
     );
   }
 
-  /** Change the state: `run`, `layers`, `origin` (−1 for O), `stride`, `first`, `last`, `walk`, `fixed`. */
+  /**
+   * Change the state; what grows stops.
+   * @param {Partial<State>} changes
+   */
   set(changes) {
-    Object.assign(this.state, changes);
+    this.player.stop();
+    Object.assign(this.asked, changes);
     const isOtherPath = Object.keys(changes).some((name) => !["origin", "fixed"].includes(name));
+    this.state = this.#fitted();
     if (isOtherPath) this.#choose();
-    else this.#see();
+    this.#see();
   }
 
-  /** Look at two checkpoints, or at none. */
+  #fitted() {
+    if (!this.kernels[this.asked.run]) this.asked.run = 0;
+    return fitted(this.asked, this.kernels[this.asked.run]);
+  }
+
+  /**
+   * Look at two checkpoints, or at none.
+   * @param {Pair} pair
+   */
   mark(pair) {
     if (String(pair) === String(this.marked)) return;
     this.marked = pair;
@@ -79,35 +119,63 @@ export class Explorer {
     this.#say();
   }
 
-  /** Add the kernel of a file, and show it. */
-  async open(file) {
-    if (!file) return;
-    try {
-      this.kernels.push(await kernelIn(await file.arrayBuffer(), file.name));
-      this.set({ ...STARTING, run: this.kernels.length - 1 });
-    } catch (error) {
-      this.said.textContent = `${file.name}: ${error.message}`;
-    }
+  /**
+   * One kernel more, which is shown.
+   * @param {import("./kernel.mjs").Kernel} kernel
+   */
+  add(kernel) {
+    this.kernels.push(kernel);
+    this.set({ ...STARTING, run: this.kernels.length - 1 });
   }
 
-  /** The run, its layers, its checkpoints: all but where they are seen from. */
+  /**
+   * The run, its layers, its checkpoints: all but where they are seen from.
+   * @returns {import("./scene.mjs").Chosen & import("./scene.mjs").Measured}
+   */
   #choose() {
-    if (!this.kernels[this.state.run]) this.state.run = 0;
-    const whole = this.kernels[this.state.run];
-    this.state = fitted(this.state, whole);
     offer(this.controls, this.kernels, this.state);
-    const path = chosen(whole, this.state);
+    this.runs = this.kernels.map((kernel) => chosen(kernel, fitted(this.asked, kernel)));
+    const path = this.runs[this.state.run];
     this.path = { ...path, ...measured(path) };
     this.views.isPathOld = true;
-    this.#see();
+    return this.path;
   }
 
-  /** The map, from where it is seen. */
+  /**
+   * The map, from where it is seen.
+   * @returns {Scene}
+   */
   #see() {
-    const { path, state, unit } = this;
-    this.scene = { ...path, ...seenFrom(path, state.origin), state, unit };
+    const { path, state, unit, runs, asked } = this, maps = seenFrom(path, state.origin);
+    // One scale for all, so that eyes may compare what a choice of the run shows in turn.
+    const others = runs.filter((run) => run.kernel !== path.kernel).map((run) => seenFrom(run, Math.min(asked.origin, run.kernel.n - 1)));
+    const lowest = state.fixed ? -1 : lowestOf([maps, ...others]);
+    this.whole = this.scene = { ...path, ...maps, lowest, state, unit, runs: runs.length };
     this.#drawSoon();
     this.#say();
+    return this.whole;
+  }
+
+  /**
+   * Show so many checkpoints from the first, in the room of all.
+   * @param {number} count
+   */
+  grow(count) {
+    this.scene = count < this.whole.taken.length ? grownTo(this.whole, count) : this.whole;
+    this.views.isPathOld = true;
+    this.#drawSoon();
+    this.#say();
+  }
+
+  /** What is said changes with every frame: it neither moves what stands below nor is read out. */
+  hold() {
+    this.measures.style.height = `${this.measures.getBoundingClientRect().height}px`;
+    this.omega.ariaLive = "off";
+  }
+
+  release() {
+    this.measures.style.height = "";
+    this.omega.ariaLive = "polite";
   }
 
   #drawSoon() {
@@ -125,28 +193,31 @@ export class Explorer {
   #say() {
     const { scene, omega } = this;
     show(this.controls, scene);
-    omega.dataset.value = scene.seen.omega;
+    omega.dataset.value = String(scene.seen.omega);
     omega.textContent = `ω ${scene.kernel.sample ? "≈" : "="} ${scene.seen.omega.toFixed(3)}`;
     this.facts.textContent = factsOf(scene);
     this.views.say(scene);
+    this.table.fill();
     this.said.textContent = this.marked
       ? pairInWords(scene, ...this.marked)
       : "Point at a cell, or drag along the diagonal to look from there.";
   }
 
+  /** @param {string} ending */
   #named(ending) {
     return `${this.scene.kernel.label || "map"}.${ending}`.replace(/[^\w.-]+/g, "-");
   }
 
+  /** @returns {(string|number)[][]} */
   #table() {
     const { kept, cosine } = this.scene.seen, { steps } = this.scene.kernel;
     return [["", ...kept.map((t) => steps[t])], ...kept.map((t, i) => [steps[t], ...cosine.slice(i * kept.length, (i + 1) * kept.length)])];
   }
 
   #copyLink() {
-    const address = addressOf(this.name, this.state);
+    const address = addressOf(this.name, this.asked);
     history.replaceState(null, "", address);
-    const said = () => (this.link.textContent = "the address has it");
-    (navigator.clipboard?.writeText(address.href) ?? Promise.reject()).then(() => (this.link.textContent = "link copied"), said);
+    const say = (/** @type {string} */ words) => () => (this.link.textContent = words);
+    (navigator.clipboard?.writeText(address.href) ?? Promise.reject()).then(say("link copied"), say("the address has it"));
   }
 }

@@ -2,7 +2,7 @@
 
 import { Beside } from "./beside.mjs";
 import { css, mapColour } from "./colours.mjs";
-import { html } from "./controls.mjs";
+import { html } from "./elements.mjs";
 import { O } from "./kernel.mjs";
 import { inOrder, inWords, matching, nameOf, recipeInWords, runsOf, valuesOf, varying } from "./runs.mjs";
 import { drawSmall, mark, measure, tileOf } from "./tiles.mjs";

@@ -17,6 +17,9 @@ import { O } from "./kernel.mjs";
 /** @type {State} */
 export const STARTING = { run: 0, layers: "", origin: O, stride: 1, first: 0, last: -1, walk: false, fixed: false };
 
+/** @type {Map<string, unknown>} */
+const USUAL = new Map(Object.entries(STARTING));
+
 /**
  * The nearest state that a kernel has.
  * @param {State} state
@@ -24,7 +27,9 @@ export const STARTING = { run: 0, layers: "", origin: O, stride: 1, first: 0, la
  * @returns {State}
  */
 export function fitted(state, kernel) {
-  const end = kernel.n - 1, within = (x, low, high) => Math.min(Math.max(Math.round(x), low), high);
+  const end = kernel.n - 1;
+  /** @param {number} x @param {number} low @param {number} high */
+  const within = (x, low, high) => Math.min(Math.max(Math.round(x), low), high);
   const layers = kernel.groups.some(({ name }) => name === state.layers) ? state.layers : "";
   let last = state.last < 0 ? end : within(state.last, 0, end);
   const first = within(state.first, 0, Math.max(last - 2, 0));
@@ -48,7 +53,7 @@ export const longestStride = (first, last) => Math.max(1, Math.min(20, Math.floo
  * @param {State} state
  */
 export function addressOf(name, state) {
-  const changed = Object.entries(state).filter(([key, value]) => value !== STARTING[key]);
+  const changed = Object.entries(state).filter(([key, value]) => value !== USUAL.get(key));
   const address = new URL(location.href);
   address.hash = new URLSearchParams({ [name]: JSON.stringify(Object.fromEntries(changed)) }).toString();
   return address;
@@ -64,7 +69,7 @@ export function stateInAddress(name) {
   if (!found) return {};
   try {
     const state = JSON.parse(found);
-    return Object.fromEntries(Object.entries(state).filter(([key, value]) => typeof value === typeof STARTING[key]));
+    return Object.fromEntries(Object.entries(state).filter(([key, value]) => typeof value === typeof USUAL.get(key)));
   } catch {
     return {}; // somebody else's
   }

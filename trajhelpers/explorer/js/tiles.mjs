@@ -1,7 +1,7 @@
 /** A run in the grid: what is measured of it, and the button that shows it. */
 
 import { mapColour } from "./colours.mjs";
-import { html } from "./controls.mjs";
+import { html } from "./elements.mjs";
 import { kernelOf } from "./files.mjs";
 import { O } from "./kernel.mjs";
 

@@ -3,10 +3,18 @@
 import { written } from "./drawing.mjs";
 import { degrees } from "./kernel.mjs";
 
-/** Where it is seen from. */
+/** @typedef {import("./scene.mjs").Scene} Scene */
+
+/**
+ * Where it is seen from.
+ * @param {Pick<Scene, "state"|"kernel"|"unit">} scene
+ */
 export const from = ({ state, kernel, unit }) => (state.origin < 0 ? "O" : `${unit} ${kernel.steps[state.origin]}`);
 
-/** What stands after ω. */
+/**
+ * What stands after ω.
+ * @param {Scene} scene
+ */
 export function factsOf(scene) {
   const { kernel, taken, seen, walked, ratio } = scene;
   const beside = walked ? `, random walk ${walked.omega.toFixed(3)}` : "";
@@ -15,15 +23,28 @@ export function factsOf(scene) {
   return ` seen from ${from(scene)}${beside} · ${taken.length} checkpoints · path ${written(ratio)} × its displacement${rounding}${sample}`;
 }
 
+/** @param {Scene} scene */
+export function captionOf(scene) {
+  const { state, runs } = scene, scale = runs > 1 && !state.fixed ? ` The colours are those of all ${runs} runs.` : "";
+  return `Cosines between checkpoints, seen from ${from(scene)}.${scale}`;
+}
+
+/** @param {Scene} scene */
 export function mapInWords(scene) {
   const { kept, omega, lowest } = scene.seen;
   return `Map of ${kept.length} checkpoints seen from ${from(scene)}: mean ${omega.toFixed(3)}, lowest ${lowest.toFixed(2)}. Arrow keys move over its cells, Enter looks from there.`;
 }
 
+/** @param {Scene} scene */
 export const pathInWords = ({ taken }) =>
   `The path of ${taken.length} checkpoints in the plane of its first two principal components`;
 
-/** Of two checkpoints, their cosine, their angle, and how far they are apart. */
+/**
+ * Of two checkpoints, their cosine, their angle, and how far they are apart.
+ * @param {Scene} scene
+ * @param {number} s
+ * @param {number} t
+ */
 export function pairInWords(scene, s, t) {
   const { kernel, unit } = scene, { kept, cosine } = scene.seen, { steps } = kernel;
   if (s === t) return `${unit} ${steps[s]}`;
