@@ -199,6 +199,10 @@ def lay_out():
         write(with_code_in_files(with_outputs(path)), SOURCE / "book" / path.name)
     (SOURCE / "book/pages/explorer.js").write_text(page.script())
     (SOURCE / "book/pages/explorer.css").write_text(page.style())
+    # Here, since it takes seconds to import what it reads studies with.
+    from gallery import write_gallery
+
+    write_gallery(SOURCE / "book")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from execute import bring_up_to_date, code_cells, html_of, with_outputs, write
 from PIL import Image
 
 
-def without_explorers(notebook):
+def without_what_moves(notebook):
     for cell in code_cells(notebook):
         for output in cell.outputs:
-            if "trajhelpers-explorer" in html_of(output):
+            if 'class="trajhelpers-' in html_of(output):
                 del output.data["text/html"]
     return notebook
 
@@ -41,5 +41,5 @@ if __name__ == "__main__":
     paths = [Path(name).resolve() for name in sys.argv[1:]]
     bring_up_to_date(paths)
     for path in paths:
-        write(with_small_figures(without_explorers(with_outputs(path))), path)
+        write(with_small_figures(without_what_moves(with_outputs(path))), path)
         print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")

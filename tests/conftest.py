@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from pages import HTML, served
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before torch and numpy are imported: threads of two processes on one core wait for each other.
@@ -72,6 +73,34 @@ def page(browser):
     )
     page.on("response", lambda r: r.status >= 400 and page.trouble.append(f"{r.status}: {r.url}"))
     yield page
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The built pages, on this machine's own address."""
+    if not (HTML / "index.html").exists():
+        pytest.fail("no pages in _build/html: run `make book` first")
+    with served() as address:
+        yield address
+
+
+@pytest.fixture
+def from_disk(browser, tmp_path):
+    """Opens HTML as a file of this disk; it has to ask for nothing, and to say nothing."""
+    context = browser.new_context(viewport={"width": 1000, "height": 900})
+    page, path, heard = context.new_page(), tmp_path / "page.html", []
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    page.on("console", lambda message: heard.append(message.text))
+    page.on("request", lambda request: heard.append(request.url))
+
+    def from_disk(html):
+        path.write_text(html, encoding="utf-8")
+        page.goto(path.as_uri())
+        return page
+
+    yield from_disk
+    assert not [one for one in heard if not one.startswith((path.as_uri(), "data:"))]
     context.close()
 
 

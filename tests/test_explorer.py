@@ -1,19 +1,19 @@
 """The explorer: what its module computes in a page is what Python computes."""
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trajectories
+from playwright._impl._driver import compute_driver_executable
 
 import trajhelpers as th
 from trajhelpers.explorer.embedding import embedded
 
-NODE = shutil.which("node")
-needs_node = pytest.mark.skipif(NODE is None, reason="needs node 20.12 or later")
+# Playwright's own, so that what is compared never depends on the machine.
+NODE, _ = compute_driver_executable()
 HERE = Path(__file__).parent
 
 
@@ -69,7 +69,6 @@ KERNELS = {
 }
 
 
-@needs_node
 @pytest.mark.filterwarnings("ignore::trajhelpers.TrajectoryWarning")
 @pytest.mark.parametrize("name", KERNELS)
 def test_what_a_page_computes_is_what_python_computes(tmp_path, name):
@@ -108,7 +107,6 @@ def test_what_a_page_computes_is_what_python_computes(tmp_path, name):
         close(found["components"]["explained"], explained[:2])
 
 
-@needs_node
 def test_the_path_in_its_components(tmp_path):
     kernel = random_kernel(40, 3)
     (found,) = measured(tmp_path, {"embedded": embedded(kernel, ""), "origins": []})
@@ -116,7 +114,6 @@ def test_the_path_in_its_components(tmp_path):
     close(np.array([found["components"]["x"], found["components"]["y"]]).T, coordinates)
 
 
-@needs_node
 def test_one_group(tmp_path):
     kernel = random_kernel(20, 4)
     (found,) = measured(
@@ -125,7 +122,6 @@ def test_one_group(tmp_path):
     close(found["maps"][0]["omega"], th.mds(kernel.groups()["group 1"], 0))
 
 
-@needs_node
 def test_the_walk_beside_it(tmp_path):
     kernel = random_kernel(20, 5)
     (found,) = measured(tmp_path, {"embedded": embedded(kernel, ""), "origins": []})

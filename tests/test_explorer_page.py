@@ -5,10 +5,13 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from PIL import Image
 from test_explorer import random_kernel
 
 import trajhelpers as th
+from trajhelpers.plots.maps import round_down
+from trajhelpers.plots.style import MAP_COLOURS
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,50 @@ def test_layers_and_runs(opened, kernels):
     opened.locator("select[name=layers]").select_option("")
     opened.locator("select[name=run]").select_option("1")
     assert omega(opened) == pytest.approx(th.mds(kernels["another </script>"]), abs=1e-9)
+
+
+def colours(canvas, n):
+    """Of each cell of a map, at its middle: n × n × 3."""
+    return np.array(
+        canvas.evaluate(
+            """(canvas, n) => {
+            const scale = canvas.width / canvas.clientWidth, side = (canvas.clientWidth - 72) / n;
+            const copy = new OffscreenCanvas(canvas.width, canvas.height), found = [];
+            const context = copy.getContext("2d", { willReadFrequently: true });
+            context.drawImage(canvas, 0, 0);
+            const at = (i, before) => Math.round((before + (i + 0.5) * side) * scale);
+            for (let i = 0; i < n; i++) for (let j = 0; j < n; j++)
+              found.push(...context.getImageData(at(j, 52), at(i, 10), 1, 1).data.slice(0, 3));
+            return found;
+        }""",
+            n,
+        )
+    ).reshape(n, n, 3)
+
+
+def drawn(page):
+    """Wait for the frame in which it is drawn."""
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def expected_colours(cosine, lowest):
+    return 255 * colormaps[MAP_COLOURS]((cosine - lowest) / (1 - lowest))[..., :3]
+
+
+def test_runs_share_one_scale_of_colours(opened, kernels):
+    """That of `plot_maps`; at its own, the lightest cell of each would be equally light."""
+    for origin in (-1, 4):
+        seen_from = None if origin < 0 else origin
+        move(opened, "origin", origin)
+        cosines = [kernel.cosine(seen_from) for kernel in kernels.values()]
+        lowest = min(round_down(cosine) for cosine in cosines)
+        for run, cosine in enumerate(cosines):
+            opened.locator("select[name=run]").select_option(str(run))
+            drawn(opened)
+            found = colours(opened.locator("canvas").first, len(cosine))
+            # The page's table of colours has a place for every tenth or so of matplotlib's.
+            np.testing.assert_allclose(found, expected_colours(cosine, lowest), atol=3)
+    assert "The colours are those of all 2 runs." in opened.locator("figcaption").first.inner_text()
 
 
 def test_the_walk_beside_it(opened, kernels):
@@ -120,7 +167,7 @@ def test_a_link_shows_what_its_sender_saw(opened, kernels):
 def test_a_kernel_of_ones_own(opened, tmp_path):
     kernel = th.random_walk(12, start=4)
     kernel.save(tmp_path / "mine.npz")
-    opened.locator("input[type=file]").set_input_files(tmp_path / "mine.npz")
+    opened.locator("input[accept]").set_input_files(tmp_path / "mine.npz")
     opened.wait_for_function("document.querySelector('select[name=run]').value === '2'")
     assert omega(opened) == pytest.approx(th.mds(kernel), abs=1e-9)
 
@@ -142,9 +189,11 @@ def test_another_file_is_named_with_what_is_wrong(opened, tmp_path, content, sai
     else:
         path.write_bytes(content)
     before = omega(opened)
-    opened.locator("input[type=file]").set_input_files(path)
-    opened.wait_for_function("document.querySelector('.said').textContent.startsWith('other.npz')")
-    assert said in opened.locator(".said").inner_text()
+    opened.locator("input[accept]").set_input_files(path)
+    opened.wait_for_function(
+        "document.querySelector('.opened').textContent.startsWith('other.npz')"
+    )
+    assert said in opened.locator(".opened").inner_text()
     assert omega(opened) == before
 
 

@@ -50,8 +50,12 @@ from .nulls import (
 )
 from .explorer import (
     Explorer as Explorer,
+    PagePart as PagePart,
     PictureSlider as PictureSlider,
+    choose_map as choose_map,
+    draw_curve as draw_curve,
     explore as explore,
+    movable_sentence as movable_sentence,
     picture_slider as picture_slider,
 )
 from .plots import (

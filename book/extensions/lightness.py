@@ -19,8 +19,10 @@ AT_ONCE = "documentation_options.js"
 def light(app, page, template, context, doctree):
     body = context.get("body", "")
     if EXPLORER.search(body):
-        app.add_css_file("explorer.css")
-        app.add_js_file("explorer.js")
+        # The gallery's has the explorer's in it.
+        name = "gallery" if 'class="trajhelpers-gallery' in body else "explorer"
+        app.add_css_file(f"{name}.css")
+        app.add_js_file(f"{name}.js")
     context["script_files"] = [
         script for script in context["script_files"] if is_used(script, body)
     ]

@@ -9,15 +9,20 @@ const VIRIDIS =
   "fde725d5e21aaadc3281d34d5cc8633dbc7427ad811f9f8821908d26818e2c718e33628d3b518b423f85472c7a" +
   "481769440154";
 
-const parsed = (table) => table.match(/.{6}/g).map((hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16)));
+/** @typedef {number[]} Colour  red, green and blue, 0 to 255 */
+
+/** @param {string} table */
+const parsed = (table) => (table.match(/.{6}/g) ?? []).map((hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16)));
+/** @param {Colour[]} places @returns {(x: number) => Colour} */
 const between = (places) => (x) => {
   const at = Math.min(1, Math.max(0, x)) * (places.length - 1), low = Math.min(Math.floor(at), places.length - 2);
   return places[low].map((value, i) => value + (at - low) * (places[low + 1][i] - value));
 };
 
-/** Red, green and blue, 0 to 255, of a share: light at 0, dark at 1. */
+/** Of a share: light at 0, dark at 1. */
 export const mapColour = between(parsed(MAGMA));
 export const stepColour = between(parsed(VIRIDIS));
+/** @param {Colour} colour */
 export const css = (colour) => `rgb(${colour.map(Math.round)})`;
 
 /** Of six lines, told apart by their dashes too. */

@@ -7,17 +7,23 @@
 /**
  * @param {Float64Array} matrix n × n
  * @param {number} n
- * @returns {{values: Float64Array, vectors?: Float64Array[]}} vectors[i] belongs to values[i]
+ * @param {boolean} isWithVectors
+ * @returns {{values: Float64Array, vectors: Float64Array[]}} vectors[i] belongs to values[i]
  */
 export function eigen(matrix, n, isWithVectors = false) {
   const { diagonal, beside, basis } = tridiagonal(matrix, n, isWithVectors);
   rotate(diagonal, beside, basis, n);
   const order = Array.from(diagonal.keys()).sort((i, j) => diagonal[j] - diagonal[i]);
   const values = Float64Array.from(order, (i) => diagonal[i]);
-  return basis ? { values, vectors: order.map((i) => basis[i]) } : { values };
+  return { values, vectors: basis ? order.map((i) => basis[i]) : [] };
 }
 
-/** Reflections that leave a diagonal and what lies beside it; `basis` holds their product. */
+/**
+ * Reflections that leave a diagonal and what lies beside it; `basis` holds their product.
+ * @param {Float64Array} matrix
+ * @param {number} n
+ * @param {boolean} isWithVectors
+ */
 function tridiagonal(matrix, n, isWithVectors) {
   const a = Array.from({ length: n }, (_, i) => Float64Array.from(matrix.subarray(i * n, i * n + n)));
   const basis = isWithVectors ? a.map((_, i) => Float64Array.from({ length: n }, (_, j) => +(i === j))) : null;
@@ -59,7 +65,13 @@ function tridiagonal(matrix, n, isWithVectors) {
   };
 }
 
-/** Rotate until nothing is left beside the diagonal. */
+/**
+ * Rotate until nothing is left beside the diagonal.
+ * @param {Float64Array} d  the diagonal
+ * @param {Float64Array} e  what lies beside it
+ * @param {Float64Array[]|null} basis
+ * @param {number} n
+ */
 function rotate(d, e, basis, n) {
   for (let first = 0; first < n; first++) {
     for (let tries = 0; ; tries++) {
@@ -95,6 +107,7 @@ function rotate(d, e, basis, n) {
   }
 }
 
+/** @param {Float64Array} x @param {Float64Array} y @param {number} sine @param {number} cosine */
 function turn(x, y, sine, cosine) {
   for (let k = 0; k < x.length; k++) {
     const other = y[k];

@@ -3,12 +3,21 @@
 import { eigen } from "./eigen.mjs";
 import { O, degrees, everyOf } from "./kernel.mjs";
 
-/** The six angles of section 2 (ii), in degrees, by the names and lengths of Python's `angles`. */
+/**
+ * @typedef {import("./kernel.mjs").Kernel} Kernel
+ * @typedef {import("./kernel.mjs").Way} Way
+ */
+
+/**
+ * The six angles of section 2 (ii), in degrees, by the names and lengths of Python's `angles`.
+ * @param {Kernel} kernel
+ */
 export function angles(kernel, taken = everyOf(kernel.n)) {
-  const first = taken[0], last = taken.at(-1), later = taken.slice(1);
+  const first = taken[0], last = taken[taken.length - 1], later = taken.slice(1);
   const fromO = kernel.from(O), fromStart = kernel.from(first), total = fromStart.length(last);
   const updates = later.map((t, i) => kernel.way(taken[i], t));
   const lengths = updates.map((way) => kernel.length(way));
+  /** @param {import("./kernel.mjs").Sight} seen @param {number} s @param {number} t */
   const between = (seen, s, t) => degrees(seen.product(s, t) / (seen.length(s) * seen.length(t)));
   return {
     consecutive: updates
@@ -23,10 +32,15 @@ export function angles(kernel, taken = everyOf(kernel.n)) {
   };
 }
 
-/** The three lengths of section 2 (iii), in parameter units. */
+/**
+ * The three lengths of section 2 (iii), in parameter units.
+ * @param {Kernel} kernel
+ */
 export function norms(kernel, taken = everyOf(kernel.n)) {
   const fromO = kernel.from(O), fromStart = kernel.from(taken[0]), later = taken.slice(1);
+  /** @param {number} squared */
   const length = (squared) => 2 ** kernel.exponent * Math.sqrt(Math.max(squared, 0));
+  /** @param {number} t @param {number} i */
   const update = (t, i) => {
     const way = kernel.way(taken[i], t);
     return length(kernel.between(way, way));
@@ -38,15 +52,21 @@ export function norms(kernel, taken = everyOf(kernel.n)) {
   };
 }
 
-/** Path length over displacement: 1 for a straight line. */
+/**
+ * Path length over displacement: 1 for a straight line.
+ * @param {Kernel} kernel
+ */
 export function pathRatio(kernel, taken = everyOf(kernel.n)) {
   const length = norms(kernel, taken).updates.reduce((sum, x) => sum + x, 0);
-  const way = 2 ** kernel.exponent * kernel.length(kernel.way(taken[0], taken.at(-1)));
+  const way = 2 ** kernel.exponent * kernel.length(kernel.way(taken[0], taken[taken.length - 1]));
   if (Number.isNaN(way)) return length > 0 ? Infinity : NaN;
   return length / way;
 }
 
-/** Coordinates along the first two principal components, and the share of the variance of each. */
+/**
+ * Coordinates along the first two principal components, and the share of the variance of each.
+ * @param {Kernel} kernel
+ */
 export function components(kernel, taken = everyOf(kernel.n)) {
   const k = taken.length, seen = kernel.from(taken[0]);
   const centred = new Float64Array(k * k), mean = new Float64Array(k);
@@ -59,6 +79,7 @@ export function components(kernel, taken = everyOf(kernel.n)) {
   for (let i = 0; i < k; i++) for (let j = 0; j < k; j++) centred[i * k + j] += all - mean[i] - mean[j];
   const { values, vectors } = eigen(centred, k, true);
   const variance = values.map((x) => Math.max(x, 0)), sum = variance.slice(0, k - 1).reduce((a, x) => a + x, 0);
+  /** @param {number} c */
   const axis = (c) => {
     const scale = 2 ** kernel.exponent * Math.sqrt(variance[c]) * (vectors[c][k - 1] < 0 ? -1 : 1);
     return Array.from(vectors[c], (x) => x * scale);
@@ -66,7 +87,10 @@ export function components(kernel, taken = everyOf(kernel.n)) {
   return { x: axis(0), y: axis(1), explained: [variance[0] / sum, variance[1] / sum] };
 }
 
-/** Eigenvalues of a map, as a share of their sum. */
+/**
+ * Eigenvalues of a map, as a share of their sum.
+ * @param {Pick<import("./kernel.mjs").Cosines, "cosine"|"kept">} map
+ */
 export function spectrum({ cosine, kept }) {
   const { values } = eigen(cosine, kept.length);
   return Array.from(values, (x) => Math.max(x, 0) / kept.length);

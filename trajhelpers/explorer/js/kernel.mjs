@@ -13,25 +13,48 @@ const LONGEST_SUM = 8192;
 const SILENT = { float64: 1e-9, float32: 1e-6 };
 const HIDDEN_EXCESS = 1e-6;
 
-/** Of the product of two rows of p numbers, relative to their lengths. */
+/** @typedef {"float64"|"float32"} Precision */
+
+/**
+ * Of the product of two rows of p numbers, relative to their lengths.
+ * @param {number} p
+ * @param {Precision} precision
+ */
 const relativeError = (p, precision) =>
   UNIT[precision] * (3 + Math.sqrt(Math.min(p, LONGEST_SUM)) + Math.sqrt(p / LONGEST_SUM));
 
+/** @param {number} c */
 const clipped = (c) => (Math.abs(c) <= 1 + HIDDEN_EXCESS ? Math.min(1, Math.max(-1, c)) : c);
 
-/** @typedef {{name: string, size: number, products: Float64Array, squared?: Float64Array}} Group */
+/**
+ * @typedef {{name: string, size: number, products: Float64Array, squared?: Float64Array}} Group
+ * @typedef {[row: number, sign: number][]} Way  differences that add up to another
+ * @typedef {object} Cosines
+ * @property {number[]} kept      the checkpoints that have a direction
+ * @property {Float64Array} cosine  among them, k × k
+ * @property {number} omega       their mean
+ * @property {number} lowest
+ * @property {number} error       how far rounding may have moved one, where that is worth a word, else 0
+ */
 
 export class Kernel {
   /**
    * @param {{label?: string, steps: (number|string)[], groups: Group[], links?: number[],
-   *   precision?: string, exponent?: number, sample?: string}} parts
+   *   precision?: Precision, exponent?: number, sample?: string}} parts
    *   `products` have n × n numbers a group, in units of 2^exponent, squared; `squared` the squared
    *   lengths of the ways that rows are sums of, by default theirs; `sample` says what the kernel
    *   is an estimate from.
    */
   constructor({ label = "", steps, groups, links, precision = "float64", exponent = 0, sample = "" }) {
     const n = steps.length;
-    Object.assign(this, { label, steps, groups, precision, exponent, sample, n });
+    this.n = n;
+    this.label = label;
+    this.steps = steps;
+    this.groups = groups;
+    this.precision = precision;
+    this.exponent = exponent;
+    this.sample = sample;
+    /** @type {number[]} */
     this.links = links ?? steps.map((_, t) => t - 1);
     this.p = groups.reduce((p, group) => p + group.size, 0);
     this.products = summed(groups.map((group) => group.products), n * n);
@@ -39,7 +62,10 @@ export class Kernel {
     this.edges = edgesOf(this.links);
   }
 
-  /** The kernel of one of the groups. */
+  /**
+   * The kernel of one of the groups.
+   * @param {string} name
+   */
   only(name) {
     return new Kernel({ ...this, groups: this.groups.filter((group) => group.name === name) });
   }
@@ -50,9 +76,8 @@ export class Kernel {
   }
 
   /**
-   * C, or C_τ, among the checkpoints of `taken`: those that have a direction from there, their
-   * cosines, the mean of these, the lowest; and how far rounding may have moved one, where that
-   * is worth a word, else 0.
+   * C, or C_τ, among the checkpoints of `taken`.
+   * @returns {Cosines}
    */
   cosine(origin = O, taken = everyOf(this.n)) {
     const seen = this.from(origin);
@@ -72,14 +97,24 @@ export class Kernel {
     return { kept, cosine, omega: sum / k ** 2, lowest, error: error > SILENT[this.precision] ? error : 0 };
   }
 
+  /** @param {number} way @param {number} made */
   #rounding(way, made) {
     if (this.precision === "float32") return UNIT.float32 * made;
     return 2 * relativeError(this.p, "float64") * way ** 2 + 4 * UNIT.float64;
   }
 
-  /** The way from one checkpoint to another: rows of the products, with their signs. */
+  /**
+   * The way from one checkpoint to another: rows of the products, with their signs.
+   * @param {number} start
+   * @param {number} end
+   * @returns {Way}
+   */
   way(start, end) {
-    const back = [], forth = [], { links } = this, above = new Set();
+    /** @type {Way} */
+    const back = [];
+    /** @type {Way} */
+    const forth = [];
+    const { links } = this, above = new Set();
     for (let t = end; ; t = links[t]) {
       above.add(t);
       if (t < 0) break;
@@ -90,21 +125,32 @@ export class Kernel {
     return back.concat(forth);
   }
 
-  /** ⟨θ_end − θ_start, θ_otherEnd − θ_otherStart⟩, of two ways. */
+  /**
+   * ⟨θ_end − θ_start, θ_otherEnd − θ_otherStart⟩, of two ways.
+   * @param {Way} way
+   * @param {Way} other
+   */
   between(way, other) {
     let sum = 0;
     for (const [a, sign] of way) for (const [b, another] of other) sum += sign * another * this.products[a * this.n + b];
     return sum;
   }
 
-  /** The length of what a way leads over; NaN where rounding leaves nothing of it. */
+  /**
+   * The length of what a way leads over; NaN where rounding leaves nothing of it.
+   * @param {Way} way
+   */
   length(way) {
     const squared = this.between(way, way);
     const along = way.reduce((sum, [row]) => sum + Math.sqrt(Math.max(this.squared[row], 0)), 0);
     return this.root(squared, along);
   }
 
-  /** Of a squared length at the end of a way; NaN where rounding leaves nothing of it. */
+  /**
+   * Of a squared length at the end of a way; NaN where rounding leaves nothing of it.
+   * @param {number} squared
+   * @param {number} way
+   */
   root(squared, way) {
     return squared > relativeError(this.p, "float64") * way ** 2 ? Math.sqrt(squared) : NaN;
   }
@@ -125,11 +171,15 @@ export class Kernel {
 }
 
 /** Products of differences θ_t − θ_origin; O is the last point, n. */
-class Sight {
+export class Sight {
+  /** @param {Kernel} kernel @param {number} origin */
   constructor(kernel, origin) {
     const { n, products, squared, edges } = kernel, m = n + 1;
     const order = outwards(edges, origin < 0 ? n : origin);
-    Object.assign(this, { kernel, m, way: new Float64Array(m), made: new Float64Array(m) });
+    this.kernel = kernel;
+    this.m = m;
+    this.way = new Float64Array(m);
+    this.made = new Float64Array(m);
     // Of each row with each point.
     this.inner = new Float64Array(n * m);
     this.gram = new Float64Array(m * m);
@@ -143,15 +193,21 @@ class Sight {
     }
   }
 
+  /** @param {number} s @param {number} t */
   product(s, t) {
     return (this.gram[s * this.m + t] + this.gram[t * this.m + s]) / 2;
   }
 
+  /** @param {number} t */
   length(t) {
     return this.kernel.root(this.gram[t * this.m + t], this.way[t]);
   }
 
-  /** The product of θ_t − θ_origin with what a way leads over. */
+  /**
+   * The product of θ_t − θ_origin with what a way leads over.
+   * @param {Way} way
+   * @param {number} t
+   */
   along(way, t) {
     return way.reduce((sum, [row, sign]) => sum + sign * this.inner[row * this.m + t], 0);
   }
@@ -160,10 +216,13 @@ class Sight {
 /** @param {number} n */
 export const everyOf = (n) => Array.from({ length: n }, (_, t) => t);
 
+/** @param {number} cosine */
 export const degrees = (cosine) => (Math.acos(clipped(cosine)) * 180) / Math.PI;
 
+/** @param {Float64Array} products @param {number} n */
 const diagonal = (products, n) => Float64Array.from({ length: n }, (_, t) => products[t * n + t]);
 
+/** @param {Float64Array[]} parts @param {number} length */
 function summed(parts, length) {
   if (parts.length === 1) return parts[0];
   const sum = new Float64Array(length);
@@ -171,9 +230,16 @@ function summed(parts, length) {
   return sum;
 }
 
-/** By node, O the last: its neighbours in the tree, the row between, and the sign towards them. */
+/** @typedef {{node: number, row: number, sign: number}} Edge */
+
+/**
+ * By node, O the last: its neighbours in the tree, the row between, and the sign towards them.
+ * @param {number[]} links
+ */
 function edgesOf(links) {
-  const n = links.length, edges = Array.from({ length: n + 1 }, () => []);
+  const n = links.length;
+  /** @type {Edge[][]} */
+  const edges = Array.from({ length: n + 1 }, () => []);
   links.forEach((link, t) => {
     const above = link < 0 ? n : link;
     edges[above].push({ node: t, row: t, sign: 1 });
@@ -182,9 +248,15 @@ function edgesOf(links) {
   return edges;
 }
 
-/** Every other node, after the one that it is reached from. */
+/**
+ * Every other node, after the one that it is reached from.
+ * @param {Edge[][]} edges
+ * @param {number} origin
+ */
 function outwards(edges, origin) {
-  const order = [], reached = new Uint8Array(edges.length), queue = [origin];
+  /** @type {(Edge & {from: number})[]} */
+  const order = [];
+  const reached = new Uint8Array(edges.length), queue = [origin];
   reached[origin] = 1;
   for (const from of queue)
     for (const edge of edges[from]) {

@@ -1,0 +1,131 @@
+/** Maps on a canvas. */
+
+import { css, mapColour } from "./colours.mjs";
+import { ABOVE, BELOW, LEFT, RIGHT, ticks } from "./drawing.mjs";
+
+// Looked up, since a map of 154 checkpoints has 23,716 cells, drawn at every move.
+const SHADES = Array.from({ length: 256 }, (_, i) => Uint8Array.of(...mapColour(i / 255).map(Math.round), 255));
+
+/** @param {number} cosine @param {number} lowest */
+const shade = (cosine, lowest) => Math.round(255 * Math.min(1, Math.max(0, (cosine - lowest) / (1 - lowest))));
+
+/**
+ * @typedef {[row: number, column: number]|null} Pair  of checkpoints
+ * @typedef {object} MapLook
+ * @property {number} lowest             the cosine of the lightest colour
+ * @property {(number|string)[]} labels  of all checkpoints of the kernel
+ * @property {Pair} marked               whose row and column are framed
+ * @property {number} origin
+ * @property {string} ink                the colour of what is written
+ * @property {string} unit
+ * @property {number[]} [room]           the checkpoints that there is room for, by default those that are kept
+ */
+
+/**
+ * Cosines between what is kept, light at `lowest`.
+ * @param {HTMLCanvasElement} canvas
+ * @param {import("./kernel.mjs").Cosines} cosines
+ * @param {MapLook} look
+ * @returns {(x: number, y: number) => Pair} the cell under a point of the canvas
+ */
+export function drawMap(canvas, { cosine, kept }, { lowest, labels, marked, origin, ink, unit, room = kept }) {
+  const width = canvas.clientWidth, scale = window.devicePixelRatio || 1, k = kept.length;
+  const side = width - LEFT - RIGHT, height = side + ABOVE + BELOW + 44;
+  canvas.width = width * scale;
+  canvas.height = height * scale;
+  canvas.style.aspectRatio = `${width} / ${height}`;
+  const c = contextOf(canvas);
+  c.scale(scale, scale);
+  c.font = "12px system-ui, sans-serif";
+  c.fillStyle = c.strokeStyle = ink;
+  c.textBaseline = "middle";
+  if (!k) {
+    c.fillText("nothing here has a direction", LEFT, ABOVE + 20);
+    return () => null;
+  }
+  const cell = side / room.length, middle = (/** @type {number} */ i) => (i + 0.5) * cell;
+  c.imageSmoothingEnabled = false;
+  c.drawImage(cellsOf(cosine, k, lowest), LEFT, ABOVE, cell * k, cell * k);
+  for (const i of ticks(room.length, Math.floor(side / 48))) {
+    c.textAlign = "right";
+    c.fillText(String(labels[room[i]]), LEFT - 6, ABOVE + middle(i), LEFT - 8);
+    c.textAlign = "center";
+    c.fillText(String(labels[room[i]]), LEFT + middle(i), ABOVE + side + 12);
+  }
+  c.fillText(unit, LEFT + side / 2, ABOVE + side + 28);
+  // The page may be as dark, or as light, as a cell.
+  c.globalAlpha = 0.4;
+  c.strokeRect(LEFT, ABOVE, side, side);
+  c.globalAlpha = 1;
+  drawScale(c, LEFT, ABOVE + side + 42, side, lowest);
+  outline(c, kept, cell, marked, origin);
+  return (x, y) => {
+    const i = Math.floor((y - ABOVE) / cell), j = Math.floor((x - LEFT) / cell);
+    return i >= 0 && j >= 0 && i < k && j < k ? [kept[i], kept[j]] : null;
+  };
+}
+
+/**
+ * A pixel a cell.
+ * @param {Float64Array} cosine
+ * @param {number} k
+ * @param {number} lowest
+ */
+function cellsOf(cosine, k, lowest) {
+  const cells = new OffscreenCanvas(k, k), pixels = cells.getContext("2d"), image = new ImageData(k, k);
+  for (let i = 0; i < k * k; i++) image.data.set(SHADES[shade(cosine[i], lowest)], 4 * i);
+  pixels?.putImageData(image, 0, 0);
+  return cells;
+}
+
+/** @param {HTMLCanvasElement} canvas */
+function contextOf(canvas) {
+  const context = canvas.getContext("2d");
+  if (!context) throw new Error("this browser draws on no canvas");
+  return context;
+}
+
+/**
+ * The colours, with the cosines that they stand for.
+ * @param {CanvasRenderingContext2D} c
+ * @param {number} x
+ * @param {number} y
+ * @param {number} width
+ * @param {number} lowest
+ */
+function drawScale(c, x, y, width, lowest) {
+  for (let i = 0; i < width; i++) {
+    c.fillStyle = css(mapColour(i / width));
+    c.fillRect(x + i, y, 1.5, 10);
+  }
+  c.fillStyle = c.strokeStyle;
+  for (const share of [0, 0.5, 1]) {
+    c.textAlign = share === 0 ? "left" : share === 1 ? "right" : "center";
+    c.fillText((lowest + share * (1 - lowest)).toFixed(2), x + share * width, y + 20);
+  }
+}
+
+/**
+ * A frame around the row and the column that are looked at, and a mark where it is seen from.
+ * @param {CanvasRenderingContext2D} c
+ * @param {number[]} kept
+ * @param {number} cell
+ * @param {Pair} marked
+ * @param {number} origin
+ */
+function outline(c, kept, cell, marked, origin) {
+  const side = kept.length * cell;
+  c.lineWidth = 2;
+  if (marked) {
+    const [i, j] = marked.map((t) => kept.indexOf(t));
+    c.strokeStyle = "#0072b2";
+    if (i >= 0) c.strokeRect(LEFT, ABOVE + i * cell, side, Math.max(cell, 3));
+    if (j >= 0) c.strokeRect(LEFT + j * cell, ABOVE, Math.max(cell, 3), side);
+  }
+  if (origin < 0) return;
+  const at = kept.filter((t) => t < origin).length * cell;
+  c.strokeStyle = "#d98200";
+  c.beginPath();
+  c.arc(LEFT + at, ABOVE + at, 6, 0, 7);
+  c.stroke();
+}

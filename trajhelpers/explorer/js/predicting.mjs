@@ -1,0 +1,84 @@
+/** Questions: the reader answers, by a map or by a curve, and then sees. */
+
+import { css, mapColour } from "./colours.mjs";
+import { html } from "./elements.mjs";
+import { kernelOf } from "./files.mjs";
+import { drawingOf } from "./guessing.mjs";
+import { mountEach } from "./mounting.mjs";
+
+/** @typedef {import("./files.mjs").Embedded} Embedded */
+/** @typedef {{cosine: Float64Array, kept: number[]}} Cosines */
+
+const SHARES = Array.from({ length: 17 }, (_, i) => i / 16);
+let count = 0;
+
+/** All questions of a document that are not yet asked. */
+export function mountAll() {
+  mountEach("prediction", (data) => (data.maps ? choiceOf(data) : drawingOf(data, `prediction-${++count}`)));
+}
+
+/**
+ * @param {{question: string, maps: Embedded[], answer: number, why: string}} data
+ * @returns {HTMLElement}
+ */
+function choiceOf({ question, maps, answer, why }) {
+  const seen = maps.map((map) => ({ name: map.label, sample: map.sample, ...kernelOf(map).cosine() }));
+  const lowest = Math.min(Math.floor(Math.min(...seen.map((map) => map.lowest)) * 20) / 20, 0.95);
+  const said = html("p", { className: "said", "aria-live": "polite" }, "Choose one, then see which is which.");
+  const letters = seen.map((_, i) => "ABCDE"[i]);
+  const figures = seen.map((map, i) => {
+    const canvas = html("canvas", { role: "img", "aria-label": inWords(letters[i], map) });
+    paint(canvas, map, lowest);
+    const spoken = { "aria-label": `Map ${letters[i]}`, "aria-pressed": "false" };
+    const button = html("button", { type: "button", ...spoken }, letters[i]);
+    button.onclick = () => choose(i);
+    const caption = html("figcaption", { textContent: "\u00a0" });
+    return { button, caption, whole: html("figure", {}, canvas, button, caption) };
+  });
+  const choose = (/** @type {number} */ chosen) => {
+    figures.forEach(({ button, caption, whole }, i) => {
+      const { name, omega, sample } = seen[i];
+      const number = html("span", { "data-measure": "omega", "data-value": String(omega) }, omega.toFixed(3));
+      button.setAttribute("aria-pressed", String(i === chosen));
+      whole.classList.toggle("answer", i === answer);
+      caption.replaceChildren(html("b", {}, name), html("br"), `ω ${sample ? "≈" : "="} `, number);
+    });
+    const is = `${letters[answer]} is “${seen[answer].name}”`;
+    const verdict = chosen === answer ? "Yes" : `No, ${letters[chosen]} is “${seen[chosen].name}”`;
+    said.textContent = `${verdict}: ${is}. ${why}`;
+  };
+  const spoken = { role: "group", "aria-label": question };
+  const group = html("div", { className: "maps", ...spoken }, ...figures.map(({ whole }) => whole));
+  return html("div", { className: "live" }, html("p", { className: "question" }, question), group, scale(lowest), said);
+}
+
+/**
+ * A pixel a cell; the page makes it as wide as there is room.
+ * @param {HTMLCanvasElement} canvas
+ * @param {Cosines} cosines
+ * @param {number} lowest
+ */
+function paint(canvas, { cosine, kept }, lowest) {
+  canvas.width = canvas.height = kept.length;
+  const c = canvas.getContext("2d"), image = new ImageData(kept.length, kept.length);
+  cosine.forEach((x, i) => image.data.set([...mapColour((x - lowest) / (1 - lowest)), 255], 4 * i));
+  c?.putImageData(image, 0, 0);
+}
+
+/**
+ * What an eye takes from a map, without the number that is asked for.
+ * @param {string} letter
+ * @param {Cosines} cosines
+ */
+function inWords(letter, { cosine, kept }) {
+  const k = kept.length, at = (/** @type {number} */ i, /** @type {number} */ j) => cosine[i * k + j].toFixed(2);
+  return `Map ${letter}, ${k} checkpoints. Cosines: first and second ${at(0, 1)}, first and middle ${at(0, k >> 1)}, ` +
+    `first and last ${at(0, k - 1)}, middle and last ${at(k >> 1, k - 1)}.`;
+}
+
+/** @param {number} lowest */
+function scale(lowest) {
+  const colours = html("span", { className: "colours" });
+  colours.style.background = `linear-gradient(to right, ${SHARES.map((share) => css(mapColour(share))).join(", ")})`;
+  return html("p", { className: "scale" }, `cosine ${lowest.toFixed(2)} `, colours, " 1.00");
+}
