@@ -27,7 +27,8 @@ def light(app, page, template, context, doctree):
         script for script in context["script_files"] if is_used(script, body)
     ]
     for script in context["script_files"]:
-        if script.filename and AT_ONCE not in script.filename:
+        # The page for searching runs its own scripts at once, and they need these.
+        if script.filename and AT_ONCE not in script.filename and page != "search":
             script.attributes.setdefault("defer", "defer")
 
 
