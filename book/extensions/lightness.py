@@ -27,10 +27,10 @@ def light(app, page, template, context, doctree):
         script for script in context["script_files"] if is_used(script, body)
     ]
     for script in context["script_files"]:
-        # The page that searches has scripts in it that need those before them.
+        # The page for searching runs its own scripts at once, and they need these.
         if script.filename and AT_ONCE not in script.filename and page != "search":
             script.attributes.setdefault("defer", "defer")
-        elif page == "search":
+        elif page == "search":  # what pages before it have set: they share these
             script.attributes.pop("defer", None)
 
 
