@@ -13,10 +13,14 @@ TRAINING := $(addprefix tests/test_,training.py width.py language.py sam.py) \
 LOWEST := $(addprefix tests/test_,accuracy.py checkpoints.py cli.py devices.py extras.py hallmarks.py \
 	hub.py hub_buckets.py record.py stores.py streaming.py)
 
-.PHONY: help book lint types-js test fuzz test-slow test-lowest test-avx2 test-gpu notebooks lab serve data bench clean
+# Whose launch buttons and links the pages have, https://github.com/OWNER/NAME. None, no buttons.
+REPOSITORY ?= $(shell sed -n 's/^repository-code: *//p' CITATION.cff)
+
+.PHONY: help book pdf lint types-js test fuzz test-slow test-lowest test-avx2 test-gpu notebooks lab serve data bench clean
 
 help:
 	@echo "make book       execute what has changed and build the pages into _build/html"
+	@echo "make pdf        the whole book in one file, _build/trajectory-maps.pdf"
 	@echo "make test       tests, doctests, stored notebooks, and the pages in a real browser"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make fuzz       ten minutes of damaged files, before a release"
@@ -43,8 +47,12 @@ help:
 book: .venv/installed
 	rm -rf _build/html _build/.doctrees _build/jupyter_execute
 	$(BIN)/python book/execute.py
+	$(if $(REPOSITORY),printf '\nrepository:\n  url: %s\n  branch: main\n' $(REPOSITORY) >> _build/source/_config.yml)
 	$(BIN)/jupyter-book build _build/source --path-output . -n -W --keep-going -q
 	@echo "The pages are in $(CURDIR)/_build/html/index.html; make serve shows them."
+
+pdf: book
+	$(BIN)/python book/print.py
 
 test: book
 	$(PYTEST) --dist worksteal --doctest-modules trajhelpers tests
@@ -101,6 +109,7 @@ data: .venv/installed
 	$(BIN)/python -m trajhelpers.lab.redundancy.run --out runs
 	$(BIN)/python data/make.py studies runs
 	$(BIN)/python data/make.py redundancy runs
+	$(BIN)/python data/make.py first_map
 	$(BIN)/python data/make.py manifest
 
 # OUT=data/benchmarks/gram.json keeps the figures, for the chapter "How fast, how exact".

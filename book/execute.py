@@ -1,9 +1,10 @@
 """Execute the chapters and lay the book out for Sphinx: python book/execute.py
 
 As many chapters at a time as there are cores, and only those of which something has changed: the
-code cells, the package, the data, the requirements or the scripts beside the chapters. Executed
-chapters lie in _build/executed, each with what it was made from and how long it took; the book as
-Sphinx reads it, with their outputs, in _build/source."""
+code cells, the package, the data, the requirements or this script. Executed chapters lie in
+_build/executed, each with what it was made from and how long it took; the book as Sphinx reads it,
+with their outputs, in _build/source. The code of explorers is in their outputs for notebooks, and a
+file of its own for pages, so that a change of it is seen without executing anything."""
 
 import asyncio
 import json
@@ -17,10 +18,12 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from trajhelpers.explorer import page
+
 ROOT = Path(__file__).resolve().parents[1]
 EXECUTED, SOURCE = ROOT / "_build" / "executed", ROOT / "_build" / "source"
-# What an explorer's output has, and a slider over pictures has not.
-EXPLORER = '<script type="application/json">'
+CODE_OF_PAGES = ROOT / "trajhelpers/explorer/js"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 # A core each: libraries that start a thread a core would wait for each other.
 ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -39,10 +42,12 @@ def code_cells(notebook):
 
 def surroundings():
     """A digest of all that every chapter depends on."""
-    files = [ROOT / "requirements.txt", *(ROOT / "book").glob("*.py")]
+    files = [ROOT / "requirements.txt", Path(__file__)]
     for folder in ("trajhelpers", "data"):
         files += [
-            path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix != ".pyc"
+            path
+            for path in (ROOT / folder).rglob("*")
+            if path.is_file() and path.suffix != ".pyc" and CODE_OF_PAGES not in path.parents
         ]
     digest = sha256(sys.version.encode())
     for path in sorted(files):
@@ -69,13 +74,24 @@ def is_current(path, around):
 
 
 def with_outputs(path):
-    """A chapter as it is now, with the outputs of its last execution."""
+    """A chapter as it is now, with the outputs of its last execution, and without widgets, which
+    need a running notebook: what stands where one was is what it says without one.
+    """
     notebook, last = read(path), last_execution(path)
     for cell, executed in zip(code_cells(notebook), code_cells(last), strict=True):
-        cell.outputs, cell.execution_count = executed.outputs, executed.execution_count
-    for name in {"language_info", "widgets"} & last.metadata.keys():
-        notebook.metadata[name] = last.metadata[name]
+        cell.outputs = [output for output in executed.outputs if not is_progress(output)]
+        cell.execution_count = executed.execution_count
+        for output in cell.outputs:
+            output.get("data", {}).pop(WIDGET, None)
+    if "language_info" in last.metadata:
+        notebook.metadata.language_info = last.metadata.language_info
     return notebook
+
+
+def is_progress(output):
+    """A bar that has nothing left to say."""
+    data = output.get("data", {})
+    return WIDGET in data and "it/s" in data.get("text/plain", "")
 
 
 def write(notebook, path):
@@ -96,7 +112,10 @@ async def execute(path, around):
         resources={"metadata": {"path": path.parent}},
         # Gracefully a kernel takes two to five seconds to end, and there is nothing left to say.
         shutdown_kernel="immediate",
-        extra_arguments=["--log-level=CRITICAL"],  # errors come as messages too
+        extra_arguments=[
+            "--log-level=CRITICAL",  # errors come as messages too
+            "--InlineBackend.figure_formats={'retina'}",  # figures of twice the pixels
+        ],
     )
     await client.async_execute(env=os.environ | ENVIRONMENT)
     seconds = time.monotonic() - start
@@ -153,14 +172,12 @@ def bring_up_to_date(paths):
         sys.exit("failed: " + ", ".join(sorted(path.stem for path in failed)))
 
 
-def with_one_script(notebook):
-    """Every explorer brings the code that it runs, which is the same: the last one's is enough for
-    a page, since it takes all that stand before it.
-    """
-    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
-    explorers = [output.data for output in outputs if EXPLORER in html_of(output)]
-    for data in explorers[:-1]:
-        data["text/html"] = data["text/html"][: data["text/html"].rindex("<script>")]
+def with_code_in_files(notebook):
+    """Explorers without the code that runs them: pages have it once for all, lay_out writes it."""
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            if html := html_of(output):
+                output.data["text/html"] = page.CODE.sub("", html)
     return notebook
 
 
@@ -179,7 +196,13 @@ def lay_out():
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, SOURCE)
     for path in chapters():
-        write(with_one_script(with_outputs(path)), SOURCE / "book" / path.name)
+        write(with_code_in_files(with_outputs(path)), SOURCE / "book" / path.name)
+    (SOURCE / "book/pages/explorer.js").write_text(page.script())
+    (SOURCE / "book/pages/explorer.css").write_text(page.style())
+    # Here, since it takes seconds to import what it reads studies with.
+    from gallery import write_gallery
+
+    write_gallery(SOURCE / "book")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """Make what `data/` holds: python data/make.py images | text | studies RUNS | redundancy RUNS |
-manifest. `make data` calls all five.
+first_map | manifest. `make data` calls all six.
 """
 
 import gzip
@@ -82,6 +82,15 @@ def redundancy(runs):
     shutil.copytree(Path(runs) / "redundancy", HERE / "redundancy")
 
 
+def first_map():
+    """The kernel of the run that chapter 1 trained last, for the first page."""
+    import trajhelpers as th
+
+    kernel = th.gram(th.open_trajectory(HERE.parent / "book" / "runs" / "digits"))
+    whole = th.TrajectoryKernel(kernel.total, kernel.steps, names=["all"], sizes=[kernel.p])
+    whole.save(HERE / "first-map.npz")
+
+
 ORIGINS = {
     "fashion-mnist.npz": {
         "command": "python data/make.py images",
@@ -127,6 +136,12 @@ ORIGINS = {
         "origin": "computed by this repository",
         "versions": ["torch", "numpy"],
     },
+    "first-map.npz": {
+        "command": "make book && python data/make.py first_map && python data/make.py manifest",
+        "licence": "MIT, as the book",
+        "origin": "computed by chapter 1, from the digits that come with scikit-learn",
+        "versions": ["torch", "numpy", "scikit-learn"],
+    },
     "benchmarks/gram.json": {
         "command": "make bench OUT=data/benchmarks/gram.json && python data/make.py manifest",
         "licence": "MIT, as the book",
@@ -168,5 +183,7 @@ def manifest():
 
 
 if __name__ == "__main__":
-    commands = {one.__name__: one for one in (images, text, studies, redundancy, manifest)}
+    commands = {
+        one.__name__: one for one in (images, text, studies, redundancy, first_map, manifest)
+    }
     commands[sys.argv[1]](*sys.argv[2:])

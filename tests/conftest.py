@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from pages import HTML, served
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before torch and numpy are imported: threads of two processes on one core wait for each other.
@@ -73,6 +74,15 @@ def page(browser):
     page.on("response", lambda r: r.status >= 400 and page.trouble.append(f"{r.status}: {r.url}"))
     yield page
     context.close()
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The built pages, on this machine's own address."""
+    if not (HTML / "index.html").exists():
+        pytest.fail("no pages in _build/html: run `make book` first")
+    with served() as address:
+        yield address
 
 
 @pytest.fixture

@@ -167,7 +167,7 @@ def test_a_link_shows_what_its_sender_saw(opened, kernels):
 def test_a_kernel_of_ones_own(opened, tmp_path):
     kernel = th.random_walk(12, start=4)
     kernel.save(tmp_path / "mine.npz")
-    opened.locator("input[type=file]").set_input_files(tmp_path / "mine.npz")
+    opened.locator("input[accept]").set_input_files(tmp_path / "mine.npz")
     opened.wait_for_function("document.querySelector('select[name=run]').value === '2'")
     assert omega(opened) == pytest.approx(th.mds(kernel), abs=1e-9)
 
@@ -189,9 +189,11 @@ def test_another_file_is_named_with_what_is_wrong(opened, tmp_path, content, sai
     else:
         path.write_bytes(content)
     before = omega(opened)
-    opened.locator("input[type=file]").set_input_files(path)
-    opened.wait_for_function("document.querySelector('.said').textContent.startsWith('other.npz')")
-    assert said in opened.locator(".said").inner_text()
+    opened.locator("input[accept]").set_input_files(path)
+    opened.wait_for_function(
+        "document.querySelector('.opened').textContent.startsWith('other.npz')"
+    )
+    assert said in opened.locator(".opened").inner_text()
     assert omega(opened) == before
 
 

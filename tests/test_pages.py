@@ -1,58 +1,21 @@
 """The rendered pages in a real browser, with every other host out of reach."""
 
-import functools
-import http.server
-import re
-import threading
-from pathlib import Path
-
 import pytest
-
-ROOT = Path(__file__).parents[1]
-HTML = ROOT / "_build" / "html"
-PAGES = re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text())
-
-
-class Site(http.server.ThreadingHTTPServer):
-    # A browser opens several connections at once for every page; those over socketserver's
-    # five in the queue are dropped when the machine is busy, and what they asked never ends.
-    request_queue_size = 128
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture(scope="module")
-def site():
-    if not (HTML / "index.html").exists():
-        pytest.fail("no pages in _build/html: run `make book` first")
-    server = Site(("127.0.0.1", 0), functools.partial(Quiet, directory=HTML))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+from pages import ALL_PAGES
 
 
 def read(page, url):
-    """Open a page and wait until its formulas are typeset and its widgets drawn.
-
-    Each thing that a test looks at is waited for by itself: a network that falls silent says
-    neither that they are there nor, on a busy machine, anything within a given time.
+    """Open a page and wait until its pictures and fonts are there, each by itself: a network that
+    falls silent says neither that they are nor, on a busy machine, anything within a given time.
     """
     page.goto(url, wait_until="load")
-    page.wait_for_function("!window.MathJax || MathJax.startup.promise.then(() => true)")
-    views = page.locator("script[type='application/vnd.jupyter.widget-view+json']").count()
-    if views:
-        page.wait_for_function(
-            "n => document.querySelectorAll('.widget-subarea').length >= n", arg=views
-        )
+    # Those further down are else not fetched before a reader comes near.
+    page.evaluate("for (const image of document.images) image.loading = 'eager'")
     page.wait_for_function("[...document.images].every(image => image.complete)")
     page.wait_for_function("document.fonts.ready.then(() => true)")
 
 
-@pytest.mark.parametrize("name", [*PAGES, "search", "genindex"])
+@pytest.mark.parametrize("name", ALL_PAGES)
 def test_page(page, site, name):
     read(page, f"{site}/{name}.html")
     assert page.locator("article h1, #search-results, .genindextable, #index").count() >= 1
@@ -62,16 +25,11 @@ def test_page(page, site, name):
     )
     assert not broken
     mute = page.evaluate(
-        "[...document.querySelectorAll('article img:not(.jupyter-widgets img,"
-        " img.jupyter-widgets)')].filter(image => !image.alt.trim() ||"
+        "[...document.querySelectorAll('article img')].filter(image => !image.alt.trim() ||"
         " image.alt.startsWith('../')).map(image => image.outerHTML.slice(0, 200))"
     )
     assert not mute, "figures without a text for those who cannot see them"
-    formulas = page.locator(".math").count()
-    assert (
-        page.locator(".math mjx-container").count() >= formulas
-        and page.locator("mjx-merror").count() == 0
-    )
+    assert page.locator(".math").count() == page.locator(".math:has(.katex)").count()
     for width in 1400, 900, 390:
         page.set_viewport_size({"width": width, "height": 900})
         excess = page.evaluate(
@@ -79,13 +37,6 @@ def test_page(page, site, name):
         )
         assert excess <= 0, f"{excess} px too wide on a screen of {width}"
     assert not page.trouble
-
-
-def test_widgets_find_their_fonts_from_both_of_their_scripts_places():
-    """Which one asks is a race that the theme's icons mostly win."""
-    place = HTML / "_static/vendor/@jupyter-widgets"
-    fonts = sorted(font.name for font in (place / "html-manager/dist").glob("*.woff2"))
-    assert len(fonts) == 3 and all((place / font).is_file() for font in fonts)
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from .page import fragment, page
 class Explorer:
     """What :func:`explore` returns: shown by a notebook, or written to a file."""
 
-    def __init__(self, kernels: Mapping[str, TrajectoryKernel], unit: str):
-        self._kernels, self._unit = dict(kernels), unit
+    def __init__(self, kernels: Mapping[str, TrajectoryKernel], unit: str, play: bool):
+        self._kernels, self._unit, self._play = dict(kernels), unit, play
 
     def __repr__(self) -> str:
         label, kernel = next(iter(self._kernels.items()))
@@ -32,7 +32,8 @@ class Explorer:
     def _repr_html_(self) -> str:
         kernels = [embedded(kernel, label) for label, kernel in self._kernels.items()]
         picture = _picture(next(iter(self._kernels.values())), self._unit)
-        return fragment({"kernels": kernels, "unit": self._unit}, picture, f"{self!r}.")
+        data = {"kernels": kernels, "unit": self._unit, "play": self._play}
+        return fragment(data, picture, f"{self!r}.")
 
     def save(self, path: str | Path) -> None:
         """Write one HTML file, which needs nothing else: it opens from a disk or a mail, offline.
@@ -52,6 +53,7 @@ class Explorer:
 def explore(
     kernels: TrajectoryKernel | Mapping[str, TrajectoryKernel | ModelSetKernel],
     unit: str = "step",
+    play: bool = False,
 ) -> Explorer:
     """A map that computes where it is shown: in a notebook, on a rendered page, in a file of its
     own. Origin, stride, layers, range of checkpoints and the random walk beside it are moved by
@@ -64,6 +66,9 @@ def explore(
         digits: 127 kB a group at 154 checkpoints.
     unit : str
         What the steps are: "step", "epoch".
+    play : bool
+        Let the run grow from its first checkpoints to its end when it first comes into view, but
+        not for a reader who wants no motion. A button does it at any time.
 
     Returns
     -------
@@ -87,7 +92,7 @@ def explore(
     if not kernels:
         raise ValueError("kernels: expected at least one")
     paths = {label: of_a_path("explore", kernel) for label, kernel in kernels.items()}
-    return Explorer(paths, unit)
+    return Explorer(paths, unit, play)
 
 
 @styled

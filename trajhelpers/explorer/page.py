@@ -7,31 +7,50 @@ from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any
 
-# In the order in which one needs the other.
-_MODULES = (
+# What a page with the code in files of its own leaves out of what a cell shows.
+CODE = re.compile(r'<(style|script) class="trajhelpers-code">.*?</\1>\n', re.DOTALL)
+# In the order in which one needs the other; what a worker runs, and what a page.
+_IN_WORKERS = ("safetensors", "naming", "folder", "layout", "gram", "working")
+_IN_PAGES = (
     *("kernel", "eigen", "hallmarks", "files", "scene", "state"),
     *("elements", "colours", "drawing", "maps", "paths", "saving"),
-    *("words", "controls", "views", "listening", "explorer"),
+    *("words", "controls", "views", "tables", "dropped", "writing", "opening"),
+    *("listening", "playing", "explorer"),
     *("mounting", "guessing", "predicting", "sentences"),
 )
+# What the page of all stored runs has besides.
+GALLERY = ("runs", "comparing", "beside", "tiles", "gallery")
 # Each has a mountAll, for what it makes of a page, and a style sheet of its own.
 _KINDS = ("explorer", "predicting", "sentences")
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:const|class|function) (\w+))", re.MULTILINE)
 
+# Comments with lines of their own are a quarter of what a page would carry.
+_COMMENT = re.compile(r"^ *(?:/\*\*(?:(?!\*/).)*\*/|//[^\n]*)\n", re.MULTILINE | re.DOTALL)
 
-def script() -> str:
+
+def script(more: tuple[str, ...] = ()) -> str:
     """The modules as one classic script, which runs too where a page was opened from a disk and
-    modules are refused: each in a block of its own, its imports and exports as assignments.
+    modules are refused: each in a block of its own, its imports and exports as assignments. As a
+    worker, which a page makes of the script's own text, it computes what is sent to it. ``more``
+    modules come after those of every page; the last of them has a mountAll too.
     """
-    blocks = "".join(_block(name, _text(f"{name}.mjs")) for name in _MODULES)
-    mounted = "".join(f"modules.{name}.mountAll();\n" for name in _KINDS)
-    return f'(() => {{\n"use strict";\nconst modules = {{}};\n{blocks}{mounted}}})();\n'
+    of_worker, of_page = (
+        "".join(_block(name, _text(f"{name}.mjs")) for name in names)
+        for names in (_IN_WORKERS, (*_IN_PAGES, *more))
+    )
+    mounted = "".join(f"modules.{name}.mountAll();\n" for name in (*_KINDS, *more[-1:]))
+    return (
+        f'(function trajhelpers() {{\n"use strict";\nconst modules = {{}};\n{of_worker}'
+        f'if (typeof document === "undefined") return modules.working.work();\n{of_page}'
+        f"modules.opening.keepSource(`(${{trajhelpers}})();`);\n{mounted}}})();\n"
+    )
 
 
 def _block(name: str, source: str) -> str:
     exported = ", ".join(found[2] for found in _EXPORT.finditer(source))
-    body = _EXPORT.sub(r"\1", _IMPORT.sub(r"const \1 = modules.\2;", source))
+    code = _COMMENT.sub("", source)
+    body = _EXPORT.sub(r"\1", _IMPORT.sub(r"const \1 = modules.\2;", code))
     return f"{{\n{body}modules.{name} = {{ {exported} }};\n}}\n"
 
 
@@ -47,10 +66,10 @@ def part(kind: str, static: str, data: dict[str, Any]) -> str:
     # "</script>" in a name would end the element.
     content = json.dumps(data).replace("<", "\\u003c")
     return (
-        f"<style>{style()}</style>\n"
+        f"{style_element()}"
         f'<div class="trajhelpers-{kind}">{static}\n'
         f'<script type="application/json">{content}</script></div>\n'
-        f"<script>{script()}</script>\n"
+        f'<script class="trajhelpers-code">{script()}</script>\n'
     )
 
 
@@ -62,12 +81,16 @@ def page(title: str, fragments: Iterable[str]) -> str:
         f"<title>{html.escape(title)}</title>\n"
         "<style>:root { color-scheme: light dark; } body { margin: 1rem auto; max-width: 62rem;"
         " padding: 0 1rem; font-family: system-ui, sans-serif; }</style></head>\n"
-        f"<body><h1>{html.escape(title)}</h1>\n{''.join(fragments)}</body></html>\n"
+        f"<body><main><h1>{html.escape(title)}</h1>\n{''.join(fragments)}</main></body></html>\n"
     )
 
 
-def style() -> str:
-    return "".join(_text(f"{name}.css") for name in _KINDS)
+def style(*more: str) -> str:
+    return "".join(_text(f"{name}.css") for name in (*_KINDS, "opening", *more))
+
+
+def style_element() -> str:
+    return f'<style class="trajhelpers-code">{style()}</style>\n'
 
 
 def _text(name: str) -> str:

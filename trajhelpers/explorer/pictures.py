@@ -4,7 +4,7 @@ import base64
 import html
 from collections.abc import Iterable
 
-from .page import style
+from .page import style_element
 
 _MOVE = (
     "const said = this.previousElementSibling.lastElementChild;"
@@ -34,8 +34,7 @@ class PictureSlider:
             for i, (label, picture) in enumerate(zip(self._labels, self._pictures))
         )
         return (
-            f"<style>{style()}</style>\n"
-            f'<div class="trajhelpers-explorer" data-mounted><label><span>{said}'
+            f'{style_element()}<div class="trajhelpers-explorer" data-mounted><label><span>{said}'
             f" <output>{first}</output></span>"
             f'<input type="range" min="0" max="{len(self._labels) - 1}" value="0"'
             f' aria-valuetext="{first}" data-labels="{labels}" oninput="{_MOVE}"></label>'

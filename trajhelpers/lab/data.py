@@ -4,6 +4,9 @@ from pathlib import Path
 
 # Of a checkout of the book. An installed wheel has the package alone.
 DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"
+WHAT_BRINGS_THEM = (
+    "clone the repository and `pip install -e .` there: an installed package alone has no data"
+)
 
 
 def data_file(name, what_comes):
@@ -11,7 +14,6 @@ def data_file(name, what_comes):
     path = DATA_FOLDER / name
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: {what_comes} with the book's repository and not with the installed package;"
-            " clone the repository and install from there"
+            f"{path}: no such file; {what_comes} with the book's repository: {WHAT_BRINGS_THEM}"
         )
     return path

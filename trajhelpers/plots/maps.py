@@ -104,7 +104,7 @@ def plot_map(
 def plot_maps(
     kernels: Mapping[str, TrajectoryKernel],
     origin: int | None = None,
-    columns: int = 4,
+    columns: int | None = None,
     vmin: float | None = None,
     vmax: float = 1.0,
     unit: str = "step",
@@ -117,8 +117,8 @@ def plot_maps(
         Names stand above the maps. ``kernel.groups()`` is one.
     origin, vmin, vmax, unit
         As in `plot_map`; ``vmin`` is by default that of the lowest cosine in any of them.
-    columns : int
-        Maps in a row, at most.
+    columns : int, optional
+        Maps in a row, at most: three by default, so that each can be read; of four, two.
 
     Returns
     -------
@@ -134,6 +134,8 @@ def plot_maps(
     """
     if vmin is None:
         vmin = min(round_down(kernel.cosine(origin)) for kernel in kernels.values())
+    if columns is None:
+        columns = 2 if len(kernels) == 4 else 3
     columns = min(columns, len(kernels))
     rows = math.ceil(len(kernels) / columns)
     width = min(3.0, 8.4 / columns)

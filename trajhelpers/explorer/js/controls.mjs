@@ -21,7 +21,9 @@ export const button = (label, press) => html("button", { type: "button", textCon
 export function controlsFor(set) {
   /** @param {keyof State} name @param {string} label @returns {Range} */
   const range = (name, label) => {
-    const input = html("input", { type: "range", name, step: "1" }), said = html("output");
+    const input = html("input", { type: "range", name, step: "1" });
+    // The slider itself says its value.
+    const said = html("output", { "aria-live": "off" });
     input.oninput = () => set({ [name]: +input.value });
     return { input, said, label: html("label", {}, html("span", {}, label, " ", said), input) };
   };

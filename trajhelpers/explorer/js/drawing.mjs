@@ -57,7 +57,8 @@ export function drawCurves(box, curves, { labels, range, isLogarithmic = false, 
   const on = isLogarithmic ? Math.log10 : (/** @type {number} */ x) => x;
   const X = (/** @type {number} */ place) => LEFT + ((width - LEFT - RIGHT) * place) / Math.max(last, 1);
   const Y = (/** @type {number} */ value) => bottom - ((bottom - top) * (on(value) - on(low))) / (on(high) - on(low) || 1);
-  box.replaceChildren(svg("title", {}, title));
+  box.replaceChildren();
+  box.setAttribute("aria-label", `${title}: ${curves.map(inWords).join("; ")}`);
   box.setAttribute("viewBox", `0 0 ${width} ${height}`);
   box.style.aspectRatio = `${width} / ${height}`;
   /** @param {number} x @param {number} y @param {number|string} words */
@@ -79,6 +80,13 @@ export function drawCurves(box, curves, { labels, range, isLogarithmic = false, 
   });
   for (const place of marks) box.append(svg("line", { x1: X(place), x2: X(place), y1: top, y2: bottom, class: "mark" }));
   return (x) => Math.min(last, Math.max(0, Math.round(((x - LEFT) / (width - LEFT - RIGHT)) * last)));
+}
+
+/** @param {Curve} curve */
+function inWords({ name, values }) {
+  const there = values.filter(Number.isFinite);
+  if (!there.length) return `${name}, none`;
+  return `${name} from ${written(there[0])} to ${written(there[there.length - 1])}, between ${written(Math.min(...there))} and ${written(Math.max(...there))}`;
 }
 
 /**

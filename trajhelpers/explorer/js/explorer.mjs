@@ -2,11 +2,14 @@
 
 import { button, controlsFor, offer, show } from "./controls.mjs";
 import { html } from "./elements.mjs";
-import { kernelIn, kernelOf } from "./files.mjs";
+import { kernelOf } from "./files.mjs";
 import { listen } from "./listening.mjs";
+import { Opening } from "./opening.mjs";
+import { Player } from "./playing.mjs";
 import { asTable, picture, save } from "./saving.mjs";
-import { chosen, lowestOf, measured, seenFrom } from "./scene.mjs";
+import { chosen, grownTo, lowestOf, measured, seenFrom } from "./scene.mjs";
 import { STARTING, addressOf, fitted, stateInAddress } from "./state.mjs";
+import { tableOf } from "./tables.mjs";
 import { Views } from "./views.mjs";
 import { factsOf, pairInWords } from "./words.mjs";
 
@@ -32,10 +35,10 @@ export function mountAll() {
 export class Explorer {
   /**
    * @param {HTMLElement} root  what it replaces the content of
-   * @param {{kernels: import("./files.mjs").Embedded[], unit: string, state?: Partial<State>}} data
+   * @param {{kernels: import("./files.mjs").Embedded[], unit: string, state?: Partial<State>, play?: boolean}} data
    *   of trajhelpers/explorer
    */
-  constructor(root, { kernels, unit, state = {} }) {
+  constructor(root, { kernels, unit, state = {}, play = false }) {
     this.root = root;
     this.unit = unit;
     this.kernels = kernels.map(kernelOf);
@@ -48,43 +51,51 @@ export class Explorer {
     this.frame = null;
     this.controls = controlsFor((changes) => this.set(changes));
     this.views = new Views();
+    this.opening = new Opening((kernel) => this.add(kernel));
     this.omega = html("output", { "data-measure": "omega" });
     this.facts = html("span");
+    this.measures = html("p", { className: "measures" }, this.omega, this.facts);
     this.said = html("p", { className: "said", "aria-live": "polite" });
+    this.table = tableOf(() => this.scene);
     this.link = button("link to this view", () => this.#copyLink());
     /** @type {import("./scene.mjs").Chosen[]} of every run, what the state chooses of it */
     this.runs = [];
     this.state = this.#fitted();
     this.path = this.#choose();
-    this.scene = this.#see();
+    /** @type {Scene} all that is chosen */
+    this.whole = this.#see();
+    /** @type {Scene} what is shown: the whole, or its beginning while it grows */
+    this.scene = this.whole;
+    this.player = new Player(this);
     this.#build();
     listen(this);
+    if (play) this.player.playInView();
     new ResizeObserver(() => this.#drawAll()).observe(root);
     const themed = new MutationObserver(() => this.#drawAll());
     themed.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme", "data-mode"] });
   }
 
   #build() {
-    /** @type {HTMLInputElement} */
-    const file = html("input", { type: "file", accept: ".npz", hidden: true, onchange: () => this.open(file.files?.[0]) });
     this.root.replaceChildren(
-      html("div", { className: "controls" }, ...Object.values(this.controls).map(({ label }) => label)),
-      html("p", { className: "measures" }, this.omega, this.facts),
+      html("div", { className: "controls" }, ...Object.values(this.controls).map(({ label }) => label), this.player.button),
+      this.measures,
       this.views.element,
       this.said,
+      this.table.element,
       html("div", { className: "controls" }, this.link,
         button("picture (PNG)", () => picture(this.views.map, this.#named("png"))),
         button("curves (SVG)", () => save(this.views.angles, this.#named("svg"))),
-        button("numbers (CSV)", () => asTable(this.#table(), this.#named("csv"))),
-        button("open a kernel (.npz)", () => file.click()), file),
+        button("numbers (CSV)", () => asTable(this.#table(), this.#named("csv")))),
+      this.opening.element,
     );
   }
 
   /**
-   * Change the state.
+   * Change the state; what grows stops.
    * @param {Partial<State>} changes
    */
   set(changes) {
+    this.player.stop();
     Object.assign(this.asked, changes);
     const isOtherPath = Object.keys(changes).some((name) => !["origin", "fixed"].includes(name));
     this.state = this.#fitted();
@@ -109,17 +120,12 @@ export class Explorer {
   }
 
   /**
-   * Add the kernel of a file, and show it.
-   * @param {File} [file]
+   * One kernel more, which is shown.
+   * @param {import("./kernel.mjs").Kernel} kernel
    */
-  async open(file) {
-    if (!file) return;
-    try {
-      this.kernels.push(await kernelIn(await file.arrayBuffer(), file.name));
-      this.set({ ...STARTING, run: this.kernels.length - 1 });
-    } catch (error) {
-      this.said.textContent = `${file.name}: ${error instanceof Error ? error.message : error}`;
-    }
+  add(kernel) {
+    this.kernels.push(kernel);
+    this.set({ ...STARTING, run: this.kernels.length - 1 });
   }
 
   /**
@@ -144,10 +150,32 @@ export class Explorer {
     // One scale for all, so that eyes may compare what a choice of the run shows in turn.
     const others = runs.filter((run) => run.kernel !== path.kernel).map((run) => seenFrom(run, Math.min(asked.origin, run.kernel.n - 1)));
     const lowest = state.fixed ? -1 : lowestOf([maps, ...others]);
-    this.scene = { ...path, ...maps, lowest, state, unit, runs: runs.length };
+    this.whole = this.scene = { ...path, ...maps, lowest, state, unit, runs: runs.length };
     this.#drawSoon();
     this.#say();
-    return this.scene;
+    return this.whole;
+  }
+
+  /**
+   * Show so many checkpoints from the first, in the room of all.
+   * @param {number} count
+   */
+  grow(count) {
+    this.scene = count < this.whole.taken.length ? grownTo(this.whole, count) : this.whole;
+    this.views.isPathOld = true;
+    this.#drawSoon();
+    this.#say();
+  }
+
+  /** What is said changes with every frame: it neither moves what stands below nor is read out. */
+  hold() {
+    this.measures.style.height = `${this.measures.getBoundingClientRect().height}px`;
+    this.omega.ariaLive = "off";
+  }
+
+  release() {
+    this.measures.style.height = "";
+    this.omega.ariaLive = "polite";
   }
 
   #drawSoon() {
@@ -169,6 +197,7 @@ export class Explorer {
     omega.textContent = `ω ${scene.kernel.sample ? "≈" : "="} ${scene.seen.omega.toFixed(3)}`;
     this.facts.textContent = factsOf(scene);
     this.views.say(scene);
+    this.table.fill();
     this.said.textContent = this.marked
       ? pairInWords(scene, ...this.marked)
       : "Point at a cell, or drag along the diagonal to look from there.";

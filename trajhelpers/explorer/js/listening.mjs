@@ -10,31 +10,44 @@ import { O } from "./kernel.mjs";
 /** @type {Record<string, [down: number, right: number]>} */
 const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
+// Of the range: how far beside the diagonal a hand may be that takes hold of it. Fingers are wide.
+const BESIDE = 0.04, BESIDE_BY_TOUCH = 0.08;
+
 /** @param {Explorer} explorer */
 export function listen(explorer) {
   const { root, views } = explorer;
   listenToMap(explorer);
-  views.path.onpointermove = (event) => {
-    const t = views.drawnPath?.nearest(...at(event)) ?? null;
+  const nearest = (/** @type {MouseEvent} */ event) => views.drawnPath?.nearest(...at(event)) ?? null;
+  onPoint(views.path, (event) => {
+    const t = nearest(event);
     explorer.mark(t === null ? null : [t, t]);
-  };
+  });
   views.path.onclick = (event) => {
-    const t = views.drawnPath?.nearest(...at(event)) ?? null;
+    const t = nearest(event);
     if (t !== null) explorer.set({ origin: t === explorer.state.origin ? O : t });
   };
-  views.angles.onpointermove = (event) => {
-    const place = views.placeAt?.(at(event)[0]);
-    if (place !== undefined) explorer.mark([explorer.scene.taken[place], explorer.scene.taken[place]]);
-  };
-  for (const view of [views.map, views.path, views.angles]) view.onpointerleave = () => explorer.mark(null);
+  onPoint(views.angles, (event) => {
+    const t = explorer.scene.taken[views.placeAt?.(at(event)[0]) ?? -1];
+    if (t !== undefined) explorer.mark([t, t]);
+  });
+  for (const view of [views.map, views.path, views.angles])
+    view.onpointerleave = (event) => {
+      // A finger that is lifted has left, too, and then looks at what it touched.
+      if (event.pointerType !== "touch") explorer.mark(null);
+    };
   // A notebook keeps the arrow keys for itself otherwise.
   root.dataset.lmSuppressShortcuts = "true";
   root.addEventListener("keydown", (event) => event.stopPropagation());
-  root.ondragover = (event) => event.preventDefault();
-  root.ondrop = (event) => {
-    event.preventDefault();
-    explorer.open(event.dataTransfer?.files[0]);
-  };
+  explorer.opening.listen(root);
+}
+
+/**
+ * Where a mouse is, and where a finger comes down.
+ * @param {HTMLElement|SVGElement} view
+ * @param {(event: PointerEvent) => void} look
+ */
+function onPoint(view, look) {
+  view.onpointerdown = view.onpointermove = look;
 }
 
 /**
@@ -43,22 +56,31 @@ export function listen(explorer) {
  */
 function listenToMap(explorer) {
   const { map } = explorer.views;
-  /** @param {PointerEvent} event */
-  const cellUnder = (event) => explorer.views.cellAt?.(...at(event)) ?? null;
   let isDragged = false;
+  const cellAt = (/** @type {[x: number, y: number]} */ place) => explorer.views.cellAt?.(...place) ?? null;
+  /** @param {Pair} cell @param {number} beside */
+  const isOnDiagonal = (cell, beside) => {
+    const { state, taken } = explorer.scene, range = taken[taken.length - 1] - taken[0];
+    return cell !== null && Math.abs(cell[0] - cell[1]) <= Math.max(state.stride, range * beside);
+  };
   /** @param {Pair} cell */
   const moveOrigin = (cell) => {
     if (cell) explorer.set({ origin: cell[0] });
   };
   map.onpointerdown = (event) => {
-    const cell = cellUnder(event), { state, scene } = explorer;
-    if (!cell || Math.abs(cell[0] - cell[1]) > Math.max(state.stride, scene.taken.length * 0.04)) return;
+    const cell = cellAt(at(event)), beside = event.pointerType === "touch" ? BESIDE_BY_TOUCH : BESIDE;
+    if (!isOnDiagonal(cell, beside)) return explorer.mark(cell);
     isDragged = true;
     map.setPointerCapture(event.pointerId);
     moveOrigin(cell);
   };
+  // Elsewhere a finger scrolls the page.
+  map.addEventListener("touchstart", (event) => {
+    const box = map.getBoundingClientRect(), { clientX, clientY } = event.touches[0];
+    if (isOnDiagonal(cellAt([clientX - box.left, clientY - box.top]), BESIDE_BY_TOUCH)) event.preventDefault();
+  }, { passive: false });
   map.onpointerup = map.onpointercancel = () => (isDragged = false);
-  map.onpointermove = (event) => (isDragged ? moveOrigin(cellUnder(event)) : explorer.mark(cellUnder(event)));
+  map.onpointermove = (event) => (isDragged ? moveOrigin(cellAt(at(event))) : explorer.mark(cellAt(at(event))));
   map.onkeydown = (event) => press(explorer, event);
 }
 

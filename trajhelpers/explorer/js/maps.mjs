@@ -53,6 +53,10 @@ export function drawMap(canvas, { cosine, kept }, { lowest, labels, marked, orig
     c.fillText(String(labels[room[i]]), LEFT + middle(i), ABOVE + side + 12);
   }
   c.fillText(unit, LEFT + side / 2, ABOVE + side + 28);
+  // The page may be as dark, or as light, as a cell.
+  c.globalAlpha = 0.4;
+  c.strokeRect(LEFT, ABOVE, side, side);
+  c.globalAlpha = 1;
   drawScale(c, LEFT, ABOVE + side + 42, side, lowest);
   outline(c, kept, cell, marked, origin);
   return (x, y) => {

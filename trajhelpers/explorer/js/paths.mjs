@@ -22,7 +22,8 @@ export function drawPath(box, { x, y, explained }, taken, { labels, title }) {
   const X = (/** @type {number} */ i) => width / 2 + unit * (x[i] - (low[0] + high[0]) / 2);
   const Y = (/** @type {number} */ i) => (height + 20) / 2 - unit * (y[i] - (low[1] + high[1]) / 2);
   const variance = explained.map((share) => `${(100 * share).toFixed(0)} %`).join(" and ");
-  box.replaceChildren(svg("title", {}, title));
+  box.replaceChildren();
+  box.setAttribute("aria-label", `${title}, which hold ${variance} of the variance`);
   box.setAttribute("viewBox", `0 0 ${width} ${height}`);
   box.style.aspectRatio = `${width} / ${height}`;
   box.append(svg("text", { x: 8, y: ABOVE + 8 }, "the path in its plane"));

@@ -6,9 +6,9 @@ function download(url, name) {
   link.click();
 }
 
-/** @param {string} text @param {string} type @param {string} name */
-function downloadText(text, type, name) {
-  const url = URL.createObjectURL(new Blob([text], { type }));
+/** @param {string|Blob} content @param {string} type @param {string} name */
+export function saveFile(content, type, name) {
+  const url = URL.createObjectURL(new Blob([content], { type }));
   download(url, name);
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
@@ -33,12 +33,12 @@ export function save(svg, name) {
       copies[i].style.setProperty(property, style.getPropertyValue(property));
   });
   for (const [attribute, value] of Object.entries({ xmlns: "http://www.w3.org/2000/svg", width, height })) copy.setAttribute(attribute, String(value));
-  downloadText(copy.outerHTML, "image/svg+xml", name);
+  saveFile(copy.outerHTML, "image/svg+xml", name);
 }
 
 /** @param {(string|number)[][]} rows @param {string} name */
 export function asTable(rows, name) {
   /** @param {string|number} value */
   const quoted = (value) => (typeof value === "string" && /[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
-  downloadText(rows.map((row) => row.map(quoted).join(",")).join("\n") + "\n", "text/csv", name);
+  saveFile(rows.map((row) => row.map(quoted).join(",")).join("\n") + "\n", "text/csv", name);
 }

@@ -11,8 +11,9 @@ import { O, everyOf } from "./kernel.mjs";
  * @typedef {{kernel: Kernel, taken: number[], walk: Kernel|null}} Chosen
  * @typedef {ReturnType<typeof measured>} Measured
  * @typedef {{seen: Cosines, walked: Cosines|null}} Maps
- * @typedef {Chosen & Measured & Maps & {state: State, unit: string, lowest: number, runs: number}} Scene
- *   `lowest` is the cosine of the lightest colour
+ * @typedef {Chosen & Measured & Maps & {state: State, unit: string, lowest: number, runs: number, room?: Scene}} Scene
+ *   `lowest` is the cosine of the lightest colour; there is room for all of `room`, by default the
+ *   scene itself
  */
 
 /**
@@ -49,6 +50,27 @@ export function measured({ kernel, taken }) {
 export function seenFrom({ kernel, taken, walk }, origin) {
   const from = origin < 0 ? O : taken.findLastIndex((t) => t <= origin);
   return { seen: kernel.cosine(origin, taken), walked: walk && walk.cosine(from) };
+}
+
+/**
+ * Its first checkpoints, in the room of all.
+ * @param {Scene} whole
+ * @param {number} count
+ * @returns {Scene}
+ */
+export function grownTo(whole, count) {
+  const { kernel, state } = whole, taken = whole.taken.slice(0, count);
+  const part = { kernel, taken, walk: whole.walk && kernel.asWalk(taken) };
+  return {
+    ...whole,
+    ...part,
+    ...seenFrom(part, state.origin),
+    bends: angles(kernel, taken),
+    lengths: norms(kernel, taken),
+    ratio: pathRatio(kernel, taken),
+    state: { ...state, last: taken[count - 1] },
+    room: whole,
+  };
 }
 
 /**

@@ -1,6 +1,6 @@
 /** The linked views of a scene: two maps, the path, angles, lengths and the spectrum. */
 
-import { drawCurves } from "./drawing.mjs";
+import { drawCurves, rangeOf } from "./drawing.mjs";
 import { html, svg } from "./elements.mjs";
 import { spectrum } from "./hallmarks.mjs";
 import { O, degrees } from "./kernel.mjs";
@@ -14,13 +14,13 @@ import { captionOf, from, mapInWords, pathInWords } from "./words.mjs";
  */
 
 // What is drawn of hallmarks.mjs, its name here, the place of the first value.
-const ANGLES = /** @type {const} */ ([
+export const ANGLES = /** @type {const} */ ([
   ["consecutive", "consecutive updates", 1],
   ["update_position", "update, position", 0],
   ["update_total", "update, whole way", 0],
   ["progress_total", "way so far, whole way", 1],
 ]);
-const LENGTHS = /** @type {const} */ ([
+export const LENGTHS = /** @type {const} */ ([
   ["parameters", "‖θ‖", 0],
   ["updates", "updates", 1],
   ["from_initialization", "from the start", 1],
@@ -78,46 +78,51 @@ export class Views {
   }
 
   /** @param {Scene} scene @param {Pair} marked */
-  #drawMaps({ state, kernel, unit, lowest, seen, walk, walked }, marked) {
+  #drawMaps(scene, marked) {
+    const { state, kernel, unit, lowest, seen, walk, walked, room } = scene;
     const ink = getComputedStyle(this.element).color;
     const look = { lowest, marked, ink, labels: kernel.steps, origin: state.origin, unit };
-    this.cellAt = drawMap(this.map, seen, look);
+    this.cellAt = drawMap(this.map, seen, { ...look, room: room?.seen.kept });
     this.walkFigure.hidden = !walk;
-    if (walk && walked) drawMap(this.walk, walked, { ...look, marked: null, origin: O, labels: walk.steps });
+    if (!walk || !walked) return;
+    const labels = (room?.walk ?? walk).steps;
+    drawMap(this.walk, walked, { ...look, marked: null, origin: O, labels, room: room?.walked?.kept });
   }
 
   /** @param {Scene} scene @param {Pair} marked */
   #drawAngles(scene, marked) {
-    const { kernel, taken, seen, bends, unit } = scene;
+    const { taken, seen, bends, unit } = scene;
     const last = seen.kept.at(-1), k = seen.kept.length;
     const apex = { name: `from ${from(scene)}, to the end`, isGrey: true, places: seen.kept.map((t) => taken.indexOf(t)),
       values: seen.kept.map((t, i) => (t === last ? NaN : degrees(seen.cosine[i * k + k - 1]))) };
     const curves = ANGLES.map(([name, label, first]) => ({ name: label, ...along(bends[name], first) }));
     this.placeAt = drawCurves(this.angles, [...curves, apex], {
-      labels: taken.map((t) => kernel.steps[t]), range: [0, 180], level: 90, marks: marksIn(taken, marked),
+      labels: labelsOf(scene), range: [0, 180], level: 90, marks: marksIn(taken, marked),
       title: "angles (°)", unit });
   }
 
   /** @param {Scene} scene @param {Pair} marked */
-  #drawLengths({ kernel, taken, lengths, unit }, marked) {
-    const marks = marksIn(taken, marked);
+  #drawLengths(scene, marked) {
+    const marks = marksIn(scene.taken, marked);
     if (!(this.isPathOld || marks.length || this.areLengthsMarked)) return;
     this.areLengthsMarked = marks.length > 0;
-    const curves = LENGTHS.map(([name, label, first]) => ({ name: label, ...along(lengths[name], first) }));
-    drawCurves(this.lengths, curves, {
-      labels: taken.map((t) => kernel.steps[t]), marks, isLogarithmic: true, title: "lengths (parameter units)", unit });
+    const curvesOf = (/** @type {Scene} */ { lengths }) =>
+      LENGTHS.map(([name, label, first]) => ({ name: label, ...along(lengths[name], first) }));
+    drawCurves(this.lengths, curvesOf(scene), {
+      labels: labelsOf(scene), range: rangeOf(curvesOf(scene.room ?? scene), true), marks, isLogarithmic: true,
+      title: "lengths (parameter units)", unit: scene.unit });
   }
 
   /**
    * Eigenvalues take longer than a frame for long runs: they follow when the hand rests.
    * @param {Scene} scene
    */
-  #drawSpectrum({ seen, walked }) {
+  #drawSpectrum({ seen, walked, room }) {
     clearTimeout(this.waiting);
     this.waiting = window.setTimeout(() => {
       const curves = [{ name: "this run", ...along(spectrum(seen).slice(0, 12), 0), isGrey: false }];
       if (walked) curves.push({ name: "random walk", ...along(spectrum(walked).slice(0, 12), 0), isGrey: true });
-      const labels = Array.from({ length: Math.min(12, seen.kept.length) }, (_, i) => i + 1);
+      const labels = Array.from({ length: Math.min(12, (room?.seen ?? seen).kept.length) }, (_, i) => i + 1);
       drawCurves(this.spectrum, curves, { labels, range: [0, 1], title: "eigenvalues of the map / their sum", unit: "component" });
     }, 60);
   }
@@ -129,6 +134,9 @@ export class Views {
  * @param {number} first
  */
 const along = (values, first) => ({ values, places: values.map((_, i) => first + i) });
+
+/** @param {Scene} scene */
+const labelsOf = ({ kernel, taken, room }) => (room?.taken ?? taken).map((t) => kernel.steps[t]);
 
 /** @param {number[]} taken @param {Pair} marked */
 const marksIn = (taken, marked) => [...new Set(marked ?? [])].map((t) => taken.indexOf(t)).filter((i) => i >= 0);

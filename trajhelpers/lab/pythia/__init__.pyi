@@ -8,7 +8,6 @@ from .parts import (
     part_of as part_of,
 )
 from .pictures import (
-    layer_picker as layer_picker,
     plot_depth as plot_depth,
     plot_layer_maps as plot_layer_maps,
     plot_parts as plot_parts,

@@ -1,14 +1,9 @@
-"""Pictures of a language model layer by layer: depth against steps, a map a layer, and a widget
-that picks one.
+"""Pictures of a language model layer by layer: depth against steps, and a map a layer.
 
 Checkpoints without a direction (a bias that is zero at the start) have no cosine: they are hatched
 in `plot_depth` and missing from the maps, whose titles then say of how many checkpoints ω is: "ω =
 0.728 of 37"."""
 
-import io
-from html import escape
-
-import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.cm import ScalarMappable
@@ -205,106 +200,6 @@ def plot_parts(kernel, parts, origin=None, vmin=None):
     scale = ScalarMappable(Normalize(vmin, 1), MAP_COLOURS)
     fig.colorbar(scale, ax=axes, fraction=0.03, pad=0.02, label="cosine similarity")
     return axes
-
-
-def layer_picker(kernel, unit="step"):
-    """Two selectors, type and layer, and beneath them the map and the relative map of what they
-    pick; also on a rendered page, with no kernel behind it.
-
-    Parameters
-    ----------
-    kernel : TrajectoryKernel
-        A group a tensor. Each is drawn: ``kernel.select("*.weight")`` keeps a page small. What lies
-        in no layer is shown whichever layer is picked.
-    unit : str
-        What the steps are.
-
-    Returns
-    -------
-    ipywidgets.VBox
-        Must be the last expression of its cell, to be displayed. All maps are on one scale of
-        colours, all relative maps on another.
-
-    Chapter "Layer by layer".
-
-    >>> import numpy as np, trajhelpers as th
-    >>> parts = [f"{layer}.attention.{part}" for part in ("query", "key") for layer in range(3)]
-    >>> names = ["embed_out.weight", *(f"layers.{part}.weight" for part in parts)]
-    >>> kernel = th.TrajectoryKernel(np.stack([th.random_walk(5).total] * 7), names=names)
-    >>> selectors, stack = layer_picker(kernel).children
-    >>> [selector.options for selector in selectors.children]
-    [('query weight', 'key weight', 'output embedding'), (0, 1, 2)]
-    """
-    groups = {}
-    for name, group in kernel.groups().items():
-        groups.setdefault(part_of(name) or name, {})[layer_of(name)] = group
-    layers = sorted({layer for of_part in groups.values() for layer in of_part} - {None})
-    if not layers:
-        raise ValueError(f"kernel: {_layers_there(kernel)}")
-    types = sorted(groups, key=_order)
-    seen = {
-        part: {
-            layer: {origin: with_direction(group, origin) for origin in _OMEGA}
-            for layer, group in of_part.items()
-        }
-        for part, of_part in groups.items()
-    }
-    pairs = [pair for of_part in seen.values() for pair in of_part.values()]
-    lowest = {
-        origin: min(
-            (round_down(pair[origin].cosine(origin)) for pair in pairs if pair[origin]), default=-1
-        )
-        for origin in _OMEGA
-    }
-
-    type_ = ipywidgets.Dropdown(
-        options=types, description="type", layout={"width": "300px", "max_width": "100%"}
-    )
-    layer_ = ipywidgets.SelectionSlider(
-        options=layers, description="layer", layout={"width": "300px", "max_width": "100%"}
-    )
-    stacks = []
-    for part in types:
-        drawn = {
-            layer: ipywidgets.Image(
-                value=_pair(kernel, part, layer, groups[part][layer], pair, lowest, unit),
-                format="webp",
-            )
-            for layer, pair in seen[part].items()
-        }
-        nothing = drawn.get(None) or ipywidgets.HTML(
-            f"This layer has no {escape(printable(part))}."
-        )
-        stacks.append(
-            ipywidgets.Stack([drawn.get(layer, nothing) for layer in layers], selected_index=0)
-        )
-        ipywidgets.jslink((layer_, "index"), (stacks[-1], "selected_index"))
-    shown = ipywidgets.Stack(stacks, selected_index=0)
-    ipywidgets.jslink((type_, "index"), (shown, "selected_index"))
-    return ipywidgets.VBox(
-        [ipywidgets.HBox([type_, layer_], layout={"flex_flow": "row wrap"}), shown]
-    )
-
-
-@styled
-def _pair(kernel, part, layer, group, seen, lowest, unit):
-    figure, axes = plt.subplots(1, 2, figsize=(7.0, 3.1))
-    for ax, (origin, of_origin) in zip(axes, seen.items()):
-        if of_origin is None:
-            ax.set_axis_off()
-            ax.set_title(
-                f"no direction seen from {'O' if origin is None else 'the first checkpoint'}"
-            )
-        else:
-            plot_map(of_origin, origin, ax, vmin=lowest[origin], unit=unit)
-            ax.set_title(_title(None, group, of_origin, origin))
-    name = literally(part)
-    figure.suptitle(name if layer is None else f"layer {layer}, {name}", fontsize=10)
-    # Smaller than the other widgets' pictures: there are layers × types of them on a page.
-    with io.BytesIO() as file:
-        figure.savefig(file, format="webp", dpi=80, pil_kwargs={"quality": 65, "method": 6})
-        plt.close(figure)
-        return file.getvalue()
 
 
 def _title(name, group, seen, origin):

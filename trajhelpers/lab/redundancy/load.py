@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ...kernel import load_kernel
-from ..data import DATA_FOLDER
+from ..data import DATA_FOLDER, WHAT_BRINGS_THEM
 from . import plan
 
 
@@ -52,7 +52,8 @@ def load_redundancy(folder=None):
     if not (place / "runs.csv").is_file():
         raise FileNotFoundError(
             f"{place / 'runs.csv'}: no study of redundancy there; the book's comes with its"
-            " repository; python -m trajhelpers.lab.redundancy.run --out FOLDER makes one"
+            f" repository: {WHAT_BRINGS_THEM}. Or run it yourself,"
+            " python -m trajhelpers.lab.redundancy.run --out FOLDER, and give that folder"
         )
     table = pd.read_csv(place / "runs.csv")
     runs = [(name, seed) for name, seed in table[["recipe", "seed"]].drop_duplicates().to_numpy()]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ...errors import TrajectoryError
 from ...kernel import load_kernel
-from ..data import DATA_FOLDER
+from ..data import DATA_FOLDER, WHAT_BRINGS_THEM
 from .catalogue import STUDIES
 
 
@@ -73,7 +73,8 @@ def load_study(name, folder=None):
     place = (DATA_FOLDER if folder is None else Path(folder)).resolve() / "studies" / name
     if not (place / "runs.csv").is_file():
         remedy = (
-            "the book's runs come with its repository, and are not part of the installed package"
+            f"the book's runs come with its repository: {WHAT_BRINGS_THEM}. Or run it yourself,"
+            f" trajhelpers study {name} --out runs, and give folder='runs'"
             if folder is None
             else f"trajhelpers study {name} --out {folder}"
         )

@@ -19,6 +19,21 @@ from .loop import train
 _RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _MOMENTA = (0.0, 0.5, 0.9, 0.95)
 _DECAYS = (0.0, 1e-4, 0.002, 0.005, 0.01, 0.02, 0.05)
+_ELSEWHERE = (
+    "Here a notebook shows sliders for η, μ and λ, the buttons train and stop, and the Trajectory"
+    " Map as it grows. Training needs a kernel behind it: open this chapter in JupyterLab (make"
+    " lab) and run this cell."
+)
+
+
+class LiveTraining(ipywidgets.VBox):
+    """What :func:`live_training` returns; where no notebook runs, as on a page, its place is taken
+    by a line of text.
+    """
+
+    def _repr_mimebundle_(self, **kwargs):
+        elsewhere = {"text/plain": _ELSEWHERE, "text/html": f"<p><em>{_ELSEWHERE}</em></p>"}
+        return super()._repr_mimebundle_(**kwargs) | elsewhere
 
 
 def live_training(recipe, folder="runs/live"):
@@ -34,7 +49,7 @@ def live_training(recipe, folder="runs/live"):
     Returns
     -------
     ipywidgets.VBox
-        Needs a running notebook.
+        Needs a running notebook; elsewhere a line of text says so.
 
     Training runs in a thread, since a cell that trains could not hear the stop button.
     """
@@ -85,7 +100,7 @@ def live_training(recipe, folder="runs/live"):
 
     start.on_click(on_start)
     stop.on_click(lambda _: stopping.set())
-    return ipywidgets.VBox(
+    return LiveTraining(
         [
             ipywidgets.HBox([rate, momentum, decay], layout={"flex_flow": "row wrap"}),
             ipywidgets.HBox([start, stop, bar]),

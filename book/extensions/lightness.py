@@ -1,0 +1,42 @@
+"""A Sphinx extension: each page loads what it uses, and no more, and scripts wait for the text."""
+
+import re
+from pathlib import Path
+
+# The code of explorers, as execute.py writes it.
+EXPLORER = re.compile(r'class="trajhelpers-')
+# What a script is for: where a page has none of it, the page goes without.
+USES = {
+    "copybutton.js": 'class="highlight',
+    "clipboard.min.js": 'class="highlight',
+    "togglebutton.js": "toggle|dropdown",
+    "design-tabs.js": "sd-tab-",
+}
+# Set before scripts run, which may wait until the text is there.
+AT_ONCE = "documentation_options.js"
+
+
+def light(app, page, template, context, doctree):
+    body = context.get("body", "")
+    if EXPLORER.search(body):
+        # The gallery's has the explorer's in it.
+        name = "gallery" if 'class="trajhelpers-gallery' in body else "explorer"
+        app.add_css_file(f"{name}.css")
+        app.add_js_file(f"{name}.js")
+    context["script_files"] = [
+        script for script in context["script_files"] if is_used(script, body)
+    ]
+    for script in context["script_files"]:
+        # The page for searching runs its own scripts at once, and they need these.
+        if script.filename and AT_ONCE not in script.filename and page != "search":
+            script.attributes.setdefault("defer", "defer")
+
+
+def is_used(script, body):
+    name = Path(str(script.filename or "")).name.partition("?")[0]
+    return name not in USES or re.search(USES[name], body)
+
+
+def setup(app):
+    app.connect("html-page-context", light, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

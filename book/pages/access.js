@@ -1,0 +1,26 @@
+// What is wider than its box is scrolled by keyboard too: the box can be reached, and says what it
+// is. Which boxes are too narrow depends on the screen.
+const NAMES = [
+  ["div.math", "formula, scrolls sideways"],
+  [".cell_output, .cell_output .output, .text_html", "output, scrolls sideways"],
+  [".highlight pre", "code, scrolls sideways"],
+  [".table-wrapper, .pst-scrollable-table-container", "table, scrolls sideways"],
+];
+
+function reach(box, name) {
+  const scrolls = box.scrollWidth > box.clientWidth + 1;
+  if (scrolls === box.hasAttribute("data-scrolls")) return;
+  box.toggleAttribute("data-scrolls", scrolls);
+  for (const [attribute, value] of [["tabindex", "0"], ["role", "group"], ["aria-label", name]]) {
+    if (scrolls) box.setAttribute(attribute, value);
+    else box.removeAttribute(attribute);
+  }
+}
+
+const watch = new ResizeObserver((entries) => entries.forEach(({ target }) => reach(target, target.dataset.box)));
+for (const [selector, name] of NAMES) {
+  for (const box of document.querySelectorAll(`article :is(${selector})`)) {
+    box.dataset.box = name;
+    watch.observe(box);
+  }
+}
