@@ -19,7 +19,7 @@ _IN_PAGES = (
     *("mounting", "guessing", "predicting", "sentences"),
 )
 # What the page of all stored runs has besides.
-GALLERY = ("runs", "comparing", "beside", "tiles", "gallery")
+GALLERY = ("runs", "comparing", "beside", "tiles", "grid", "asked", "gallery")
 # Each has a mountAll, for what it makes of a page, and a style sheet of its own.
 _KINDS = ("explorer", "predicting", "sentences")
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";$', re.MULTILINE)
