@@ -76,9 +76,11 @@ def test_outputs_are_without_widgets(tmp_path, monkeypatch):
         nbformat.v4.new_output("display_data", {**widget, "text/html": "<p>a note</p>"}),
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=outputs)])
-    notebook.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {}}
     nbformat.write(notebook, tmp_path / "a.ipynb")
-    monkeypatch.setattr(book, "EXECUTED", tmp_path)
+    notebook.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {}}
+    (tmp_path / "executed").mkdir()
+    nbformat.write(notebook, tmp_path / "executed/a.ipynb")
+    monkeypatch.setattr(book, "EXECUTED", tmp_path / "executed")
     shown = book.with_outputs(tmp_path / "a.ipynb")
     assert [output.data for output in shown.cells[0].outputs] == [{"text/html": "<p>a note</p>"}]
     assert "widgets" not in shown.metadata

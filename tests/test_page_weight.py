@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import pytest
-from test_pages import HTML, PAGES, Quiet, Site
+from pages import ALL_PAGES, HTML, PAGES, Quiet, Site
 
 LIMIT = 1e6
 CHAPTER = "book/04-momentum-and-decay"
@@ -27,7 +27,7 @@ def over_the_line(path):
     return len(gzip.compress(content, 6) if path.suffix in TEXT else content)
 
 
-@pytest.mark.parametrize("name", [*PAGES, "search", "genindex"])
+@pytest.mark.parametrize("name", ALL_PAGES)
 def test_a_page_with_all_that_it_loads_is_light(page, name):
     """By its files: opened from the disk, and read to its end."""
     asked = set()
@@ -49,7 +49,8 @@ def test_a_page_with_all_that_it_loads_is_light(page, name):
 def test_a_page_loads_what_it_uses(name):
     html = (HTML / f"{name}.html").read_text()
     scripts = re.findall(r'<script[^>]* src="[./]*_static/([^"?]+)', html)
-    assert ("explorer.js" in scripts) == ('class="trajhelpers-' in html)
+    code = [name for name in scripts if name in ("explorer.js", "gallery.js")]
+    assert len(code) == ('class="trajhelpers-' in html)
     assert ("katex.min.css" in html) == ('class="katex"' in html)
     assert not re.search("jupyter-widgets|require.js|mathjax/|fontawesome.js|widget-state", html)
     assert html.count("const modules = {}") == 0, "the explorer's code is in a file of its own"

@@ -30,6 +30,8 @@ def light(app, page, template, context, doctree):
         # The page for searching runs its own scripts at once, and they need these.
         if script.filename and AT_ONCE not in script.filename and page != "search":
             script.attributes.setdefault("defer", "defer")
+        elif page == "search":  # what pages before it have set: they share these
+            script.attributes.pop("defer", None)
 
 
 def is_used(script, body):

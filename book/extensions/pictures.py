@@ -39,7 +39,7 @@ def as_webp(app, source, name):
     light = Path(name).with_suffix(".webp").name
     target = Path(app.outdir) / app.builder.imagedir / light
     with Image.open(source) as image:
-        if not target.exists():
+        if source.suffix != ".webp" and not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             image.save(target, quality=QUALITY, method=6)
         return light, image.size
