@@ -112,7 +112,10 @@ async def execute(path, around):
         resources={"metadata": {"path": path.parent}},
         # Gracefully a kernel takes two to five seconds to end, and there is nothing left to say.
         shutdown_kernel="immediate",
-        extra_arguments=["--log-level=CRITICAL"],  # errors come as messages too
+        extra_arguments=[
+            "--log-level=CRITICAL",  # errors come as messages too
+            "--InlineBackend.figure_formats={'retina'}",  # figures of twice the pixels
+        ],
     )
     await client.async_execute(env=os.environ | ENVIRONMENT)
     seconds = time.monotonic() - start
@@ -196,6 +199,10 @@ def lay_out():
         write(with_code_in_files(with_outputs(path)), SOURCE / "book" / path.name)
     (SOURCE / "book/pages/explorer.js").write_text(page.script())
     (SOURCE / "book/pages/explorer.css").write_text(page.style())
+    # Here, since it takes seconds to import what it reads studies with.
+    from gallery import write_gallery
+
+    write_gallery(SOURCE / "book")
 
 
 if __name__ == "__main__":

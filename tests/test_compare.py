@@ -137,6 +137,12 @@ def test_training_runs_with_the_chosen_settings_and_draws(live):
     )
 
 
+def test_where_no_notebook_runs_a_line_says_what_a_notebook_shows(tmp_path):
+    shown = th.training.live_training(RECIPE, tmp_path)._repr_mimebundle_()
+    assert {*shown} == {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"}
+    assert "Here a notebook shows" in shown["text/plain"] and "<button" not in shown["text/html"]
+
+
 def test_stop_is_heard(live):
     _, (start, stop, bar), _, _, folder = live
     start.click()

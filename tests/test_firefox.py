@@ -27,20 +27,25 @@ def firefox(tmp_path_factory):
     firefox.close()
 
 
+def foreign(firefox):
+    here = ("http://127.0.0.1:", "file:", "data:", "blob:")
+    return [url for url in firefox.asked if not url.startswith(here)]
+
+
 @pytest.mark.parametrize("name", ALL_PAGES)
 def test_page(firefox, site, name):
     firefox.resize(390, 844)
     firefox.go(f"{site}/{name}.html")
     assert firefox.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     assert not firefox.trouble
-    assert not [url for url in firefox.asked if not url.startswith((site, "data:", "blob:"))]
+    assert not foreign(firefox)
 
 
 def test_from_the_disk(firefox):
     firefox.go((HTML / "book/02-kernel-and-maps.html").as_uri())
     assert 0 < omega(firefox) < 1
     assert not firefox.trouble
-    assert not [url for url in firefox.asked if not url.startswith(("file:", "data:", "blob:"))]
+    assert not foreign(firefox)
 
 
 def omega(firefox):

@@ -199,24 +199,6 @@ def test_an_error_in_the_live_widget(tmp_path, monkeypatch):
     assert "<script" not in said.value and "<img" not in said.value
 
 
-def test_a_layer_that_has_no_such_part():
-    from trajhelpers.lab.pythia.pictures import layer_picker
-
-    names = [f"layers.0.{HTML}.weight", "layers.1.attention.query.weight"]
-    kernel = th.TrajectoryKernel(np.stack([th.random_walk(4).total] * 2), names=names)
-    html = [
-        part.value
-        for stack in layer_picker(kernel).children[1].children
-        for part in stack.children
-        if isinstance(part.value, str)
-    ]
-    assert html and not any("<" in value for value in html)
-    assert any("&lt;script&gt;" in value for value in html)
-
-
-# ---- pictures ----
-
-
 def texts_of(figure, tmp_path):
     """What a reader sees, and that the picture holds no more."""
     path = tmp_path / "picture.svg"

@@ -8,6 +8,8 @@ import nbformat
 import pytest
 from nbval.plugin import IPyNbFile, coalesce_streams
 
+import trajhelpers as th
+
 ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "book").glob("*.ipynb"))
 
@@ -42,7 +44,7 @@ def test_stored_outputs_are_what_the_cells_give(path, around, request):
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_stored_chapters_read_well_where_repositories_are_browsed(path):
-    """A widget without its state, which is megabytes, is an error message there: book/store.py."""
+    """A widget without its state, which is megabytes, is an error message there."""
     stored = book.read(path)
     assert "widgets" not in stored.metadata and path.stat().st_size < 1e6
     outputs = [output for cell in book.code_cells(stored) for output in cell.outputs]
@@ -51,14 +53,34 @@ def test_stored_chapters_read_well_where_repositories_are_browsed(path):
     assert "site-packages" not in path.read_text()
 
 
-def test_a_page_has_the_explorers_script_once():
-    data, script = 'a<script type="application/json">1</script>', "<script>x</script>"
-    cells = [
-        nbformat.v4.new_code_cell(
-            outputs=[nbformat.v4.new_output("display_data", {"text/html": html})]
-        )
-        for html in (data + script, "<b>a table</b>", data + script)
+def test_pages_have_the_explorers_code_once_for_all():
+    html = th.explore(th.random_walk(4))._repr_html_()
+    outputs = [
+        nbformat.v4.new_output("display_data", {"text/html": text}) for text in (html, "<b>one</b>")
     ]
-    book.with_one_script(nbformat.v4.new_notebook(cells=cells))
-    found = [cell.outputs[0].data["text/html"] for cell in cells]
-    assert found == [data, "<b>a table</b>", data + script]
+    cell = nbformat.v4.new_code_cell(outputs=outputs)
+    book.with_code_in_files(nbformat.v4.new_notebook(cells=[cell]))
+    explorer, table = (output.data["text/html"] for output in cell.outputs)
+    assert table == "<b>one</b>" and len(explorer) < len(html) - 30_000
+    assert explorer.startswith("<div") and explorer.count("<script") == 1
+    assert '<script type="application/json">' in explorer and "<style" not in explorer
+
+
+def test_outputs_are_without_widgets(tmp_path, monkeypatch):
+    """What stands there without them does; a bar that has ended goes."""
+    widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}}
+    outputs = [
+        nbformat.v4.new_output(
+            "display_data", {**widget, "text/plain": "100%| 9/9 [00:01, 9it/s]"}
+        ),
+        nbformat.v4.new_output("display_data", {**widget, "text/html": "<p>a note</p>"}),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=outputs)])
+    nbformat.write(notebook, tmp_path / "a.ipynb")
+    notebook.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {}}
+    (tmp_path / "executed").mkdir()
+    nbformat.write(notebook, tmp_path / "executed/a.ipynb")
+    monkeypatch.setattr(book, "EXECUTED", tmp_path / "executed")
+    shown = book.with_outputs(tmp_path / "a.ipynb")
+    assert [output.data for output in shown.cells[0].outputs] == [{"text/html": "<p>a note</p>"}]
+    assert "widgets" not in shown.metadata

@@ -2,18 +2,10 @@
 pass and against NumPy on raw weights.
 """
 
-import base64
-import json
-import shutil
 import subprocess
 import sys
 import warnings
 from fractions import Fraction
-from functools import partial
-from hashlib import sha256
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 
 import matplotlib
@@ -39,7 +31,6 @@ from trajhelpers.lab.pythia.parts import (
     part_of,
 )
 from trajhelpers.lab.pythia.pictures import (
-    layer_picker,
     plot_depth,
     plot_layer_maps,
     plot_parts,
@@ -829,151 +820,12 @@ def test_pictures_of_a_sample_say_so():
             lambda kernel: plot_layer_maps(kernel, layer=2),
             "mlp in bias: no checkpoint has a direction seen from O",
         ),
-        (lambda kernel: layer_picker(kernel.group_by(by_type)), "kernel: no group is of a layer"),
     ],
 )
 def test_pictures_that_cannot_be_drawn_say_why(call, message):
     with pytest.raises(ValueError) as caught:
         call(kernel_of(run()))
     assert str(caught.value).startswith(message)
-
-
-# ---- the widget ----
-
-
-def pictures(stack):
-    return {
-        child.model_id: child
-        for inner in stack.children
-        for child in inner.children
-        if hasattr(child, "format")
-    }.values()
-
-
-def test_the_picker_has_every_group_and_a_word_for_those_that_are_not_there():
-    kernel = kernel_of(
-        {name: theta for name, theta in run().items() if name != "layers.1.attention.key.weight"}
-    ).select(["embed_out*", "*query.bias", "*key.weight", "*mlp*"])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        selectors, stack = layer_picker(kernel).children
-    type_, layer = selectors.children
-    assert type_.options == (
-        "key weight",
-        "query bias",
-        "mlp in bias",
-        "output embedding",
-    ) and layer.options == (0, 1, 2)
-    assert [len(inner.children) for inner in stack.children] == [3] * 4
-    assert len(pictures(stack)) == len(kernel.names)
-    assert stack.children[0].children[1].value == "This layer has no key weight."
-    assert len({child.model_id for child in stack.children[3].children}) == 1, (
-        "what lies in no layer is one picture"
-    )
-
-
-def test_pages_stay_small():
-    rng = np.random.default_rng(0)
-    types = (
-        "attention.query",
-        "attention.key",
-        "attention.value",
-        "attention.dense",
-        "mlp.dense_h_to_4h",
-        "mlp.dense_4h_to_h",
-        "input_layernorm",
-    )
-    names = [f"layers.{layer}.{part}.weight" for part in types for layer in range(6)]
-    # from .4 to 1, as in a run of the miniature suite
-    kernel = th.TrajectoryKernel(
-        np.stack([th.random_walk(39, start=rng.uniform(1, 8)).total for _ in names]),
-        steps=range(0, 1560, 40),
-        names=names,
-    )
-    assert (
-        sum(
-            len(base64.b64encode(picture.value))
-            for picture in pictures(layer_picker(kernel).children[1])
-        )
-        < 500_000
-    )
-
-
-@pytest.fixture
-def static_page(tmp_path):
-    """Serves a page of one widget, with the scripts that the book ships and no kernel."""
-    from ipywidgets.embed import dependency_state, embed_data
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    shutil.copytree(
-        Path(__file__).parents[1] / "book/pages",
-        tmp_path,
-        dirs_exist_ok=True,
-        ignore=shutil.ignore_patterns("mathjax"),
-    )
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path))
-    Thread(target=server.serve_forever, daemon=True).start()
-
-    def write(widget):
-        data = embed_data(widget, state=dependency_state(widget))
-        paths = (
-            "vendor/requirejs/require.js",
-            "requirejs-base.js",
-            "vendor/@jupyter-widgets/html-manager/dist/embed-amd.js",
-        )
-        scripts = "".join(f"<script src='{path}'></script>" for path in paths)
-        state, view = (
-            f"<script type='application/vnd.jupyter.widget-{kind}+json'>{json.dumps(what)}</script>"
-            for kind, what in (("state", data["manager_state"]), ("view", data["view_specs"][0]))
-        )
-        (tmp_path / "index.html").write_text(
-            "<!DOCTYPE html><meta charset='utf-8'><link rel='icon'"
-            f" href='data:,'>{scripts}{state}<body>{view}"
-        )
-        return f"http://127.0.0.1:{server.server_port}/index.html"
-
-    yield write
-    server.shutdown()
-    server.server_close()
-
-
-def test_the_picker_picks_without_a_kernel(page, static_page):
-    kernel = kernel_of(run()).select(["embed_out*", "*query.weight", "*key.bias"])
-    widget = layer_picker(kernel)
-    drawn = {
-        (type_, layer): sha256(inner.children[layer].value).hexdigest()
-        for type_, inner in zip(widget.children[0].children[0].options, widget.children[1].children)
-        for layer in range(3)
-    }
-    assert len(set(drawn.values())) == len(kernel.names) == 7
-    page.goto(static_page(widget), wait_until="load")
-    page.wait_for_selector(".widget-image")
-
-    def shown():
-        page.wait_for_function(
-            "() => [...document.querySelectorAll('img')].every(image => image.complete &&"
-            " image.naturalWidth)"
-        )
-        images = page.locator("img:visible")
-        assert images.count() == 1
-        content = images.evaluate(
-            "async image => [...new Uint8Array(await (await fetch(image.src)).arrayBuffer())]"
-        )
-        return sha256(bytes(content)).hexdigest()
-
-    layer = 0
-    page.locator(".noUi-handle").focus()
-    for type_ in ("query weight", "key bias", "output embedding", "query weight"):
-        page.locator("select").select_option(type_)
-        assert shown() == drawn[type_, layer]
-        for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
-            page.locator(".noUi-handle").press(key)
-            layer += 1 if key == "ArrowRight" and layer < 2 else -1 if key == "ArrowLeft" else 0
-            assert shown() == drawn[type_, layer]
-    assert layer == 1 and not page.trouble
 
 
 def test_kernels_of_the_suite_are_found_in_the_order_of_size(tmp_path):

@@ -18,22 +18,28 @@ _IN_PAGES = (
     *("listening", "playing", "explorer"),
     *("mounting", "guessing", "predicting", "sentences"),
 )
+# What the page of all stored runs has besides.
+GALLERY = ("runs", "comparing", "beside", "tiles", "gallery")
 # Each has a mountAll, for what it makes of a page, and a style sheet of its own.
 _KINDS = ("explorer", "predicting", "sentences")
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:const|class|function) (\w+))", re.MULTILINE)
 
+# Comments with lines of their own are a quarter of what a page would carry.
+_COMMENT = re.compile(r"^ *(?:/\*\*(?:(?!\*/).)*\*/|//[^\n]*)\n", re.MULTILINE | re.DOTALL)
 
-def script() -> str:
+
+def script(more: tuple[str, ...] = ()) -> str:
     """The modules as one classic script, which runs too where a page was opened from a disk and
     modules are refused: each in a block of its own, its imports and exports as assignments. As a
-    worker, which a page makes of the script's own text, it computes what is sent to it.
+    worker, which a page makes of the script's own text, it computes what is sent to it. ``more``
+    modules come after those of every page; the last of them has a mountAll too.
     """
     of_worker, of_page = (
         "".join(_block(name, _text(f"{name}.mjs")) for name in names)
-        for names in (_IN_WORKERS, _IN_PAGES)
+        for names in (_IN_WORKERS, (*_IN_PAGES, *more))
     )
-    mounted = "".join(f"modules.{name}.mountAll();\n" for name in _KINDS)
+    mounted = "".join(f"modules.{name}.mountAll();\n" for name in (*_KINDS, *more[-1:]))
     return (
         f'(function trajhelpers() {{\n"use strict";\nconst modules = {{}};\n{of_worker}'
         f'if (typeof document === "undefined") return modules.working.work();\n{of_page}'
@@ -43,7 +49,8 @@ def script() -> str:
 
 def _block(name: str, source: str) -> str:
     exported = ", ".join(found[2] for found in _EXPORT.finditer(source))
-    body = _EXPORT.sub(r"\1", _IMPORT.sub(r"const \1 = modules.\2;", source))
+    code = _COMMENT.sub("", source)
+    body = _EXPORT.sub(r"\1", _IMPORT.sub(r"const \1 = modules.\2;", code))
     return f"{{\n{body}modules.{name} = {{ {exported} }};\n}}\n"
 
 
@@ -78,8 +85,8 @@ def page(title: str, fragments: Iterable[str]) -> str:
     )
 
 
-def style() -> str:
-    return "".join(_text(f"{name}.css") for name in (*_KINDS, "opening"))
+def style(*more: str) -> str:
+    return "".join(_text(f"{name}.css") for name in (*_KINDS, "opening", *more))
 
 
 def style_element() -> str:

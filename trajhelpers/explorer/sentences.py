@@ -45,8 +45,8 @@ def movable_sentence(template: str, table: "pd.DataFrame") -> PagePart:
     """
     fields = list(string.Formatter().parse(template))
     named = [name for _, name, _, _ in fields if name is not None]
-    levels = list(table.index.names)
-    _check(template, named, levels, table)
+    _check(template, named, table)
+    levels = [str(name) for name in table.index.names]
     spec = {name: form or "" for _, name, form, _ in reversed(fields) if name is not None}
     choices = {level: list(dict.fromkeys(table.index.get_level_values(level))) for level in levels}
     for level, values in choices.items():
@@ -76,13 +76,14 @@ def movable_sentence(template: str, table: "pd.DataFrame") -> PagePart:
     }
     first = dict(zip(levels, keys[0])) | {name: table[name].iloc[0] for name in columns}
     said = "".join(
-        text + (format(first[name], form) if name is not None else "")
+        text + (format(first[name], form or "") if name is not None else "")
         for text, name, form, _ in fields
     )
     return PagePart("sentence", data, f"<p>{html.escape(said)}</p>", said)
 
 
-def _check(template, named, levels, table):
+def _check(template, named, table):
+    levels = list(table.index.names)
     if table.empty:
         raise ValueError("table: expected rows and columns, got none")
     if None in levels:

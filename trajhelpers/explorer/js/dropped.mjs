@@ -1,6 +1,7 @@
 /** What a reader gives to the page, files and folders, as files with their paths. */
 
 /** @typedef {import("./safetensors.mjs").Entry} Entry */
+/** @typedef {DataTransferItem & {getAsFileSystemHandle?: () => Promise<FileSystemHandle|null>}} Item */
 
 /**
  * Of an `<input type=file>`, of files or of a folder.
@@ -16,6 +17,7 @@ export const chosenFiles = (files) =>
  * @returns {Promise<Entry[]>}
  */
 export async function droppedFiles(transfer) {
+  /** @type {Item[]} */
   const items = Array.from(transfer.items).filter(({ kind }) => kind === "file");
   // Chromium gives entries of a page from a disk no content, and other browsers have no handles.
   const given = items.map((item) =>
@@ -23,8 +25,9 @@ export async function droppedFiles(transfer) {
   try {
     const found = await Promise.all(given.map(async ({ file, handle, entry }) => {
       const place = await handle;
-      if (place?.kind === "directory") return inHandle(place, place.name);
-      return entry?.isDirectory ? inEntry(entry) : [{ path: file.name, file }];
+      if (place?.kind === "directory") return inHandle(/** @type {FileSystemDirectoryHandle} */ (place), place.name);
+      if (entry?.isDirectory) return inEntry(/** @type {FileSystemDirectoryEntry} */ (entry));
+      return file ? [{ path: file.name, file }] : [];
     }));
     return found.flat();
   } catch {
@@ -32,23 +35,42 @@ export async function droppedFiles(transfer) {
   }
 }
 
+/**
+ * @param {FileSystemDirectoryHandle} folder
+ * @param {string} path
+ * @returns {Promise<Entry[]>}
+ */
 async function inHandle(folder, path) {
-  const found = [];
-  for await (const [name, inner] of folder.entries()) {
-    const within = `${path}/${name}`;
+  /** @type {AsyncIterable<FileSystemDirectoryHandle|FileSystemFileHandle>} */
+  const handles = Object(folder).values(), found = [];
+  for await (const inner of handles) {
+    const within = `${path}/${inner.name}`;
     if (inner.kind === "directory") found.push(...(await inHandle(inner, within)));
     else found.push({ path: within, file: await inner.getFile() });
   }
   return found;
 }
 
+/**
+ * @param {FileSystemDirectoryEntry} folder
+ * @returns {Promise<Entry[]>}
+ */
 async function inEntry(folder) {
   const reader = folder.createReader(), found = [];
+  /** @type {() => Promise<FileSystemEntry[]>} */
+  const more = () => new Promise((done, failed) => reader.readEntries(done, failed));
   // A hundred at a time, until there are none.
-  for (let some; (some = await new Promise((done, failed) => reader.readEntries(done, failed))).length;)
-    for (const entry of some) found.push(...(entry.isDirectory ? await inEntry(entry) : [await fileOf(entry)]));
+  for (let some = await more(); some.length; some = await more())
+    for (const entry of some)
+      if (entry.isDirectory) found.push(...(await inEntry(/** @type {FileSystemDirectoryEntry} */ (entry))));
+      else found.push(await fileOf(/** @type {FileSystemFileEntry} */ (entry)));
   return found;
 }
 
-const fileOf = (entry) =>
-  new Promise((done, failed) => entry.file((file) => done({ path: entry.fullPath.slice(1), file }), failed));
+/**
+ * @param {FileSystemFileEntry} entry
+ * @returns {Promise<Entry>}
+ */
+function fileOf(entry) {
+  return new Promise((done, failed) => entry.file((file) => done({ path: entry.fullPath.slice(1), file }), failed));
+}

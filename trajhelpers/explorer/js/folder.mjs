@@ -11,8 +11,8 @@ const ENDING = /\.safetensors(\.index\.json)?$/;
 const SHARD = /^(.+)-(\d{5})-of-(\d{5})\.safetensors$/;
 const OTHERS = /\.(pt|pth|ckpt|npz|msgpack|tar|distcp|bin|h5|gguf|onnx)$/;
 // What training loops write beside the weights.
-const SIDE = new RegExp("^(optimizer|optim|scheduler|rng_state|random_states|training_args|trainer_state|scaler|sampler" +
-  "|dataloader|custom_checkpoint|extra_state|recipe_state)(?![a-z])|optim_states|optimizer", "i");
+const SIDE = new RegExp("^(optimizer|optim|scheduler|rng_state|random_states|training_args|trainer_state|scaler" +
+  "|sampler|dataloader|custom_checkpoint|extra_state|recipe_state)(?![a-z])|optim_states|optimizer", "i");
 const RANK = /rank[-_]?\d+(?![a-z\d])/i;
 const DEEPEST = 4; // so far below what was opened its checkpoints may lie
 
@@ -35,26 +35,31 @@ export function checkpointsIn(entries) {
   leftOut.push(...without.map(({ index, why }) => `${found[index].where.path}: ${why}`));
   const listed = leftOut.slice(0, 5).map((line) => `; left out ${line}`).join("");
   if (!ordered.length)
-    throw new Error(`${where}: no checkpoints (expected .safetensors files, or one folder a checkpoint, with the step in their` +
-      ` names, as step_100.safetensors or checkpoint-100/model.safetensors)${listed}`);
+    throw new Error(`${where}: no checkpoints (expected .safetensors files, or one folder a checkpoint, with the step` +
+      ` in their names, as step_100.safetensors or checkpoint-100/model.safetensors)${listed}`);
   if (ordered.length === 1) {
     const only = found[ordered[0].index].where.path.split("/").at(-1);
     throw new Error(`${where}: one checkpoint only (${only}), and a trajectory needs two at least${listed}`);
   }
-  return { where, name: folder.name || "your run", leftOut, checkpoints: ordered.map(({ index, step }) => ({ step, where: found[index].where })) };
+  const checkpoints = ordered.map(({ index, step }) => ({ step, where: found[index].where }));
+  return { where, name: folder.name || "your run", checkpoints, leftOut };
 }
 
-/** Files and folders, by their paths; hidden ones and unfinished ones are none. */
+/**
+ * Files and folders, by their paths; hidden ones and unfinished ones are none.
+ * @param {Entry[]} entries
+ * @returns {Folder}
+ */
 function treeOf(entries) {
-  const root = { path: "", name: "", folders: new Map(), files: new Map() };
+  const root = newFolder("", "");
   for (const entry of entries) {
-    const parts = entry.path.split("/"), own = parts.pop();
+    const parts = entry.path.split("/"), own = parts.pop() ?? "";
     if ([...parts, own].some((part) => part.startsWith(".") || /\.(tmp|partial)$/.test(part))) continue;
     let folder = root;
     for (const name of parts) {
-      const path = folder.path ? `${folder.path}/${name}` : name;
-      if (!folder.folders.has(name)) folder.folders.set(name, { path, name, folders: new Map(), files: new Map() });
-      folder = folder.folders.get(name);
+      const inner = folder.folders.get(name) ?? newFolder(folder.path ? `${folder.path}/${name}` : name, name);
+      folder.folders.set(name, inner);
+      folder = inner;
     }
     folder.files.set(own, entry);
   }
@@ -62,7 +67,19 @@ function treeOf(entries) {
   return root.folders.size === 1 && !root.files.size ? [...root.folders.values()][0] : root;
 }
 
-/** The folder itself, or the one below it that has checkpoints where it has none. */
+/**
+ * @param {string} path
+ * @param {string} name
+ * @returns {Folder}
+ */
+function newFolder(path, name) {
+  return { path, name, folders: new Map(), files: new Map() };
+}
+
+/**
+ * The folder itself, or the one below it that has checkpoints where it has none.
+ * @param {Folder} folder
+ */
 function runWithin(folder) {
   if (candidates(folder).found.length) return folder;
   let level = [folder];
@@ -77,20 +94,28 @@ function runWithin(folder) {
   return folder;
 }
 
-/** All that may be a checkpoint in a folder, and what is left out, with the reason. */
+/**
+ * All that may be a checkpoint in a folder, and what is left out, with the reason.
+ * @param {Folder} folder
+ */
 function candidates(folder) {
-  const found = [], leftOut = [];
-  const other = new Map();
+  /** @type {{name: string, where: Where}[]} */
+  const found = [];
+  /** @type {string[]} */
+  const leftOut = [];
+  /** @type {Map<string, number>} what is of another format, how often */
+  const other = new Map(), count = (/** @type {string} */ what) => other.set(what, (other.get(what) ?? 0) + 1);
   for (const [name, inner] of folder.folders) {
     const where = weightsIn(inner);
     if (where) found.push({ name, where });
     else if ([...inner.files.keys()].some((file) => ENDING.test(file) && !SHARD.test(file)))
       leftOut.push(`${inner.path}: holds several weight files, none of a usual name`);
-    else if ([...inner.files.keys()].some((file) => OTHERS.test(file))) count(other, "folder without safetensors");
+    else if ([...inner.files.keys()].some((file) => OTHERS.test(file))) count("folder without safetensors");
   }
   for (const [name, entry] of folder.files) {
     if (SHARD.test(name)) continue;
-    if (OTHERS.test(name) && !SIDE.test(name)) count(other, name.match(OTHERS)[0]);
+    const ending = OTHERS.exec(name);
+    if (ending && !SIDE.test(name)) count(ending[0]);
     if (!ENDING.test(name)) continue;
     refuseRank(entry.path, name);
     if (SIDE.test(name)) leftOut.push(`${entry.path}: a training loop's side file`);
@@ -101,46 +126,61 @@ function candidates(folder) {
   return { found, leftOut };
 }
 
-function count(counts, what) {
-  counts.set(what, (counts.get(what) ?? 0) + 1);
-}
-
+/**
+ * @param {Entry} entry
+ * @param {Folder} folder
+ * @returns {Where}
+ */
 function whereOf(entry, folder) {
-  return { path: entry.path, [entry.path.endsWith(".json") ? "index" : "file"]: entry, beside: folder.files };
+  const { path } = entry, beside = folder.files;
+  return path.endsWith(".json") ? { path, index: entry, beside } : { path, file: entry, beside };
 }
 
-/** What holds the weights in a folder that is one checkpoint; null where it is none. */
+/**
+ * What holds the weights in a folder that is one checkpoint; null where it is none.
+ * @param {Folder} folder
+ * @returns {Where|null}
+ */
 function weightsIn(folder) {
   const { files } = folder, names = [...files.keys()];
-  const usual = USUAL.find((name) => files.has(name));
+  const usual = USUAL.map((name) => files.get(name)).find((entry) => entry !== undefined);
   const another = names.find((name) => /^(pytorch_)?model_\d+\.safetensors$/.test(name));
   if (usual && another)
-    throw new Error(`${folder.path}: holds several networks, ${usual} and ${another}; move one away, or say which with` +
-      " `trajhelpers gram --file`");
-  if (usual) return whereOf(files.get(usual), folder);
+    throw new Error(`${folder.path}: holds several networks, ${usual.path} and ${another}; move one away, or say` +
+      " which with `trajhelpers gram --file`");
+  if (usual) return whereOf(usual, folder);
   const own = names.filter((name) => !SIDE.test(name) && !SHARD.test(name));
   const fitting = own.filter((name) => name.endsWith(".safetensors"));
-  const stem = (name) => name.replace(ENDING, "").replace(OTHERS, "").replace(/^pytorch_/, "");
+  const stem = (/** @type {string} */ name) => name.replace(ENDING, "").replace(OTHERS, "").replace(/^pytorch_/, "");
   const others = own.filter((name) => OTHERS.test(name) && !name.endsWith(".bin"));
   for (const name of fitting) refuseRank(`${folder.path}/${name}`, name);
-  if (fitting.length === 1 && others.every((name) => stem(name) === stem(fitting[0])))
-    return whereOf(files.get(fitting[0]), folder);
+  const only = fitting.length === 1 && files.get(fitting[0]);
+  if (only && others.every((name) => stem(name) === stem(fitting[0]))) return whereOf(only, folder);
   return shardsIn(folder, names);
 }
 
+/** @param {string} path @param {string} name */
 function refuseRank(path, name) {
   if (RANK.test(name))
     throw new Error(`${path}: is one rank's part of a checkpoint; \`trajhelpers gram\` reads them together`);
 }
 
-/** Shards that need no index, since all are read. */
+/**
+ * Shards that need no index, since all are read.
+ * @param {Folder} folder
+ * @param {string[]} names  of its files
+ * @returns {Where|null}
+ */
 function shardsIn(folder, names) {
-  const found = names.map((name) => SHARD.exec(name)).filter((match) => match && !SIDE.test(match[0]));
+  const own = names.filter((name) => !SIDE.test(name));
+  const found = own.map((name) => SHARD.exec(name)).filter((match) => match !== null);
   if (new Set(found.map((match) => `${match[1]} ${match[3]}`)).size !== 1) return null;
   const numbers = new Map(found.map((match) => [+match[2], folder.files.get(match[0])]));
-  const shards = Array.from({ length: +found[0][3] }, (_, i) => numbers.get(i + 1)), missing = shards.indexOf(undefined);
-  if (missing >= 0)
-    throw new Error(`${folder.path}: shard ${missing + 1} of ${shards.length} is missing, and no index says what is in it;` +
+  const shards = Array.from({ length: +found[0][3] }, (_, i) => {
+    const shard = numbers.get(i + 1);
+    if (shard) return shard;
+    throw new Error(`${folder.path}: shard ${i + 1} of ${+found[0][3]} is missing, and no index says what is in it;` +
       " fetch it");
+  });
   return { path: folder.path, shards, beside: folder.files };
 }

@@ -16,13 +16,21 @@ const CHUNK = 1024;
 const SHORTEST = 2 ** -900; // of squares that hold all digits of their roots
 
 /** @typedef {import("./safetensors.mjs").Entry} Entry */
+/** @typedef {import("./layout.mjs").Tensor} Tensor */
+/** @typedef {import("./kernel.mjs").Group} Group */
+/** @typedef {{tensor: Tensor, start: number, stop: number}} Range  some of a tensor's numbers */
+
+/**
+ * How far it is: bytes, or files of which the headers are read.
+ * @typedef {{doing: string, done: number, of: number, size?: string, seconds?: number}} Said
+ */
+
+/** @typedef {{label: string, steps: number[], groups: Group[], sources: string[], leftOut: string[]}} Run */
 
 /**
  * @param {Entry[]} entries  of a folder, or of several files
- * @param {(said: {doing: string, done: number, of: number, size?: string, seconds?: number}) => void} told
- *   how far it is: bytes, or files of which the headers are read
- * @returns {Promise<{label: string, steps: number[], groups: {name: string, size: number, products: Float64Array}[],
- *   sources: string[], leftOut: string[]}>}
+ * @param {(said: Said) => void} told  every so often
+ * @returns {Promise<Run>}
  */
 export async function runIn(entries, told) {
   const { where, name, checkpoints, leftOut } = checkpointsIn(entries);
@@ -40,8 +48,15 @@ export async function runIn(entries, told) {
   return { label: name, steps, groups, sources, leftOut: [...leftOut, ...without] };
 }
 
-const total = (numbers) => numbers.reduce((sum, number) => sum + number, 0);
+const total = (/** @type {number[]} */ numbers) => numbers.reduce((sum, number) => sum + number, 0);
 
+/**
+ * @param {Tensor[]} tensors
+ * @param {string[]} sources  of each checkpoint
+ * @param {number[]} steps
+ * @param {(done: number) => void} told  how many bytes are done
+ * @returns {Promise<Group[]>}
+ */
 async function products(tensors, sources, steps, told) {
   const n = steps.length, rows = padded(n), columns = Math.max(1, Math.floor(BLOCK_BYTES / (8 * rows)));
   // Rows beyond n stay zero: they are multiplied four at a time.
@@ -76,9 +91,16 @@ async function products(tensors, sources, steps, told) {
   return groups;
 }
 
-/** Ranges of tensors, in the order of the first checkpoint, as many as fit into a block's columns. */
+/**
+ * Ranges of tensors, in the order of the first checkpoint, as many as fit into a block's columns.
+ * @param {Tensor[]} tensors
+ * @param {number} columns
+ * @returns {Generator<(Range & {group: number})[]>}
+ */
 function* blocks(tensors, columns) {
-  let block = [], room = columns;
+  /** @type {(Range & {group: number})[]} */
+  let block = [];
+  let room = columns;
   for (const [group, tensor] of tensors.entries())
     for (let start = 0; start < tensor.size;) {
       const stop = Math.min(tensor.size, start + room);
@@ -87,14 +109,21 @@ function* blocks(tensors, columns) {
       start = stop;
       if (!room) {
         yield block;
-        [block, room] = [[], columns];
+        block = [];
+        room = columns;
       }
     }
   if (block.length) yield block;
 }
 
-/** A checkpoint's row of a block: what lies together in its file, at once. */
+/**
+ * A checkpoint's row of a block: what lies together in its file, at once.
+ * @param {Range[]} block
+ * @param {number} t
+ * @param {Float64Array} row
+ */
 async function read(block, t, row) {
+  /** @type {{entry: Entry, dtype: string, begin: number, end: number}[]} */
   const parts = [];
   for (const { tensor, start, stop } of block) {
     const { entry, dtype, begin } = tensor.stored[t], width = WIDTH[dtype], last = parts.at(-1);
@@ -112,7 +141,14 @@ async function read(block, t, row) {
   }
 }
 
-/** Of some columns of n rows with each other: four rows by two, for which a processor has room. */
+/**
+ * Of some columns of n rows with each other: four rows by two, for which a processor has room.
+ * @param {Float64Array} delta
+ * @param {number} columns  of a row
+ * @param {number} first
+ * @param {number} last
+ * @param {number} n
+ */
 function productsOf(delta, columns, first, last, n) {
   const m = padded(n), sum = new Float64Array(m * m), found = new Float64Array(n * n);
   for (let begin = first; begin < last; begin += CHUNK) {
@@ -144,15 +180,20 @@ function productsOf(delta, columns, first, last, n) {
   return found;
 }
 
-const padded = (n) => Math.ceil(n / 4) * 4;
+const padded = (/** @type {number} */ n) => Math.ceil(n / 4) * 4;
 
-/** With a range of which a product is not finite, or has lost its digits. */
+/**
+ * With a range of which a product is not finite, or has lost its digits.
+ * @param {Range} range
+ * @param {number} t
+ */
 async function whatIsWrong({ tensor, start, stop }, t) {
   const values = new Float64Array(stop - start);
   await read([{ tensor, start, stop }], t, values);
   const bad = values.findIndex((value) => !Number.isFinite(value));
   if (bad < 0)
-    return `numbers of '${tensor.name}' are so large or so small that their squares leave float64; \`trajhelpers gram\` scales them`;
+    return `numbers of '${tensor.name}' are so large or so small that their squares leave float64;` +
+      " `trajhelpers gram` scales them";
   const said = String(values[bad]).replace("NaN", "nan").replace("Infinity", "inf");
   return `${said} in '${tensor.name}', element ${start + bad}; leave this checkpoint out, and open the others`;
 }

@@ -5,7 +5,10 @@
  */
 
 const NUMBER = /(\d+)(\.\d+)?(?:(e[+-]?\d+)(?![a-z0-9])|([kmbt])t?(?![a-z0-9]))?/gi;
+/** @typedef {{text: string, kind: string, value: number}} Counting  a number, with what it counts */
+
 // In the order in which they say what is counted; what nothing stands before comes after them.
+/** @type {Record<string, RegExp>} */
 const LABELS = {
   step: /(?<![a-z])(?:(?:global[\W_]?)?steps?|ba|batch(?:es)?)[\W_]*$/i,
   iteration: /(?<![a-z])iter(?:ation)?s?[\W_]*$/i,
@@ -38,21 +41,25 @@ export function stepsOf(names, where) {
   const rest = every.filter((index) => !numbered.includes(index));
   const initial = rest.filter((index) => INITIAL.test(names[index]) && !read[index].numbers.length);
   if (initial.length > 1)
-    throw new Error(`${where}: ${initial.map((index) => names[index]).join(" and ")} all say that they come first; keep one`);
+    throw new Error(`${where}: ${initial.map((index) => names[index]).join(", ")} say that they come first; keep one`);
   const before = ordered.length && ordered[0].step === 0 ? -1 : 0;
   for (const index of initial) ordered.unshift({ index, step: before });
   const others = rest.filter((index) => !initial.includes(index));
   return { ordered, leftOut: others.map((index) => ({ index, why: "no step in its name" })) };
 }
 
-/** The numbers of a name, each with what it counts, and the name with # for them. */
+/**
+ * The numbers of a name, and the name with # for them.
+ * @param {string} name
+ */
 function numbersIn(name) {
+  /** @type {Counting[]} */
   const numbers = [];
   let mask = "", at = 0;
   for (const found of name.matchAll(NUMBER)) {
     const [text, digits, decimals, exponent, unit] = found, before = name.slice(0, found.index);
-    const kind = Object.keys(LABELS).find((label) => LABELS[label].test(before)) ??
-      (/^[\W_]*tok(?:en)?s?(?![a-z])/i.test(name.slice(found.index + text.length)) ? "tokens" : "plain");
+    const isOfTokens = /^[\W_]*tok(?:en)?s?(?![a-z])/i.test(name.slice(found.index + text.length));
+    const kind = Object.keys(LABELS).find((label) => LABELS[label].test(before)) ?? (isOfTokens ? "tokens" : "plain");
     const isWhole = !decimals && !exponent && !unit, isOfDate = isWhole && isWithinDate(name, found.index);
     numbers.push({ text, kind: isOfDate ? "date" : isWhole ? kind : "none", value: +digits });
     mask += name.slice(at, found.index) + "#";
@@ -61,11 +68,18 @@ function numbersIn(name) {
   return { numbers, mask: mask + name.slice(at) };
 }
 
+/** @param {string} name @param {number} at */
 function isWithinDate(name, at) {
   const found = DATE.exec(name);
   return found !== null && at >= found.index && at < found.index + found[0].length;
 }
 
+/**
+ * @param {number[]} numbered  indices of names
+ * @param {{mask: string}[]} read
+ * @param {string[]} names
+ * @param {string} where
+ */
 function refuseKinds(numbered, read, names, where) {
   const kinds = [...new Set(numbered.map((index) => read[index].mask))];
   if (kinds.length < 2) return;
@@ -73,11 +87,15 @@ function refuseKinds(numbered, read, names, where) {
     const alike = numbered.filter((index) => read[index].mask === kind);
     return alike.length > 1 ? `${kind.replaceAll("#", "*")} (${alike.length})` : names[alike[0]];
   });
-  throw new Error(`${where}: ${called.join(", ")}${kinds.length > 4 ? " …" : ""} differ in more than their numbers;` +
-    " open the files of one kind");
+  throw new Error(`${where}: ${called.join(", ")}${kinds.length > 4 ? " …" : ""}` +
+    " differ in more than their numbers; open the files of one kind");
 }
 
-/** Which of the numbers of all names is the step. */
+/**
+ * Which of the numbers of all names is the step.
+ * @param {Counting[][]} rows
+ * @param {string} where
+ */
 function columnOf(rows, where) {
   const columns = rows[0].map((_, column) => column);
   const differing = columns.filter((column) => new Set(rows.map((row) => row[column].text)).size > 1);
@@ -87,11 +105,12 @@ function columnOf(rows, where) {
   const kind = COUNTS.find((one) => counting.some((column) => kinds[column] === one));
   const isEpochAndMore = kind === "epoch" && counting.some((column) => kinds[column] === "plain");
   if (doubtful.length || kind === undefined || isEpochAndMore)
-    throw new Error(`${where}: which of the numbers in its names is the step cannot be told here, as of stages, seeds, days` +
-      " and tokens; give names such as step_100, or use `trajhelpers gram`, which knows more");
-  return counting.findLast((column) => kinds[column] === kind);
+    throw new Error(`${where}: which of the numbers in its names is the step cannot be told here, as of stages,` +
+      " seeds, days and tokens; give names such as step_100, or use `trajhelpers gram`, which knows more");
+  return counting.filter((column) => kinds[column] === kind).at(-1) ?? 0;
 }
 
+/** @param {{index: number, step: number}[]} ordered @param {string[]} names @param {string} where */
 function refuseDoubles(ordered, names, where) {
   for (let i = 1; i < ordered.length; i++) {
     const [one, other] = [ordered[i - 1], ordered[i]];
@@ -103,13 +122,18 @@ function refuseDoubles(ordered, names, where) {
   }
 }
 
-/** Another number that goes back along the steps: of several runs, or of epochs that begin anew. */
+/**
+ * Another number that goes back along the steps: of several runs, or of epochs that begin anew.
+ * @param {Counting[][]} rows
+ * @param {number} column
+ * @param {string} where
+ */
 function refuseBack(rows, column, where) {
   for (let i = 1; i < rows.length; i++)
     rows[i].forEach(({ text, kind, value }, other) => {
       const before = rows[i - 1][other];
       if (other !== column && ["epoch", "plain"].includes(kind) && value < before.value)
-        throw new Error(`${where}: along the steps another number of the names goes back, from ${before.text} to ${text};` +
-          " if they are of several runs, open the files of one");
+        throw new Error(`${where}: along the steps another number of the names goes back, from ${before.text} to` +
+          ` ${text}; if they are of several runs, open the files of one`);
     });
 }

@@ -12,10 +12,17 @@ import { saveFile } from "./saving.mjs";
 import { kernelFile } from "./writing.mjs";
 
 /** @typedef {import("./safetensors.mjs").Entry} Entry */
+/** @typedef {import("./gram.mjs").Run} Run */
+/** @typedef {import("./gram.mjs").Said} Said */
+
+const STOPPED = "Stopped.";
 
 let source = "";
 
-/** Keep this script's own text, of which workers are made: a page from a disk may load no other. */
+/**
+ * Keep this script's own text, of which workers are made: a page from a disk may load no other.
+ * @param {string} text
+ */
 export function keepSource(text) {
   source = text;
 }
@@ -23,9 +30,9 @@ export function keepSource(text) {
 /**
  * What files are: a kernel's, or a run's checkpoints, of which the kernel is computed.
  * @param {Entry[]} entries
- * @param {(said: {doing: string, done: number, of: number, size?: string, seconds?: number}) => void} told
+ * @param {(said: Said) => void} told
  * @param {AbortSignal} signal
- * @returns {Promise<{kernel: Kernel, run?: object}>}
+ * @returns {Promise<{kernel: Kernel, run?: Run}>}
  */
 export async function opened(entries, told, signal) {
   if (entries.some(({ path }) => /\.safetensors(\.index\.json)?$/.test(path))) {
@@ -39,28 +46,42 @@ export async function opened(entries, told, signal) {
       " `trajhelpers gram FOLDER -o run.npz` makes a kernel, which opens here");
   if (kernels.length > 1) throw new Error(`${path}: one kernel (.npz) at a time`);
   try {
-    return { kernel: await kernelIn(await file.arrayBuffer(), file.name) };
+    return { kernel: await kernelIn(await file.arrayBuffer(), path.split("/").at(-1) ?? path) };
   } catch (error) {
-    throw new Error(`${path}: ${error.message}`);
+    throw new Error(`${path}: ${messageOf(error)}`);
   }
 }
 
-/** A run, computed in a worker, so that the page goes on meanwhile. */
+const messageOf = (/** @type {unknown} */ error) => (error instanceof Error ? error.message : String(error));
+
+/**
+ * A run, computed in a worker, so that the page goes on meanwhile.
+ * @param {Entry[]} entries
+ * @param {(said: Said) => void} told
+ * @param {AbortSignal} signal
+ * @returns {Promise<Run>}
+ */
 function computed(entries, told, signal) {
   return new Promise((done, failed) => {
     const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" })), worker = new Worker(url);
-    const end = (act, value) => {
+    const end = () => {
       worker.terminate();
       URL.revokeObjectURL(url);
-      act(value);
     };
-    signal.addEventListener("abort", () => end(failed, new Error("stopped")));
+    const fail = (/** @type {string} */ message) => {
+      end();
+      failed(new Error(message));
+    };
+    signal.addEventListener("abort", () => fail(STOPPED));
     worker.onerror = ({ message = "no worker" }) =>
-      end(failed, new Error(`this page may not compute (${message}); use \`trajhelpers gram\``));
+      fail(`this page may not compute (${message}); use \`trajhelpers gram\``);
     worker.onmessage = ({ data: { said, run, error } }) => {
       if (said) told(said);
-      else if (run) end(done, run);
-      else end(failed, new Error(error));
+      else if (error) fail(error);
+      else {
+        end();
+        done(run);
+      }
     };
     worker.postMessage(entries);
   });
@@ -73,10 +94,9 @@ export class Opening {
     this.show = show;
     const files = this.#input({ accept: ".npz,.safetensors", multiple: true });
     const folder = this.#input({ webkitdirectory: true, multiple: true });
-    this.said = html("p", { className: "opened" });
-    this.said.setAttribute("role", "status");
-    this.bar = html("progress", { max: 1, value: 0 });
-    this.bar.setAttribute("aria-label", "how much has been computed");
+    this.doing = new AbortController();
+    this.said = html("p", { className: "opened", role: "status" });
+    this.bar = html("progress", { max: 1, value: 0, "aria-label": "how much has been computed" });
     this.pace = html("span");
     const stop = button("stop", () => this.doing.abort());
     this.row = html("p", { className: "pace", hidden: true }, this.bar, this.pace, stop);
@@ -86,7 +106,10 @@ export class Opening {
       this.row, this.said);
   }
 
-  /** Take what is dropped on an element. */
+  /**
+   * Take what is dropped on an element.
+   * @param {HTMLElement} root
+   */
   listen(root) {
     root.ondragover = (event) => {
       event.preventDefault();
@@ -96,14 +119,16 @@ export class Opening {
     root.ondrop = (event) => {
       event.preventDefault();
       root.classList.remove("is-dropped-on");
-      this.#open(droppedFiles(event.dataTransfer));
+      if (event.dataTransfer) this.#open(droppedFiles(event.dataTransfer));
     };
   }
 
+  /** @param {Partial<HTMLInputElement>} properties */
   #input(properties) {
-    const input = html("input", { type: "file", hidden: true, ...properties });
+    const input = html("input", { type: "file", hidden: true });
+    Object.assign(input, properties);
     input.onchange = () => {
-      this.#open(chosenFiles(input.files));
+      this.#open(chosenFiles(input.files ?? []));
       input.value = ""; // so that the same may be opened again
     };
     return input;
@@ -111,7 +136,7 @@ export class Opening {
 
   /** @param {Entry[]|Promise<Entry[]>} given */
   async #open(given) {
-    this.doing?.abort();
+    this.doing.abort();
     const doing = (this.doing = new AbortController()), begun = performance.now();
     this.said.textContent = "Reading …";
     this.bar.value = 0;
@@ -121,27 +146,35 @@ export class Opening {
       const { kernel, run } = await opened(entries, (said) => this.#tell(said, doing), doing.signal);
       if (doing.signal.aborted) return;
       this.said.replaceChildren(inWords(kernel, run, performance.now() - begun));
-      if (run) this.said.append(button("save its kernel (.npz)", () => saveFile(kernelFile(run), "", `${run.label}.npz`)));
+      const save = (/** @type {Run} */ one) => saveFile(kernelFile(one), "", `${one.label}.npz`);
+      if (run) this.said.append(button("save its kernel (.npz)", () => save(run)));
       this.show(kernel);
     } catch (error) {
-      if (this.doing === doing) this.said.textContent = error.message === "stopped" ? "Stopped." : error.message;
+      if (this.doing === doing) this.said.textContent = messageOf(error);
     }
     if (this.doing === doing) this.row.hidden = true;
   }
 
-  #tell({ doing, done, of, size, seconds }, { signal }) {
+  /** @param {Said} said @param {AbortController} doing */
+  #tell({ doing, done, of, size = "", seconds = 0 }, { signal }) {
     if (signal.aborted) return;
     this.row.hidden = false;
     this.bar.value = done / of;
-    if (doing !== "computing") return void (this.pace.textContent = `${doing}: ${done} of ${of}`);
     this.said.textContent = size;
     const left = Math.ceil((seconds * (of - done)) / done);
-    this.pace.textContent = `${megabytes(done)} of ${megabytes(of)} MB, ${megabytes(done / seconds)} MB/s, about ${left} s left`;
+    this.pace.textContent = size
+      ? `${megabytes(done)} of ${megabytes(of)} MB, ${megabytes(done / seconds)} MB/s, about ${left} s left`
+      : `${doing}: ${done} of ${of}`;
   }
 }
 
-const megabytes = (bytes) => (bytes / 1e6).toLocaleString("en", { maximumSignificantDigits: 3 });
+const megabytes = (/** @type {number} */ bytes) => (bytes / 1e6).toLocaleString("en", { maximumSignificantDigits: 3 });
 
+/**
+ * @param {Kernel} kernel
+ * @param {Run|undefined} run  that it was computed from
+ * @param {number} milliseconds
+ */
 function inWords({ label, n, p, steps, groups }, run, milliseconds) {
   const parts = groups.length > 1 ? ` in ${groups.length} groups` : "";
   const computed = run ? `, computed here in ${(milliseconds / 1000).toFixed(1)} s` : "";

@@ -6,7 +6,7 @@ const EVERY = 100; // milliseconds
 
 export function work() {
   let last = -Infinity;
-  const told = (said) => {
+  const told = (/** @type {import("./gram.mjs").Said} */ said) => {
     const now = performance.now();
     if (now - last < EVERY && said.done < said.of) return;
     last = now;
@@ -17,7 +17,7 @@ export function work() {
       const run = await runIn(data, told);
       self.postMessage({ run }, { transfer: run.groups.map(({ products }) => products.buffer) });
     } catch (error) {
-      self.postMessage({ error: error.message });
+      self.postMessage({ error: error instanceof Error ? error.message : String(error) });
     }
   };
 }

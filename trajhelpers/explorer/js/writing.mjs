@@ -1,8 +1,7 @@
 /** A run's kernel as a file that Python opens (`TrajectoryKernel.load`): a zip of .npy arrays, as they are. */
 
 /**
- * @param {{steps: number[], groups: {name: string, size: number, products: Float64Array}[],
- *   sources: string[], leftOut: string[]}} run  as gram.mjs has it
+ * @param {import("./gram.mjs").Run} run
  * @returns {Blob} an .npz file, as trajhelpers/kernel_file.py reads it
  */
 export function kernelFile({ steps, groups, sources, leftOut }) {
@@ -30,16 +29,24 @@ export function kernelFile({ steps, groups, sources, leftOut }) {
 
 // ---- arrays ----
 
+/** @param {number[]} values @param {number[]} shape */
 const numbers = (values, shape) => array("<f8", shape, Float64Array.from(values));
+/** @param {number[]} values */
 const integers = (values) => array("<i8", [values.length], BigInt64Array.from(values, BigInt));
 
+/** @param {string[]} values @param {number[]} shape */
 function texts(values, shape) {
-  const points = values.map((text) => Array.from(text, (letter) => letter.codePointAt(0)));
+  const points = values.map((text) => Array.from(text, (letter) => letter.codePointAt(0) ?? 0));
   const width = Math.max(1, ...points.map(({ length }) => length)), filled = new Uint32Array(width * values.length);
   points.forEach((text, i) => filled.set(text, i * width));
   return array(`<U${width}`, shape, filled);
 }
 
+/**
+ * @param {string} descr
+ * @param {number[]} shape
+ * @param {Float64Array<ArrayBuffer>|BigInt64Array<ArrayBuffer>|Uint32Array<ArrayBuffer>} values
+ */
 function array(descr, shape, values) {
   const sizes = shape.length === 1 ? `${shape[0]},` : shape.join(", ");
   const header = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${sizes}), }`;
@@ -48,6 +55,7 @@ function array(descr, shape, values) {
   return joined([Uint8Array.from(start, (letter) => letter.charCodeAt(0)), new Uint8Array(values.buffer)]);
 }
 
+/** @param {Uint8Array[]} parts */
 function joined(parts) {
   const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
@@ -62,6 +70,7 @@ function joined(parts) {
 
 const DAY_ONE = 0x21; // 1 January 1980: a zip has no date before
 
+/** @param {Record<string, Uint8Array<ArrayBuffer>>} arrays */
 function zip(arrays) {
   const files = [], directory = [];
   let at = 0;
@@ -79,12 +88,17 @@ function zip(arrays) {
   return new Blob([...files, ...directory, end], { type: "application/octet-stream" });
 }
 
-/** Numbers of so many bytes each, the lowest first. */
+/**
+ * Numbers of so many bytes each, the lowest first.
+ * @param {number[][]} given
+ */
 function fields(given) {
-  const bytes = ([width, value]) => Array.from({ length: width }, (_, i) => (value >>> (8 * i)) & 255);
+  const bytes = (/** @type {number[]} */ [width, value]) =>
+    Array.from({ length: width }, (_, i) => (value >>> (8 * i)) & 255);
   return Uint8Array.from(given.flatMap(bytes));
 }
 
+/** @param {Uint8Array} bytes */
 function crc32(bytes) {
   let sum = -1;
   for (const byte of bytes) {

@@ -1,0 +1,113 @@
+/** Two runs beside each other: where both have a checkpoint, and their maps' difference there. */
+
+import { css } from "./colours.mjs";
+import { ABOVE, BELOW, LEFT, RIGHT, ticks } from "./drawing.mjs";
+import { everyOf } from "./kernel.mjs";
+
+/** Of two kernels, the indices of checkpoints that belong together. */
+export function pairsOf(a, b) {
+  if (a.n === b.n) return everyOf(a.n).map((t) => [t, t]);
+  return everyOf(a.n)
+    .map((t) => [t, b.steps.indexOf(a.steps[t])])
+    .filter(([, t]) => t >= 0);
+}
+
+/**
+ * Cosines of one map less those of another, where both have a direction.
+ * @param {{kept: number[], cosine: Float64Array}} a
+ * @param {{kept: number[], cosine: Float64Array}} b
+ * @param {number[][]} pairs  of indices of checkpoints
+ * @returns {{kept: number[], values: Float64Array, largest: number, mean: number}} `kept` are the
+ *   checkpoints of the first
+ */
+export function difference(a, b, pairs) {
+  const both = pairs.map(([s, t]) => [s, a.kept.indexOf(s), b.kept.indexOf(t)]).filter(([, i, j]) => i >= 0 && j >= 0);
+  const k = both.length, values = new Float64Array(k * k);
+  both.forEach(([, i, j], row) =>
+    both.forEach(([, otherI, otherJ], column) => {
+      values[row * k + column] = a.cosine[i * a.kept.length + otherI] - b.cosine[j * b.kept.length + otherJ];
+    }));
+  const largest = values.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  return { kept: both.map(([s]) => s), values, largest, mean: values.reduce((sum, x) => sum + x, 0) / k ** 2 };
+}
+
+// Orange where the second is higher, blue where the first is: told apart by all kinds of eyes, and
+// by hatching without colours.
+const PLACES = "8c4a04b8640ae08214fdb863fee8c8f7f7f7d8e8f4a6cee3529bcb1f78b40b4f8a"
+  .match(/.{6}/g)
+  .map((hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16)));
+
+/** The colour of a difference as a share of the largest, −1 to 1. */
+export function signedColour(share) {
+  const at = ((Math.min(1, Math.max(-1, share)) + 1) / 2) * (PLACES.length - 1);
+  const low = Math.min(Math.floor(at), PLACES.length - 2);
+  return PLACES[low].map((value, i) => value + (at - low) * (PLACES[low + 1][i] - value));
+}
+
+const HATCHED = 0.1; // of the largest difference: less is as good as none
+
+/** A difference of maps on a canvas; `most` is what the strongest colour stands for. */
+export function drawDifference(canvas, { kept, values }, { most, labels, ink, unit }) {
+  const width = canvas.clientWidth, scale = window.devicePixelRatio || 1, k = kept.length;
+  const side = width - LEFT - RIGHT, height = side + ABOVE + BELOW + 44; // as maps have
+  canvas.width = width * scale;
+  canvas.height = height * scale;
+  canvas.style.aspectRatio = `${width} / ${height}`;
+  const c = canvas.getContext("2d");
+  c.scale(scale, scale);
+  c.font = "12px system-ui, sans-serif";
+  c.fillStyle = ink;
+  c.textBaseline = "middle";
+  const colours = cells(k, (i) => [...signedColour(values[i] / most), 255]);
+  const lower = cells(k, (i) => [0, 0, 0, values[i] < -HATCHED * most ? 255 : 0]);
+  c.imageSmoothingEnabled = false;
+  c.drawImage(colours, LEFT, ABOVE, side, side);
+  c.drawImage(hatching(lower, side, scale), LEFT, ABOVE, side, side);
+  const middle = (i) => ((i + 0.5) * side) / k;
+  for (const i of ticks(k, Math.floor(side / 48))) {
+    c.textAlign = "right";
+    c.fillText(labels[kept[i]], LEFT - 6, ABOVE + middle(i), LEFT - 8);
+    c.textAlign = "center";
+    c.fillText(labels[kept[i]], LEFT + middle(i), ABOVE + side + 12);
+  }
+  c.fillText(unit, LEFT + side / 2, ABOVE + side + 28);
+  drawScale(c, LEFT, ABOVE + side + 42, side, most, ink);
+}
+
+function cells(k, colour) {
+  const canvas = new OffscreenCanvas(k, k), pixels = canvas.getContext("2d"), image = pixels.createImageData(k, k);
+  for (let i = 0; i < k * k; i++) image.data.set(colour(i).map(Math.round), 4 * i);
+  pixels.putImageData(image, 0, 0);
+  return canvas;
+}
+
+/** Thin lines where a mask is. */
+function hatching(mask, side, scale) {
+  const size = Math.ceil(side * scale), canvas = new OffscreenCanvas(size, size), c = canvas.getContext("2d");
+  c.strokeStyle = "#4a2800";
+  c.globalAlpha = 0.5;
+  c.lineWidth = scale;
+  c.beginPath();
+  for (let x = -size; x < size; x += 7 * scale) {
+    c.moveTo(x, size);
+    c.lineTo(x + size, 0);
+  }
+  c.stroke();
+  c.globalAlpha = 1;
+  c.globalCompositeOperation = "destination-in";
+  c.imageSmoothingEnabled = false;
+  c.drawImage(mask, 0, 0, size, size);
+  return canvas;
+}
+
+function drawScale(c, x, y, width, most, ink) {
+  for (let i = 0; i < width; i++) {
+    c.fillStyle = css(signedColour((2 * i) / width - 1));
+    c.fillRect(x + i, y, 1.5, 10);
+  }
+  c.fillStyle = ink;
+  for (const [share, word] of [[0, `−${most.toFixed(2)}`], [0.5, "0"], [1, `+${most.toFixed(2)}`]]) {
+    c.textAlign = share === 0 ? "left" : share === 1 ? "right" : "center";
+    c.fillText(word, x + share * width, y + 20);
+  }
+}
