@@ -10,6 +10,8 @@ import { html } from "./elements.mjs";
  * @param {(part: Part) => void} take
  */
 export function eachInTurn(parts, take) {
+  // Above the place that an address names, all has its height before the browser goes there.
+  if (location.hash) return [...parts].forEach((part) => take(part));
   /** @type {Set<Element>} */
   const waiting = new Set(parts);
   const takeUp = (/** @type {Element} */ part) => {
