@@ -76,7 +76,7 @@ export class Explorer {
     this.#build();
     listen(this);
     // What is on the screen is not seen empty for a frame.
-    if (root.checkVisibility({ contentVisibilityAuto: true })) this.#fit(root.getBoundingClientRect().width);
+    if (root.checkVisibility?.({ contentVisibilityAuto: true })) this.#fit(root.getBoundingClientRect().width);
     if (play) this.player.playInView();
     new ResizeObserver(([{ contentRect }]) => this.#fit(contentRect.width)).observe(root);
     const themed = new MutationObserver(() => this.#drawAll());
