@@ -34,7 +34,6 @@ export class Views {
     this.angles = svg("svg");
     this.lengths = svg("svg");
     this.spectrum = svg("svg");
-    for (const view of [this.map, this.walk, this.path, this.angles, this.lengths, this.spectrum]) view.setAttribute("role", "img");
     this.walk.setAttribute("aria-label", "Map of a random walk with the same steps");
     /** @param {string} which @param {...Element} views */
     const figure = (which, ...views) => html("figure", { className: which }, ...views);
@@ -66,6 +65,8 @@ export class Views {
   /** @param {Scene} scene @param {Pair} marked  what is looked at */
   draw(scene, marked) {
     if (!this.element.clientWidth) return;
+    // What is not drawn yet has no name, and is no picture.
+    for (const view of [this.map, this.walk, this.path, this.angles, this.lengths, this.spectrum]) view.setAttribute("role", "img");
     const { state, kernel, taken } = scene, labels = kernel.steps;
     this.#drawMaps(scene, marked);
     // What does not depend on where it is seen from is drawn once.
