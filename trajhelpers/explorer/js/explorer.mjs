@@ -42,6 +42,7 @@ export class Explorer {
     this.root = root;
     this.unit = unit;
     this.kernels = kernels.map(kernelOf);
+    this.given = kernels.length;
     this.name = `explorer-${++count}`;
     /** @type {State} what was asked for; each run shows what it has of it */
     this.asked = { ...STARTING, ...state, ...stateInAddress(this.name) };
@@ -147,10 +148,12 @@ export class Explorer {
    */
   #see() {
     const { path, state, unit, runs, asked } = this, maps = seenFrom(path, state.origin);
-    // One scale for all, so that eyes may compare what a choice of the run shows in turn.
-    const others = runs.filter((run) => run.kernel !== path.kernel).map((run) => seenFrom(run, Math.min(asked.origin, run.kernel.n - 1)));
+    // One scale for all, so that eyes may compare what a choice of the run shows in turn; what a
+    // reader opens has its own.
+    const among = state.run < this.given ? runs.slice(0, this.given) : [];
+    const others = among.filter((run) => run.kernel !== path.kernel).map((run) => seenFrom(run, Math.min(asked.origin, run.kernel.n - 1)));
     const lowest = state.fixed ? -1 : lowestOf([maps, ...others]);
-    this.whole = this.scene = { ...path, ...maps, lowest, state, unit, runs: runs.length };
+    this.whole = this.scene = { ...path, ...maps, lowest, state, unit, runs: among.length };
     this.#drawSoon();
     this.#say();
     return this.whole;
