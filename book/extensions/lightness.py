@@ -29,15 +29,17 @@ def light(app, page, template, context, doctree):
         name = "gallery" if 'class="trajhelpers-gallery' in body else "explorer"
         app.add_css_file(f"{name}.css")
         app.add_js_file(f"{name}.js")
-    context["script_files"] = [
-        script for script in context["script_files"] if is_used(script, body)
-    ]
-    for script in context["script_files"]:
-        # The page for searching runs its own scripts at once, and they need these.
-        if script.filename and AT_ONCE not in script.filename and page != "search":
-            script.attributes.setdefault("defer", "defer")
-        elif page == "search":  # what pages before it have set: they share these
-            script.attributes.pop("defer", None)
+    scripts = [script for script in context["script_files"] if is_used(script, body)]
+    # The page for searching runs its own scripts at once, and they need these.
+    context["script_files"] = scripts if page == "search" else [*map(waiting, scripts)]
+
+
+def waiting(script):
+    """Another one, since all pages share them."""
+    if not script.filename or AT_ONCE in script.filename:
+        return script
+    attributes = script.attributes | {"defer": "defer"}
+    return type(script)(script.filename, priority=script.priority, **attributes)
 
 
 def is_used(script, body):
