@@ -86,3 +86,24 @@ def test_pictures_move_without_a_kernel(page, site, chapter):
     page.keyboard.press("ArrowLeft")
     assert shown.get_attribute("alt") == before
     assert not page.trouble
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_formulas_begin_in_their_boxes(page, site, width):
+    """What is wider than its box is cut at the right, where it can be scrolled to."""
+    page.set_viewport_size({"width": width, "height": 900})
+    read(page, f"{site}/book/10-the-lemma.html")
+    boxes = page.locator("div.math")
+    assert boxes.count() > 2
+    for place in range(boxes.count()):
+        box, formula = boxes.nth(place), boxes.nth(place).locator(".katex-display")
+        left, width = formula.bounding_box()["x"], formula.bounding_box()["width"]
+        assert left >= box.bounding_box()["x"] - 1
+        ink = formula.locator(".katex-html").bounding_box()
+        assert abs(ink["x"] + ink["width"] / 2 - left - width / 2) <= 1
+
+
+def test_the_book_can_be_searched(page, site):
+    page.goto(f"{site}/search.html?q=momentum")
+    page.locator("#search-results li a").first.wait_for()
+    assert not page.trouble
