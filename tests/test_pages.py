@@ -1,7 +1,10 @@
 """The rendered pages in a real browser, with every other host out of reach."""
 
+import re
+from urllib.parse import unquote
+
 import pytest
-from pages import ALL_PAGES
+from pages import ALL_PAGES, HTML
 
 
 def read(page, url):
@@ -37,6 +40,14 @@ def test_page(page, site, name):
         )
         assert excess <= 0, f"{excess} px too wide on a screen of {width}"
     assert not page.trouble
+
+
+@pytest.mark.parametrize("name", ALL_PAGES)
+def test_links_lead_to_files(name):
+    page = HTML / f"{name}.html"
+    links = re.findall(r'<[^>]*\s(?:href|src)="([^"#?:]+)["#?]', page.read_text())
+    assert links
+    assert not [link for link in links if not (page.parent / unquote(link)).exists()]
 
 
 @pytest.mark.parametrize(
