@@ -47,8 +47,7 @@ help:
 book: .venv/installed
 	rm -rf _build/html _build/.doctrees _build/jupyter_execute
 	$(BIN)/python book/execute.py
-	$(if $(REPOSITORY),printf '\nrepository:\n  url: %s\n  branch: main\n' $(REPOSITORY) >> _build/source/_config.yml)
-	$(BIN)/jupyter-book build _build/source --path-output . -n -W --keep-going -q
+	REPOSITORY=$(REPOSITORY) $(BIN)/jupyter-book build _build/source --path-output . -n -W --keep-going -q
 	@echo "The pages are in $(CURDIR)/_build/html/index.html; make serve shows them."
 
 pdf: book

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 import trajhelpers as th
 from trajhelpers.explorer.page import page as html_page
@@ -228,3 +229,13 @@ def test_nothing_flows_over_on_a_phone(part, opened):
     page = opened(part())
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("part", [asked, drawn])
+def test_no_rule_of_axe_is_broken(part, theme, opened):
+    page = opened(part())
+    page.emulate_media(color_scheme=theme)
+    page.get_by_role("button").first.click()
+    found = Axe().run(page).response["violations"]
+    assert not [(one["id"], one["nodes"][0]["html"][:200]) for one in found]

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 import trajhelpers as th
 from trajhelpers.explorer.page import page as html_page
@@ -104,6 +105,13 @@ def test_in_print_what_is_chosen_is_text(opened):
 def test_nothing_flows_over_on_a_phone(opened):
     opened.set_viewport_size({"width": 390, "height": 800})
     assert opened.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_rule_of_axe_is_broken(theme, opened):
+    opened.emulate_media(color_scheme=theme)
+    found = Axe().run(opened).response["violations"]
+    assert not [(one["id"], one["nodes"][0]["html"][:200]) for one in found]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """A reader finds the way: what the first page, the README and the tables say leads somewhere."""
 
+import importlib.util
 import json
 import re
 import subprocess
 from functools import cache, reduce
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -203,11 +205,22 @@ def test_the_workflow_runs_what_the_repository_runs():
 
 
 @pytest.mark.parametrize("address", ["", "https://github.com/OWNER/NAME"])
-def test_make_book_says_whose_repository_it_is(address):
-    """Only where it is known: without an address the theme has no buttons."""
+def test_launch_buttons_stand_where_the_repository_is_known(address, monkeypatch):
+    """As `make book` says it; the theme would have its own authors' otherwise."""
     command = ["make", "--dry-run", "--always-make", "book", f"REPOSITORY={address}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert ("repository:" in done.stdout) is bool(address) and address in done.stdout
+    assert f"REPOSITORY={address} " in done.stdout
+    place = BOOK / "extensions" / "launching.py"
+    spec = importlib.util.spec_from_file_location("launching", place)
+    launching = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(launching)
+    monkeypatch.setenv("REPOSITORY", address)
+    config = SimpleNamespace(html_theme_options={"show_navbar_depth": 2})
+    launching.launch(None, config)
+    assert config.html_theme_options.get("repository_url", "") == address
+    assert ("launch_buttons" in config.html_theme_options) is bool(address)
+    named = (ROOT / "_config.yml").read_text()
+    assert "launching: book/extensions" in named and "- launching\n" in named
 
 
 def test_readme_and_stored_commands_are_commands():

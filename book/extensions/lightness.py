@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from sphinx.errors import ExtensionError
+
 # The code of explorers, as execute.py writes it.
 EXPLORER = re.compile(r'class="trajhelpers-')
 # What a script is for: where a page has none of it, the page goes without.
@@ -12,6 +14,10 @@ USES = {
     "togglebutton.js": "toggle|dropdown",
     "design-tabs.js": "sd-tab-",
 }
+# The theme's own search for boxes that scroll, at the start and after whatever changes: it lays out
+# all of a page, and once more for each box. access.js is told which boxes change, and asks no more.
+THEME = "_static/scripts/pydata-sphinx-theme.js"
+SEARCH = '"complete"===document.readyState?I():window.addEventListener("load",I)'
 # Set before scripts run, which may wait until the text is there.
 AT_ONCE = "documentation_options.js"
 
@@ -41,6 +47,17 @@ def is_used(script, body):
     return name not in USES or re.search(USES[name], body)
 
 
+def leave_out_search(app, error):
+    if error or app.builder.format != "html":
+        return
+    script = Path(app.outdir) / THEME
+    code = script.read_text(encoding="utf-8")
+    if code.count(SEARCH) != 1:
+        raise ExtensionError(f"{script.name} does not end as it did: see what {__name__} cuts")
+    script.write_text(code.replace(SEARCH, "0"), encoding="utf-8")
+
+
 def setup(app):
     app.connect("html-page-context", light, priority=900)
+    app.connect("build-finished", leave_out_search)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
