@@ -10,10 +10,12 @@ from test_pages import read
 BARRIERS = ("serious", "critical")
 # Thousands of elements that are all alike; one page is looked at with them.
 CODE_AND_FORMULAS = {"exclude": [".highlight pre", ".katex"]}
-# Text by its own size; a formula's indices are as small as a formula's are.
+# Text by its own size; a formula's indices are as small as a formula's are, and the name of a link
+# that is a whole card is for those who hear it.
 SMALL = """[...document.querySelectorAll("article *")]
   .filter((one) => [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
-  .filter((one) => !one.closest(".katex, script, style") && one.checkVisibility())
+  .filter((one) => !one.closest(".katex, script, style, .sd-hide-link-text"))
+  .filter((one) => one.checkVisibility())
   .filter((one) => parseFloat(getComputedStyle(one).fontSize) < 12)
   .map((one) => `${getComputedStyle(one).fontSize}: ${one.outerHTML.slice(0, 100)}`)"""
 # What lies beside the screen, and in no box that scrolls.

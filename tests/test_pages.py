@@ -1,7 +1,10 @@
 """The rendered pages in a real browser, with every other host out of reach."""
 
+import re
+from urllib.parse import unquote
+
 import pytest
-from pages import ALL_PAGES
+from pages import ALL_PAGES, HTML
 
 
 def read(page, url):
@@ -37,6 +40,14 @@ def test_page(page, site, name):
         )
         assert excess <= 0, f"{excess} px too wide on a screen of {width}"
     assert not page.trouble
+
+
+@pytest.mark.parametrize("name", ALL_PAGES)
+def test_links_lead_to_files(name):
+    page = HTML / f"{name}.html"
+    links = re.findall(r'<[^>]*\s(?:href|src)="([^"#?:]+)["#?]', page.read_text())
+    assert links
+    assert not [link for link in links if not (page.parent / unquote(link)).exists()]
 
 
 @pytest.mark.parametrize(
@@ -85,4 +96,25 @@ def test_pictures_move_without_a_kernel(page, site, chapter):
     assert shown.get_attribute("alt") != before
     page.keyboard.press("ArrowLeft")
     assert shown.get_attribute("alt") == before
+    assert not page.trouble
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_formulas_begin_in_their_boxes(page, site, width):
+    """What is wider than its box is cut at the right, where it can be scrolled to."""
+    page.set_viewport_size({"width": width, "height": 900})
+    read(page, f"{site}/book/10-the-lemma.html")
+    boxes = page.locator("div.math")
+    assert boxes.count() > 2
+    for place in range(boxes.count()):
+        box, formula = boxes.nth(place), boxes.nth(place).locator(".katex-display")
+        left, width = formula.bounding_box()["x"], formula.bounding_box()["width"]
+        assert left >= box.bounding_box()["x"] - 1
+        ink = formula.locator(".katex-html").bounding_box()
+        assert abs(ink["x"] + ink["width"] / 2 - left - width / 2) <= 1
+
+
+def test_the_book_can_be_searched(page, site):
+    page.goto(f"{site}/search.html?q=momentum")
+    page.locator("#search-results li a").first.wait_for()
     assert not page.trouble

@@ -12,8 +12,11 @@ EMPTY_HEADING = re.compile(r"<th([^>]*)>(\s|&nbsp;|<p>\s*</p>)*</th>")
 SIGNATURE = re.compile(r"<dl>\s*(<dd>.*?)</dl>", re.DOTALL)
 # What the roles of a bibliography were, ARIA 1.3 calls those of a list.
 BIBLIOGRAPHY = re.compile(r'(<div class="citation" [^>]*role=)"doc-biblioentry"')
-# A phone shows a figure at half its size or less: a tap opens the picture, to be enlarged.
-PICTURE = re.compile(r'(<figure[^>]*>\s*)(<img\b[^>]*?\bsrc="([./]*_images/[^"]+)"[^>]*>)')
+# A phone shows a figure at half its size or less: a tap opens the picture, to be enlarged. Sphinx
+# links those with a size of their own to the file it was given, which pictures.py has replaced.
+IMAGE = r'(<img\b[^>]*?\bsrc="([./]*_images/[^"]+)"[^>]*>)'
+LINKED = re.compile(rf"<a [^>]*\bimage-reference\b[^>]*>{IMAGE}\s*</a>")
+PICTURE = re.compile(rf"(?<=<figure)([^>]*>\s*){IMAGE}")
 
 
 def named_arrows(html):
@@ -25,12 +28,17 @@ def lines_of_signature(found):
     return f'<div class="parameters">{lines}</div>'
 
 
+def enlarged(html):
+    html = LINKED.sub(r'<a class="enlarge" href="\2">\1</a>', html)
+    return PICTURE.sub(r'\1<a class="enlarge" href="\3">\2</a>', html)
+
+
 def for_everyone(app, page, template, context, doctree):
     if "body" in context:
         body = EMPTY_HEADING.sub(r"<td\1></td>", context["body"])
         body = SIGNATURE.sub(lines_of_signature, body)
         body = BIBLIOGRAPHY.sub(r'\1"listitem"', body)
-        context["body"] = PICTURE.sub(r'\1<a class="enlarge" href="\3">\2</a>', body)
+        context["body"] = enlarged(body)
     if make := context.get("generate_toctree_html"):
 
         def with_names(*args, **options):
