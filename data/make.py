@@ -83,12 +83,18 @@ def redundancy(runs):
 
 
 def first_map():
-    """The kernel of the run that chapter 1 trained last, for the first page."""
+    """The kernel of the run that chapter 1 trained last, for the first page, and its map as the
+    pages' icon.
+    """
+    import matplotlib.pyplot as plt
+
     import trajhelpers as th
+    from trajhelpers.plots.style import MAP_COLOURS
 
     kernel = th.gram(th.open_trajectory(HERE.parent / "book" / "runs" / "digits"))
     whole = th.TrajectoryKernel(kernel.total, kernel.steps, names=["all"], sizes=[kernel.p])
     whole.save(HERE / "first-map.npz")
+    plt.imsave(HERE.parent / "book/pages/icon.png", whole.cosine(), cmap=MAP_COLOURS)
 
 
 ORIGINS = {

@@ -6,8 +6,8 @@ import re
 
 # The arrow beside a chapter with sections has no name; its chapter is the link before it.
 ARROW = re.compile(r'(<a [^>]*>)([^<]*)(</a><details[^>]*><summary)(><span class="toctree-toggle")')
-# pandas leaves cells of its heading empty, which then head nothing.
-EMPTY_HEADING = re.compile(r"<th([^>]*)>(\s|&nbsp;)*</th>")
+# pandas and MyST leave cells of a heading empty, which then head nothing.
+EMPTY_HEADING = re.compile(r"<th([^>]*)>(\s|&nbsp;|<p>\s*</p>)*</th>")
 # A signature of several lines is a list of definitions without a term.
 SIGNATURE = re.compile(r"<dl>\s*(<dd>.*?)</dl>", re.DOTALL)
 # What the roles of a bibliography were, ARIA 1.3 calls those of a list.

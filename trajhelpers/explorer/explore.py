@@ -1,7 +1,5 @@
 """``th.explore(kernel)``: what a notebook shows, and what a page or a mail can hold."""
 
-import base64
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from ..plots import plot_map, plot_path
 from ..plots.style import styled
 from .embedding import embedded
 from .page import fragment, page
+from .parts import as_webp
 
 
 class Explorer:
@@ -100,7 +99,4 @@ def _picture(kernel, unit):
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.8), layout="constrained")
     plot_map(kernel, ax=axes[0], unit=unit)
     plot_path(kernel, ax=axes[1])
-    with io.BytesIO() as file:
-        figure.savefig(file, format="webp", dpi=90, pil_kwargs={"quality": 80})
-        plt.close(figure)
-        return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return as_webp(figure)

@@ -13,13 +13,13 @@ CODE = re.compile(r'<(style|script) class="trajhelpers-code">.*?</\1>\n', re.DOT
 _IN_WORKERS = ("safetensors", "naming", "folder", "layout", "gram", "working")
 _IN_PAGES = (
     *("kernel", "eigen", "hallmarks", "files", "scene", "state"),
-    *("elements", "colours", "drawing", "maps", "paths", "saving"),
+    *("elements", "mounting", "colours", "drawing", "maps", "paths", "saving"),
     *("words", "controls", "views", "tables", "dropped", "writing", "opening"),
     *("listening", "playing", "explorer"),
-    *("mounting", "guessing", "predicting", "sentences"),
+    *("guessing", "predicting", "sentences"),
 )
 # What the page of all stored runs has besides.
-GALLERY = ("runs", "comparing", "beside", "tiles", "gallery")
+GALLERY = ("runs", "comparing", "beside", "tiles", "grid", "asked", "gallery")
 # Each has a mountAll, for what it makes of a page, and a style sheet of its own.
 _KINDS = ("explorer", "predicting", "sentences")
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.mjs";$', re.MULTILINE)

@@ -8,10 +8,18 @@ import { O } from "./kernel.mjs";
 import { drawMap } from "./maps.mjs";
 import { inWords, nameOf, recipeInWords, valuesOf, varying } from "./runs.mjs";
 
+/** @typedef {import("./tiles.mjs").Run} Run */
+/** @typedef {Record<string, {chapter: string, page: string}>} Studies */
+
 const LETTERS = ["A", "B"];
+/** @type {Record<string, string>} */
 const RESULTS = { train_accuracy: "training accuracy", train_loss: "training loss" };
 
-/** A share of twenty: scales end at round numbers. */
+/**
+ * A share of twenty: scales end at round numbers.
+ * @param {number} x
+ * @param {(x: number) => number} way
+ */
 const rounded = (x, way) => way(x * 20) / 20;
 
 export class Beside {
@@ -20,7 +28,17 @@ export class Beside {
    * @param {() => void} swap
    */
   constructor(look, swap) {
-    this.origin = html("input", { type: "range", name: "origin", min: O, step: 1 });
+    /** @type {Run[]} A and B, once they are chosen */
+    this.pair = [];
+    /** @type {number[][]} the checkpoints that both have, as indices in each */
+    this.pairs = [];
+    /** @type {number[]} where from, in each */
+    this.places = [O, O];
+    /** @type {import("./kernel.mjs").Cosines[]} */
+    this.seen = [];
+    /** @type {import("./comparing.mjs").Difference|null} */
+    this.less = null;
+    this.origin = html("input", { type: "range", name: "origin", min: String(O), step: "1" });
     this.origin.oninput = () => look(+this.origin.value);
     this.from = html("output");
     this.sides = LETTERS.map((letter) => {
@@ -53,13 +71,13 @@ export class Beside {
   }
 
   /**
-   * @param {import("./runs.mjs").Run[]} pair
+   * @param {Run[]} pair
    * @param {number} wanted  where from: −1 for O, or which of the checkpoints that both have
-   * @param {Record<string, {chapter: string, page: string}>} studies
+   * @param {Studies} studies
    * @returns {number} where from, of the places that there are
    */
   show(pair, wanted, studies) {
-    const isOther = pair.some((run, i) => run !== this.pair?.[i]);
+    const isOther = pair.some((run, i) => run !== this.pair[i]);
     this.pair = pair;
     const [a, b] = pair.map(({ kernel }) => kernel);
     if (isOther) {
@@ -69,25 +87,25 @@ export class Beside {
     }
     const origin = Math.min(Math.max(O, Math.round(wanted) || 0), this.pairs.length - 1);
     this.from.textContent = this.#place(origin);
-    Object.assign(this.origin, { max: this.pairs.length - 1 });
-    this.origin.value = origin;
+    this.origin.max = String(this.pairs.length - 1);
+    this.origin.value = String(origin);
     this.origin.setAttribute("aria-valuetext", this.#place(origin));
     this.places = this.pairs[origin] ?? [O, O];
     this.seen = pair.map(({ kernel }, i) => kernel.cosine(this.places[i]));
     this.less = difference(this.seen[0], this.seen[1], this.pairs);
     const omegas = this.seen.map(({ omega }) => omega);
     this.sides.forEach(({ omega }, i) => {
-      omega.dataset.value = omegas[i];
+      omega.dataset.value = String(omegas[i]);
       omega.textContent = `ω = ${omegas[i].toFixed(3)}`;
     });
-    this.omega.dataset.value = omegas[0] - omegas[1];
+    this.omega.dataset.value = String(omegas[0] - omegas[1]);
     this.omega.textContent = `${omegas[0] < omegas[1] ? "−" : "+"}${Math.abs(omegas[0] - omegas[1]).toFixed(3)}`;
     this.draw();
     return origin;
   }
 
   draw() {
-    if (!this.pair || !this.element.clientWidth) return;
+    if (!this.less || !this.element.clientWidth) return;
     const ink = getComputedStyle(this.element).color, [{ unit, kernel }] = this.pair, from = this.from.textContent;
     const lowest = Math.min(rounded(Math.min(...this.seen.map((seen) => seen.lowest)), Math.floor), 0.95);
     this.sides.forEach(({ canvas }, i) => {
@@ -104,7 +122,10 @@ export class Beside {
     this.canvas.setAttribute("aria-label", `Difference of the maps, A less B, seen from ${from}: ${measures}`);
   }
 
-  /** What stays as it is, wherever the two are seen from. */
+  /**
+   * What stays as it is, wherever the two are seen from.
+   * @param {Studies} studies
+   */
   #describe(studies) {
     const { pair } = this, columns = varying(pair);
     this.sides.forEach(({ recipe }, i) => (recipe.textContent = recipeInWords(pair[i], columns) || pair[i].study));
@@ -112,7 +133,7 @@ export class Beside {
     const named = [...new Set(pair.map(({ study }) => study))].map((study) =>
       html("a", { href: studies[study].page, textContent: `${study}: chapter ${studies[study].chapter}` }));
     this.chapters.replaceChildren(...named);
-    const all = (part) => [...new Set(pair.flatMap((run) => Object.keys(run[part])))];
+    const all = (/** @type {"recipe"|"results"} */ part) => [...new Set(pair.flatMap((run) => Object.keys(run[part])))];
     const rows = [
       ["study", ...pair.map(({ study }) => study)],
       ...all("recipe").map((field) =>
@@ -120,12 +141,13 @@ export class Beside {
       ...all("results").map((end) =>
         [RESULTS[end] ?? nameOf(end), ...pair.map(({ results }) => (end in results ? inWords(results[end]) : "–"))]),
     ];
-    const cell = (tag, textContent, scope) => html(tag, scope ? { textContent, scope } : { textContent });
+    /** @param {string} textContent @param {"col"|"row"} scope */
+    const heading = (textContent, scope) => html("th", { textContent, scope });
     this.table.replaceChildren(
-      html("tr", {}, html("td"), ...LETTERS.map((letter) => cell("th", letter, "col"))),
+      html("tr", {}, html("td"), ...LETTERS.map((letter) => heading(letter, "col"))),
       ...rows.map(([name, ...values]) =>
-        html("tr", { className: values[0] === values[1] ? "" : "differs" }, cell("th", name, "row"),
-          ...values.map((value) => cell("td", value)))),
+        html("tr", { className: values[0] === values[1] ? "" : "differs" }, heading(name, "row"),
+          ...values.map((textContent) => html("td", { textContent })))),
     );
   }
 
@@ -136,6 +158,7 @@ export class Beside {
     return `${where}Blue: A is higher. Orange, hatched: B is.`;
   }
 
+  /** @param {number} origin */
   #place(origin) {
     const [{ kernel, unit }] = this.pair, at = this.pairs[origin]?.[0];
     return at === undefined ? "O" : at === 0 ? "θ₀, the initialization" : `${unit} ${kernel.steps[at]}`;

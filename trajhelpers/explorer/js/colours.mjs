@@ -11,10 +11,10 @@ const VIRIDIS =
 
 /** @typedef {number[]} Colour  red, green and blue, 0 to 255 */
 
-/** @param {string} table */
-const parsed = (table) => (table.match(/.{6}/g) ?? []).map((hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16)));
+/** @param {string} table  six digits a colour */
+export const parsed = (table) => (table.match(/.{6}/g) ?? []).map((hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16)));
 /** @param {Colour[]} places @returns {(x: number) => Colour} */
-const between = (places) => (x) => {
+export const between = (places) => (x) => {
   const at = Math.min(1, Math.max(0, x)) * (places.length - 1), low = Math.min(Math.floor(at), places.length - 2);
   return places[low].map((value, i) => value + (at - low) * (places[low + 1][i] - value));
 };

@@ -1,10 +1,21 @@
 /** Two runs beside each other: where both have a checkpoint, and their maps' difference there. */
 
-import { css } from "./colours.mjs";
+import { between, css, parsed } from "./colours.mjs";
 import { ABOVE, BELOW, LEFT, RIGHT, ticks } from "./drawing.mjs";
 import { everyOf } from "./kernel.mjs";
+import { contextOf } from "./maps.mjs";
 
-/** Of two kernels, the indices of checkpoints that belong together. */
+/**
+ * @typedef {import("./kernel.mjs").Kernel} Kernel
+ * @typedef {{kept: number[], values: Float64Array, largest: number, mean: number}} Difference
+ *   `kept` are the checkpoints of the first
+ */
+
+/**
+ * Of two kernels, the indices of checkpoints that belong together.
+ * @param {Kernel} a
+ * @param {Kernel} b
+ */
 export function pairsOf(a, b) {
   if (a.n === b.n) return everyOf(a.n).map((t) => [t, t]);
   return everyOf(a.n)
@@ -17,8 +28,7 @@ export function pairsOf(a, b) {
  * @param {{kept: number[], cosine: Float64Array}} a
  * @param {{kept: number[], cosine: Float64Array}} b
  * @param {number[][]} pairs  of indices of checkpoints
- * @returns {{kept: number[], values: Float64Array, largest: number, mean: number}} `kept` are the
- *   checkpoints of the first
+ * @returns {Difference}
  */
 export function difference(a, b, pairs) {
   const both = pairs.map(([s, t]) => [s, a.kept.indexOf(s), b.kept.indexOf(t)]).filter(([, i, j]) => i >= 0 && j >= 0);
@@ -33,27 +43,29 @@ export function difference(a, b, pairs) {
 
 // Orange where the second is higher, blue where the first is: told apart by all kinds of eyes, and
 // by hatching without colours.
-const PLACES = "8c4a04b8640ae08214fdb863fee8c8f7f7f7d8e8f4a6cee3529bcb1f78b40b4f8a"
-  .match(/.{6}/g)
-  .map((hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16)));
+const signed = between(parsed("8c4a04b8640ae08214fdb863fee8c8f7f7f7d8e8f4a6cee3529bcb1f78b40b4f8a"));
 
-/** The colour of a difference as a share of the largest, −1 to 1. */
-export function signedColour(share) {
-  const at = ((Math.min(1, Math.max(-1, share)) + 1) / 2) * (PLACES.length - 1);
-  const low = Math.min(Math.floor(at), PLACES.length - 2);
-  return PLACES[low].map((value, i) => value + (at - low) * (PLACES[low + 1][i] - value));
-}
+/**
+ * The colour of a difference as a share of the largest, −1 to 1.
+ * @param {number} share
+ */
+export const signedColour = (share) => signed((share + 1) / 2);
 
 const HATCHED = 0.1; // of the largest difference: less is as good as none
 
-/** A difference of maps on a canvas; `most` is what the strongest colour stands for. */
+/**
+ * A difference of maps on a canvas; `most` is what the strongest colour stands for.
+ * @param {HTMLCanvasElement} canvas
+ * @param {Difference} difference
+ * @param {{most: number, labels: (number|string)[], ink: string, unit: string}} look
+ */
 export function drawDifference(canvas, { kept, values }, { most, labels, ink, unit }) {
   const width = canvas.clientWidth, scale = window.devicePixelRatio || 1, k = kept.length;
   const side = width - LEFT - RIGHT, height = side + ABOVE + BELOW + 44; // as maps have
   canvas.width = width * scale;
   canvas.height = height * scale;
   canvas.style.aspectRatio = `${width} / ${height}`;
-  const c = canvas.getContext("2d");
+  const c = contextOf(canvas);
   c.scale(scale, scale);
   c.font = "12px system-ui, sans-serif";
   c.fillStyle = ink;
@@ -63,27 +75,37 @@ export function drawDifference(canvas, { kept, values }, { most, labels, ink, un
   c.imageSmoothingEnabled = false;
   c.drawImage(colours, LEFT, ABOVE, side, side);
   c.drawImage(hatching(lower, side, scale), LEFT, ABOVE, side, side);
-  const middle = (i) => ((i + 0.5) * side) / k;
+  const middle = (/** @type {number} */ i) => ((i + 0.5) * side) / k;
   for (const i of ticks(k, Math.floor(side / 48))) {
     c.textAlign = "right";
-    c.fillText(labels[kept[i]], LEFT - 6, ABOVE + middle(i), LEFT - 8);
+    c.fillText(String(labels[kept[i]]), LEFT - 6, ABOVE + middle(i), LEFT - 8);
     c.textAlign = "center";
-    c.fillText(labels[kept[i]], LEFT + middle(i), ABOVE + side + 12);
+    c.fillText(String(labels[kept[i]]), LEFT + middle(i), ABOVE + side + 12);
   }
   c.fillText(unit, LEFT + side / 2, ABOVE + side + 28);
   drawScale(c, LEFT, ABOVE + side + 42, side, most, ink);
 }
 
+/**
+ * A pixel a cell.
+ * @param {number} k
+ * @param {(i: number) => number[]} colour
+ */
 function cells(k, colour) {
-  const canvas = new OffscreenCanvas(k, k), pixels = canvas.getContext("2d"), image = pixels.createImageData(k, k);
+  const canvas = new OffscreenCanvas(k, k), image = new ImageData(k, k);
   for (let i = 0; i < k * k; i++) image.data.set(colour(i).map(Math.round), 4 * i);
-  pixels.putImageData(image, 0, 0);
+  contextOf(canvas).putImageData(image, 0, 0);
   return canvas;
 }
 
-/** Thin lines where a mask is. */
+/**
+ * Thin lines where a mask is.
+ * @param {OffscreenCanvas} mask
+ * @param {number} side
+ * @param {number} scale
+ */
 function hatching(mask, side, scale) {
-  const size = Math.ceil(side * scale), canvas = new OffscreenCanvas(size, size), c = canvas.getContext("2d");
+  const size = Math.ceil(side * scale), canvas = new OffscreenCanvas(size, size), c = contextOf(canvas);
   c.strokeStyle = "#4a2800";
   c.globalAlpha = 0.5;
   c.lineWidth = scale;
@@ -100,14 +122,23 @@ function hatching(mask, side, scale) {
   return canvas;
 }
 
+/**
+ * @param {CanvasRenderingContext2D} c
+ * @param {number} x
+ * @param {number} y
+ * @param {number} width
+ * @param {number} most
+ * @param {string} ink
+ */
 function drawScale(c, x, y, width, most, ink) {
   for (let i = 0; i < width; i++) {
     c.fillStyle = css(signedColour((2 * i) / width - 1));
     c.fillRect(x + i, y, 1.5, 10);
   }
   c.fillStyle = ink;
-  for (const [share, word] of [[0, `−${most.toFixed(2)}`], [0.5, "0"], [1, `+${most.toFixed(2)}`]]) {
-    c.textAlign = share === 0 ? "left" : share === 1 ? "right" : "center";
-    c.fillText(word, x + share * width, y + 20);
+  const words = [`−${most.toFixed(2)}`, "0", `+${most.toFixed(2)}`];
+  for (const [i, word] of words.entries()) {
+    c.textAlign = i === 0 ? "left" : i === 2 ? "right" : "center";
+    c.fillText(word, x + (i / 2) * width, y + 20);
   }
 }

@@ -4,6 +4,7 @@ import { button, controlsFor, offer, show } from "./controls.mjs";
 import { html } from "./elements.mjs";
 import { kernelOf } from "./files.mjs";
 import { listen } from "./listening.mjs";
+import { eachInTurn } from "./mounting.mjs";
 import { Opening } from "./opening.mjs";
 import { Player } from "./playing.mjs";
 import { asTable, picture, save } from "./saving.mjs";
@@ -25,30 +26,35 @@ let count = 0;
 export function mountAll() {
   /** @type {NodeListOf<HTMLElement>} */
   const roots = document.querySelectorAll(".trajhelpers-explorer:not([data-mounted])");
-  for (const root of roots) {
+  // Addresses name them, in the document's order.
+  const names = new Map([...roots].map((root) => [root, `explorer-${++count}`]));
+  for (const root of roots) root.dataset.mounted = "";
+  eachInTurn(roots, (root) => {
     const data = root.querySelector('script[type="application/json"]');
-    root.dataset.mounted = "";
-    new Explorer(root, JSON.parse(data?.textContent ?? ""));
-  }
+    new Explorer(root, names.get(root) ?? "", JSON.parse(data?.textContent ?? ""));
+  });
 }
 
 export class Explorer {
   /**
    * @param {HTMLElement} root  what it replaces the content of
+   * @param {string} name       in addresses
    * @param {{kernels: import("./files.mjs").Embedded[], unit: string, state?: Partial<State>, play?: boolean}} data
    *   of trajhelpers/explorer
    */
-  constructor(root, { kernels, unit, state = {}, play = false }) {
+  constructor(root, name, { kernels, unit, state = {}, play = false }) {
     this.root = root;
     this.unit = unit;
     this.kernels = kernels.map(kernelOf);
-    this.name = `explorer-${++count}`;
+    this.given = kernels.length;
+    this.name = name;
     /** @type {State} what was asked for; each run shows what it has of it */
     this.asked = { ...STARTING, ...state, ...stateInAddress(this.name) };
     /** @type {Pair} what is looked at */
     this.marked = null;
     /** @type {number|null} */
     this.frame = null;
+    this.width = 0; // at which it is drawn; none before it is laid out, which may be when it comes near
     this.controls = controlsFor((changes) => this.set(changes));
     this.views = new Views();
     this.opening = new Opening((kernel) => this.add(kernel));
@@ -70,7 +76,7 @@ export class Explorer {
     this.#build();
     listen(this);
     if (play) this.player.playInView();
-    new ResizeObserver(() => this.#drawAll()).observe(root);
+    new ResizeObserver(([{ contentRect }]) => this.#fit(contentRect.width)).observe(root);
     const themed = new MutationObserver(() => this.#drawAll());
     themed.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme", "data-mode"] });
   }
@@ -147,10 +153,12 @@ export class Explorer {
    */
   #see() {
     const { path, state, unit, runs, asked } = this, maps = seenFrom(path, state.origin);
-    // One scale for all, so that eyes may compare what a choice of the run shows in turn.
-    const others = runs.filter((run) => run.kernel !== path.kernel).map((run) => seenFrom(run, Math.min(asked.origin, run.kernel.n - 1)));
+    // One scale for all, so that eyes may compare what a choice of the run shows in turn; what a
+    // reader opens has its own.
+    const among = state.run < this.given ? runs.slice(0, this.given) : [];
+    const others = among.filter((run) => run.kernel !== path.kernel).map((run) => seenFrom(run, Math.min(asked.origin, run.kernel.n - 1)));
     const lowest = state.fixed ? -1 : lowestOf([maps, ...others]);
-    this.whole = this.scene = { ...path, ...maps, lowest, state, unit, runs: runs.length };
+    this.whole = this.scene = { ...path, ...maps, lowest, state, unit, runs: among.length };
     this.#drawSoon();
     this.#say();
     return this.whole;
@@ -178,14 +186,22 @@ export class Explorer {
     this.omega.ariaLive = "polite";
   }
 
+  /** @param {number} width */
+  #fit(width) {
+    if (width === this.width) return;
+    this.width = width;
+    this.#drawAll();
+  }
+
   #drawSoon() {
-    this.frame ??= requestAnimationFrame(() => {
+    if (this.width) this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
       this.views.draw(this.scene, this.marked);
     });
   }
 
   #drawAll() {
+    if (!this.width) return;
     this.views.isPathOld = true;
     this.views.draw(this.scene, this.marked);
   }

@@ -1,51 +1,66 @@
 /** All stored runs: choose a study, filter and sort its maps, and set two of them side by side. */
 
+import { ALL, FIELD, STARTING, addressOfAsked, askedInAddress } from "./asked.mjs";
 import { Beside } from "./beside.mjs";
 import { css, mapColour } from "./colours.mjs";
 import { html } from "./elements.mjs";
+import { Grid, SLICE } from "./grid.mjs";
 import { O } from "./kernel.mjs";
 import { inOrder, inWords, matching, nameOf, recipeInWords, runsOf, valuesOf, varying } from "./runs.mjs";
-import { drawSmall, mark, measure, tileOf } from "./tiles.mjs";
+import { measured } from "./tiles.mjs";
 
-const ALL = "all";
-const STARTING = { study: "momentum-decay-vgg", sort: "ω", down: false, from: "O", a: "", b: "", origin: O };
-const FIELD = "is-"; // before a recipe's field in the address
-const SLICE = 12; // milliseconds that a page may be kept busy at a time
+/**
+ * @typedef {import("./tiles.mjs").Run} Run
+ * @typedef {import("./runs.mjs").Stored} Stored
+ * @typedef {{name: string, runs: number, chapter: string, page: string}} About
+ * @typedef {(study: string, content: import("./runs.mjs").Study) => void} Arrive
+ * @typedef {Window & {trajhelpersGallery: {studies: About[], distinct: number}, trajhelpersRuns: Arrive}} Shared
+ *   what book/gallery.py writes, and what it calls in the script of a study
+ */
+
+const shared = /** @type {Shared} */ (/** @type {unknown} */ (window));
 const RESULTS = ["test_accuracy", "train_accuracy", "validation_loss", "test_loss", "train_loss"];
 // Where the script lies, there lie the studies' too.
-const here = document.currentScript?.src;
+const here = /** @type {HTMLScriptElement|null} */ (document.currentScript)?.src;
 
 /** The gallery of a page, which has one. */
 export function mountAll() {
+  /** @type {HTMLElement|null} */
   const root = document.querySelector(".trajhelpers-gallery:not([data-mounted])");
   if (!root) return;
   root.dataset.mounted = "";
-  new Gallery(root, window.trajhelpersGallery);
+  new Gallery(root, shared.trajhelpersGallery);
 }
 
 class Gallery {
   /**
    * @param {HTMLElement} root  it is added to, the picture in it hidden
-   * @param {{studies: {name: string, runs: number, chapter: string, page: string}[],
-   *   distinct: number}} about  of book/gallery.py
+   * @param {Shared["trajhelpersGallery"]} about
    */
   constructor(root, { studies, distinct }) {
     this.studies = Object.fromEntries(studies.map((study) => [study.name, study]));
     this.distinct = distinct;
-    this.files = {}; // by study: the promise of its runs
-    window.trajhelpersRuns = (study, content) => (this.arrived = runsOf(study, content));
+    /** @type {Record<string, Promise<Stored[]>|undefined>} by study */
+    this.files = {};
+    /** @type {Stored[]} of the file that came last */
+    this.arrived = [];
+    shared.trajhelpersRuns = (study, content) => (this.arrived = runsOf(study, content));
+    /** @type {"a"|"b"} which the next run is that is chosen */
     this.next = "a";
-    this.#fromAddress();
-    this.#build(root);
-    new ResizeObserver(() => this.beside.draw()).observe(this.beside.element);
-    const themed = new MutationObserver(() => this.beside.draw());
-    themed.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme", "data-mode"] });
-    this.#open();
-  }
-
-  // ---- what is there ----
-
-  #build(root) {
+    const { state, wanted } = askedInAddress((study) => study === ALL || Object.hasOwn(this.studies, study));
+    this.state = state;
+    this.wanted = wanted;
+    /** @type {Run[]} of the study */
+    this.runs = [];
+    /** @type {import("./runs.mjs").Column[]} what tells them apart */
+    this.columns = [];
+    /** @type {Run[]} that are wanted, in order */
+    this.shown = [];
+    /** @type {Run[]} side by side */
+    this.pair = [];
+    this.lowest = 0; // cosine, of the lightest colour
+    this.waiting = 0;
+    /** @param {string} name @param {string} label */
     const select = (name, label) => {
       const input = html("select", { name });
       return { input, label: html("label", {}, html("span", {}, label), input) };
@@ -64,7 +79,7 @@ class Gallery {
     this.sort.input.oninput = () => this.#set({ sort: this.sort.input.value });
     this.from = select("from", "maps seen from");
     options(this.from.input, [["O", "O, the zero of parameter space"], ["start", "θ₀, the initialization"]]);
-    this.from.input.oninput = () => this.#set({ from: this.from.input.value });
+    this.from.input.oninput = () => this.#set({ from: this.from.input.value === "start" ? "start" : "O" });
     this.down = html("input", { type: "checkbox", name: "down" });
     this.down.oninput = () => this.#set({ down: this.down.checked });
     this.fields = html("div", { className: "controls" });
@@ -72,23 +87,22 @@ class Gallery {
     this.said = html("p", { className: "said" });
     this.said.setAttribute("role", "status");
     this.scale = html("span", { className: "scale" });
-    this.list = html("ul", { className: "maps" });
-    this.list.setAttribute("role", "list");
-    this.list.setAttribute("aria-label", "Maps of the runs. Arrow keys move, Enter chooses");
-    this.list.onkeydown = (event) => this.#move(event);
-    this.list.onclick = (event) => this.#press(event.target.closest("button"));
+    this.grid = new Grid((run) => this.#choose(run));
     const swap = () => this.#set({ a: this.pair[1].id, b: this.pair[0].id });
     this.beside = new Beside((origin) => this.#set({ origin }), swap);
-    const near = { root: this.list, rootMargin: "300px" };
-    this.seen = new IntersectionObserver((entries) => this.#draw(entries), near);
     root.append(html("div", { className: "live" },
       html("div", { className: "controls" }, this.study.label, this.sort.label,
         html("label", { className: "box" }, this.down, "highest first"), this.from.label),
-      this.filters, this.beside.element, html("div", { className: "legend" }, this.said, this.scale), this.list));
+      this.filters, this.beside.element, html("div", { className: "legend" }, this.said, this.scale), this.grid.list));
+    new ResizeObserver(() => this.beside.draw()).observe(this.beside.element);
+    const themed = new MutationObserver(() => this.beside.draw());
+    themed.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme", "data-mode"] });
+    this.#open();
   }
 
   // ---- what changes ----
 
+  /** @param {Partial<import("./asked.mjs").Asked>} changes */
   #set(changes) {
     const isGridOld = ["sort", "down", "from"].some((name) => name in changes);
     Object.assign(this.state, changes);
@@ -100,8 +114,10 @@ class Gallery {
   async #open() {
     const { study } = this.state, names = study === ALL ? Object.keys(this.studies) : [study];
     this.study.input.value = study;
-    this.list.setAttribute("aria-busy", "true");
-    const found = new Map(), isOld = () => this.state.study !== study;
+    this.grid.list.setAttribute("aria-busy", "true");
+    /** @type {Map<string, Stored>} */
+    const found = new Map();
+    const isOld = () => this.state.study !== study;
     try {
       for (const name of names) {
         this.#say(`Reading ${name} …`);
@@ -109,27 +125,30 @@ class Gallery {
         if (isOld()) return;
       }
     } catch (error) {
-      this.#say(error.message);
+      this.#say(error instanceof Error ? error.message : String(error));
       return;
     }
-    const runs = [...found.values()];
+    const stored = [...found.values()], runs = [];
     let until = performance.now() + SLICE;
-    for (const [done, run] of runs.entries()) {
-      measure(run);
-      run.tile ??= tileOf(run);
+    for (const [done, run] of stored.entries()) {
+      runs.push(measured(run));
       if (performance.now() < until) continue;
-      this.#say(`Measured ${done + 1} of ${runs.length} runs …`);
+      this.#say(`Measured ${done + 1} of ${stored.length} runs …`);
       await new Promise((resolve) => setTimeout(resolve));
       if (isOld()) return;
       until = performance.now() + SLICE;
     }
     this.runs = runs;
-    this.list.removeAttribute("aria-busy");
+    this.grid.list.removeAttribute("aria-busy");
     this.#offer();
     this.#arrange();
   }
 
-  /** A study's runs, from its script: a page that lies on a disk may load nothing else. */
+  /**
+   * A study's runs, from its script: a page that lies on a disk may load nothing else.
+   * @param {string} name
+   * @returns {Promise<Stored[]>}
+   */
   #load(name) {
     this.files[name] ??= new Promise((resolve, reject) => {
       const script = html("script", { src: new URL(`runs/${name}.js`, here).href });
@@ -149,6 +168,7 @@ class Gallery {
     const results = RESULTS.filter((name) => this.runs.some((run) => name in run.results));
     const choices = ["ω", "ω₀", ...this.columns.map(({ name }) => name), ...results];
     if (!choices.includes(this.state.sort)) this.state.sort = STARTING.sort;
+    /** @type {Record<string, string>} */
     const said = { "ω": "ω, seen from O", "ω₀": "ω₀, seen from θ₀" };
     options(this.sort.input, choices.map((name) => [name, said[name] ?? nameOf(name)]));
     const offered = Object.fromEntries(this.columns.map(({ name, values }) => [name, values.map(String)]));
@@ -167,7 +187,9 @@ class Gallery {
     }));
     this.filters.open = Object.keys(this.wanted).length > 0 || (this.columns.length < 7 && innerWidth > 700);
     // Of all runs, those fields that tell a study's own apart.
-    const isAll = this.state.study === ALL, own = {};
+    const isAll = this.state.study === ALL;
+    /** @type {Record<string, import("./runs.mjs").Column[]>} */
+    const own = {};
     if (isAll)
       for (const study of Object.keys(this.studies))
         own[study] = varying(this.runs.filter((run) => run.study === study));
@@ -183,22 +205,20 @@ class Gallery {
     this.sort.input.value = sort;
     this.down.checked = down;
     this.from.input.value = from;
-    const value = { "ω": (run) => run.omega.O, "ω₀": (run) => run.omega.start }[sort] ??
-      ((run) => run.results[sort] ?? valuesOf(run, sort)[0]);
+    const value = (/** @type {Run} */ run) => {
+      if (sort === "ω") return run.omega.O;
+      if (sort === "ω₀") return run.omega.start;
+      return run.results[sort] ?? valuesOf(run, sort)[0];
+    };
     this.shown = inOrder(matching(this.runs, this.wanted), value, down);
     const lowest = Math.min(...this.shown.map((run) => run.lowest[from]), 0.95);
     this.lowest = Math.floor(lowest * 20) / 20;
     for (const { tile, omega, results } of this.shown) {
       tile.omega.textContent = `${from === "O" ? "ω" : "ω₀"} ${omega[from].toFixed(3)}`;
-      tile.omega.dataset.value = omega[from];
+      tile.omega.dataset.value = String(omega[from]);
       tile.result.textContent = sort in results ? `${nameOf(sort)} ${results[sort].toFixed(3)}` : "";
-      tile.item.classList.remove("drawn");
     }
-    this.seen.disconnect();
-    this.undrawn = new Set();
-    this.runOf = new Map(this.shown.map((run) => [run.tile.item, run]));
-    this.list.replaceChildren(...this.shown.map(({ tile }) => tile.item));
-    for (const { tile } of this.shown) this.seen.observe(tile.item);
+    this.grid.show(this.shown, from, this.lowest);
     const all = this.runs.length, count = this.shown.length;
     const found = `${count === all ? all : `${count} of ${all}`} runs`;
     this.#say(count ? found : "No run has all of that: set a filter back to “any”.");
@@ -208,69 +228,23 @@ class Gallery {
 
   /** Until a reader chooses, the first and the last of the grid. */
   #compare() {
-    if (!this.runs) return;
-    const { a, b, origin } = this.state, by = (id) => this.runs.find((run) => run.id === id);
-    const ends = this.shown.length ? [this.shown[0], this.shown.at(-1)] : [this.runs[0], this.runs.at(-1)];
+    if (!this.runs.length) return;
+    const { a, b, origin } = this.state, by = (/** @type {string} */ id) => this.runs.find((run) => run.id === id);
+    const among = this.shown.length ? this.shown : this.runs, ends = [among[0], among[among.length - 1]];
     const first = by(a) ?? (by(b) === ends[0] ? ends[1] : ends[0]);
     this.pair = [first, by(b) ?? (first === ends[1] ? ends[0] : ends[1])];
     this.state.origin = this.beside.show(this.pair, origin, this.studies);
-    for (const { tile } of this.runs) mark(tile, "");
-    mark(this.pair[1].tile, "B");
-    mark(this.pair[0].tile, "A");
-    this.#reach(this.list.querySelector("button[tabindex='0']") ?? this.list.querySelector("button"));
+    this.grid.mark(this.pair, this.runs);
     this.#toAddress();
   }
 
-  #press(button) {
-    const run = button && this.shown.find(({ tile }) => tile.button === button);
-    if (!run) return;
-    this.#reach(button);
+  /** @param {Run} run */
+  #choose(run) {
     const which = this.next;
     this.next = which === "a" ? "b" : "a";
     this.#set({ [which]: run.id });
     const [letter, other] = which === "a" ? ["A", "B"] : ["B", "A"];
     this.#say(`${letter} is ${run.tile.recipe.textContent}; the next that you choose becomes ${other}.`);
-  }
-
-  /** One of the maps is reached by Tab, the others from there by arrows. */
-  #reach(button) {
-    for (const other of this.list.querySelectorAll("button[tabindex='0']")) other.tabIndex = -1;
-    if (button) button.tabIndex = 0;
-  }
-
-  #move(event) {
-    const buttons = this.shown.map(({ tile }) => tile.button), at = buttons.indexOf(document.activeElement);
-    const columns = getComputedStyle(this.list).gridTemplateColumns.split(" ").length;
-    const last = buttons.length - 1, ends = { Home: -at, End: last - at };
-    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, ...ends }[event.key];
-    if (step === undefined || at < 0) return;
-    event.preventDefault();
-    const to = buttons[Math.min(last, Math.max(0, at + step))];
-    this.#reach(to);
-    to.focus();
-  }
-
-  // ---- what is seen ----
-
-  /** Those maps that come into view, a slice of them at a time. */
-  #draw(entries) {
-    for (const { target, isIntersecting } of entries) {
-      if (isIntersecting) this.undrawn.add(target);
-      else this.undrawn.delete(target);
-    }
-    this.frame ??= requestAnimationFrame(() => {
-      this.frame = null;
-      const until = performance.now() + SLICE;
-      for (const item of this.undrawn) {
-        const { tile, kernel } = this.runOf.get(item);
-        drawSmall(tile.canvas, kernel, this.state.from === "O" ? O : 0, this.lowest);
-        item.classList.add("drawn");
-        this.seen.unobserve(item);
-        this.undrawn.delete(item);
-        if (performance.now() > until) break;
-      }
-      if (this.undrawn.size) this.#draw([]);
-    });
   }
 
   #drawScale() {
@@ -280,38 +254,24 @@ class Gallery {
     this.scale.replaceChildren(`cosine ${this.lowest.toFixed(2).replace("-", "−")}`, bar, "1");
   }
 
+  /** @param {string} words */
   #say(words) {
     if (this.said.textContent !== words) this.said.textContent = words;
   }
 
-  // ---- the address ----
-
   /** Soon, since browsers refuse an address that changes with every frame. */
   #toAddress() {
     clearTimeout(this.waiting);
-    this.waiting = setTimeout(() => {
-      const address = new URL(location);
-      const { searchParams: said } = address;
-      for (const name of [...said.keys()]) if (name in STARTING || name.startsWith(FIELD)) said.delete(name);
-      for (const [name, value] of Object.entries(this.state)) if (value !== STARTING[name]) said.set(name, value);
-      for (const [name, value] of Object.entries(this.wanted)) said.set(FIELD + name, value);
-      history.replaceState(history.state, "", address);
+    this.waiting = window.setTimeout(() => {
+      history.replaceState(history.state, "", addressOfAsked(this.state, this.wanted));
     }, 200);
-  }
-
-  #fromAddress() {
-    const given = new URLSearchParams(location.search);
-    const read = { boolean: (text) => text === "true", number: Number, string: String };
-    this.state = { ...STARTING };
-    for (const [name, value] of Object.entries(STARTING))
-      if (given.has(name)) this.state[name] = read[typeof value](given.get(name));
-    if (this.state.study !== ALL && !this.studies[this.state.study]) this.state.study = STARTING.study;
-    if (!["O", "start"].includes(this.state.from)) this.state.from = STARTING.from;
-    const fields = [...given].filter(([name]) => name.startsWith(FIELD));
-    this.wanted = Object.fromEntries(fields.map(([name, value]) => [name.slice(FIELD.length), value]));
   }
 }
 
+/**
+ * @param {HTMLSelectElement} select
+ * @param {string[][]} choices  a value and what is read
+ */
 function options(select, choices) {
   select.replaceChildren(...choices.map(([value, textContent]) => html("option", { value, textContent })));
 }

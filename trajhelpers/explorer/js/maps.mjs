@@ -78,8 +78,18 @@ function cellsOf(cosine, k, lowest) {
   return cells;
 }
 
-/** @param {HTMLCanvasElement} canvas */
-function contextOf(canvas) {
+/**
+ * @overload
+ * @param {HTMLCanvasElement} canvas
+ * @returns {CanvasRenderingContext2D}
+ *
+ * @overload
+ * @param {OffscreenCanvas} canvas
+ * @returns {OffscreenCanvasRenderingContext2D}
+ *
+ * @param {HTMLCanvasElement|OffscreenCanvas} canvas
+ */
+export function contextOf(canvas) {
   const context = canvas.getContext("2d");
   if (!context) throw new Error("this browser draws on no canvas");
   return context;

@@ -4,43 +4,73 @@ import { mapColour } from "./colours.mjs";
 import { html } from "./elements.mjs";
 import { kernelOf } from "./files.mjs";
 import { O } from "./kernel.mjs";
+import { contextOf } from "./maps.mjs";
+
+/**
+ * @typedef {import("./runs.mjs").Stored} Stored
+ * @typedef {{O: number, start: number}} Measure  seen from either place
+ * @typedef {ReturnType<typeof tileOf>} Tile
+ * @typedef {Stored & {kernel: import("./kernel.mjs").Kernel, omega: Measure, lowest: Measure, tile: Tile}} Run
+ */
 
 // Looked up, since there are hundreds of maps.
 const SHADES = Array.from({ length: 256 }, (_, i) => Uint8Array.of(...mapColour(i / 255).map(Math.round), 255));
 
-/** A run's kernel, with ω and the lowest cosine from both places that the grid shows. */
-export function measure(run) {
-  if (run.kernel) return;
-  run.kernel = kernelOf(run.data);
-  const fromO = run.kernel.cosine(O), fromStart = run.kernel.cosine(0);
-  run.omega = { O: fromO.omega, start: fromStart.omega };
-  run.lowest = { O: fromO.lowest, start: fromStart.lowest };
+/**
+ * A run with its kernel, and ω and the lowest cosine from both places that the grid shows: once.
+ * @param {Stored|Run} run
+ * @returns {Run}
+ */
+export function measured(run) {
+  if ("tile" in run) return run;
+  const kernel = kernelOf(run.data), fromO = kernel.cosine(O), fromStart = kernel.cosine(0);
+  return Object.assign(run, {
+    kernel,
+    omega: { O: fromO.omega, start: fromStart.omega },
+    lowest: { O: fromO.lowest, start: fromStart.lowest },
+    tile: tileOf(run.id, kernel.n),
+  });
 }
 
-/** A map of a pixel a cell, which the page enlarges. */
+/**
+ * A map of a pixel a cell, which the page enlarges.
+ * @param {HTMLCanvasElement} canvas
+ * @param {import("./kernel.mjs").Kernel} kernel
+ * @param {number} origin
+ * @param {number} lowest
+ */
 export function drawSmall(canvas, kernel, origin, lowest) {
   const { kept, cosine } = kernel.cosine(origin), k = kept.length;
   canvas.width = canvas.height = k;
-  const c = canvas.getContext("2d"), image = c.createImageData(k, k);
+  const c = contextOf(canvas), image = new ImageData(k, k);
+  /** @param {number} x */
   const shade = (x) => SHADES[Math.round(255 * Math.min(1, Math.max(0, (x - lowest) / (1 - lowest))))];
   for (let i = 0; i < k * k; i++) image.data.set(shade(cosine[i]), 4 * i);
   c.putImageData(image, 0, 0);
 }
 
-/** As A, B, or neither. */
+/**
+ * As A, B, or neither.
+ * @param {Tile} tile
+ * @param {""|"A"|"B"} letter
+ */
 export function mark({ badge, button }, letter) {
   badge.textContent = letter;
   badge.className = `letter ${letter}`;
   button.setAttribute("aria-pressed", String(letter !== ""));
 }
 
-/** What a run's map, ω and recipe stand in. */
-export function tileOf(run) {
-  const canvas = html("canvas", { width: run.kernel.n, height: run.kernel.n });
+/**
+ * What a run's map, ω and recipe stand in.
+ * @param {string} id
+ * @param {number} n  checkpoints
+ */
+function tileOf(id, n) {
+  const canvas = html("canvas", { width: n, height: n });
   canvas.setAttribute("aria-hidden", "true");
   const badge = html("b", { className: "letter" }), omega = html("span", { className: "omega" });
   const recipe = html("span", { className: "recipe" }), result = html("span", { className: "recipe" });
   const button = html("button", { type: "button", tabIndex: -1 }, canvas, badge, omega, result, recipe);
-  button.dataset.run = run.id;
+  button.dataset.run = id;
   return { item: html("li", {}, button), button, canvas, badge, omega, recipe, result };
 }
