@@ -227,8 +227,10 @@ def test_without_scripts_and_in_print_the_answer_stands_there(part, browser, ope
 @pytest.mark.parametrize("part", [asked, drawn])
 def test_nothing_flows_over_on_a_phone(part, opened):
     page = opened(part())
+    page.get_by_role("button").first.wait_for()
     page.set_viewport_size({"width": 390, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    # What is drawn anew takes a frame or two.
+    page.wait_for_function("document.documentElement.scrollWidth <= 390")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
