@@ -122,7 +122,7 @@ function plotOn(box, inputs, width, guess, isSeen, { x, places, points, means, r
   box.replaceChildren();
   /** @type {(at: number, y: number, words: string, anchor?: string) => void} */
   const text = (at, y, words, anchor = "middle") => box.append(svg("text", { x: at, y, "text-anchor": anchor }, words));
-  text(LEFT, 14, ylabel, "start");
+  text(0, 14, ylabel, "start");
   for (const value of [0, 1, 2, 3, 4].map((q) => low + (q / 4) * (high - low))) {
     box.append(svg("line", { x1: LEFT, x2: width - RIGHT, y1: Y(value), y2: Y(value), class: "grid" }));
     text(LEFT - 6, Y(value) + 4, written(value), "end");
