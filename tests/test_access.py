@@ -152,6 +152,8 @@ def test_boxes_that_scroll_can_be_reached(page, site):
     page.set_viewport_size({"width": 390, "height": 844})
     read(page, f"{site}/book/12-pythia.html")
     box = page.locator("article pre[tabindex='0'], article .highlight [tabindex='0']").first
+    # Sections are laid out when they come near, which may move what is there.
+    box.scroll_into_view_if_needed()
     box.focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_function("document.activeElement.scrollLeft > 0")

@@ -51,6 +51,7 @@ def test_the_book_can_be_searched(firefox, site):
 
 def test_from_the_disk(firefox):
     firefox.go((HTML / "book/02-kernel-and-maps.html").as_uri())
+    firefox.wait_for("!!document.querySelector('[data-measure=omega]')")
     assert 0 < omega(firefox) < 1
     assert not firefox.trouble
     assert not foreign(firefox)

@@ -28,7 +28,13 @@ def drawn(**changed):
 
 @pytest.fixture
 def opened(from_disk):
-    return lambda part: from_disk(html_page("A question", [part._repr_html_()]))
+    def opened(part):
+        page = from_disk(html_page("A question", [part._repr_html_()]))
+        # It is made when nothing else happens.
+        page.locator(".live").wait_for()
+        return page
+
+    return opened
 
 
 # ---- which map? ----
@@ -227,7 +233,6 @@ def test_without_scripts_and_in_print_the_answer_stands_there(part, browser, ope
 @pytest.mark.parametrize("part", [asked, drawn])
 def test_nothing_flows_over_on_a_phone(part, opened):
     page = opened(part())
-    page.get_by_role("button").first.wait_for()
     page.set_viewport_size({"width": 390, "height": 800})
     # What is drawn anew takes a frame or two.
     page.wait_for_function("document.documentElement.scrollWidth <= 390")

@@ -31,7 +31,10 @@ def table():
 @pytest.fixture
 def opened(from_disk, table):
     part = th.movable_sentence(TEMPLATE, table)
-    return from_disk(html_page("A sentence", [part._repr_html_()]))
+    page = from_disk(html_page("A sentence", [part._repr_html_()]))
+    # It is made when nothing else happens.
+    page.locator(".live").wait_for()
+    return page
 
 
 def said(row, key):

@@ -8,6 +8,8 @@ const NAMES = [
 ];
 
 function reach(box, name) {
+  // What is not laid out yet has no width.
+  if (!(box.checkVisibility?.({ contentVisibilityAuto: true }) ?? true)) return;
   const scrolls = box.scrollWidth > box.clientWidth + 1;
   if (scrolls === box.hasAttribute("data-scrolls")) return;
   box.toggleAttribute("data-scrolls", scrolls);

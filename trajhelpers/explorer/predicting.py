@@ -52,7 +52,7 @@ def choose_map(
     >>> import trajhelpers as th
     >>> maps = {"from O": th.random_walk(31), "from afar": th.random_walk(31, start=30)}
     >>> th.choose_map("Which walk begins at O?", maps, "from O", "It turns more.")
-    Which walk begins at O? Of two maps, “from O”, ω = 0.701. It turns more.
+    Which walk begins at O? Of two maps, “from O”, ω = 0.684. It turns more.
     """
     if not 2 <= len(maps) <= 5:
         raise ValueError(f"maps: expected two to five, got {len(maps)}")
