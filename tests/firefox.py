@@ -75,8 +75,12 @@ class Firefox:
         self.send("browsingContext.setViewport", context=self._context, viewport=size)
 
     def go(self, url):
-        self.asked, self.trouble = [], []
-        self.send("browsingContext.navigate", context=self._context, url=url, wait="complete")
+        # From an empty page: what the last one leaves unfinished is not the next one's trouble.
+        for address in ("about:blank", url):
+            self.asked, self.trouble = [], []
+            self.send(
+                "browsingContext.navigate", context=self._context, url=address, wait="complete"
+            )
 
     def evaluate(self, expression):
         """What an expression is, or what its promise becomes, by way of JSON."""
