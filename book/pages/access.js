@@ -7,10 +7,11 @@ const NAMES = [
   [".table-wrapper, .pst-scrollable-table-container", "table, scrolls sideways"],
 ];
 
+const isLaidOut = (box) => box.checkVisibility?.({ contentVisibilityAuto: true }) ?? true;
+
 function reach(box, name) {
-  // What is not laid out yet has no width.
-  if (!(box.checkVisibility?.({ contentVisibilityAuto: true }) ?? true)) return;
-  const scrolls = box.scrollWidth > box.clientWidth + 1;
+  // Far sections have no widths until one comes near: till then each may scroll.
+  const scrolls = !isLaidOut(box) || box.scrollWidth > box.clientWidth + 1;
   if (scrolls === box.hasAttribute("data-scrolls")) return;
   box.toggleAttribute("data-scrolls", scrolls);
   for (const [attribute, value] of [["tabindex", "0"], ["role", "group"], ["aria-label", name]]) {
@@ -24,5 +25,6 @@ for (const [selector, name] of NAMES) {
   for (const box of document.querySelectorAll(`article :is(${selector})`)) {
     box.dataset.box = name;
     watch.observe(box);
+    if (!isLaidOut(box)) reach(box, name);
   }
 }
