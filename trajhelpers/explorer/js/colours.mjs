@@ -25,5 +25,15 @@ export const stepColour = between(parsed(VIRIDIS));
 /** @param {Colour} colour */
 export const css = (colour) => `rgb(${colour.map(Math.round)})`;
 
+/** All colours of maps, light to dark. */
+export const MAP_GRADIENT = `linear-gradient(to right, ${Array.from({ length: 17 }, (_, i) => css(mapColour(i / 16))).join(", ")})`;
+
+/**
+ * Where the colours of maps begin, of which this is the lowest cosine: as th.plot_maps has it.
+ * @param {number} lowest
+ */
+export const lightest = (lowest) =>
+  lowest < 0.95 ? Math.max(-1, Math.floor(lowest * 20) / 20) : Math.floor(lowest * 200) / 200 - 0.005;
+
 /** Of six lines, told apart by their dashes too. */
 export const DASHES = ["", "6 4", "8 3 2 3", "2 3", "12 4", "4 2 1 2"];

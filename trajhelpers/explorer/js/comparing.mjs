@@ -1,9 +1,9 @@
 /** Two runs beside each other: where both have a checkpoint, and their maps' difference there. */
 
-import { between, css, parsed } from "./colours.mjs";
-import { ABOVE, BELOW, LEFT, RIGHT, ticks } from "./drawing.mjs";
+import { between, parsed } from "./colours.mjs";
+import { ABOVE, LEFT } from "./drawing.mjs";
 import { everyOf } from "./kernel.mjs";
-import { contextOf } from "./maps.mjs";
+import { contextOf, drawScale, label, sheetOf } from "./maps.mjs";
 
 /**
  * @typedef {import("./kernel.mjs").Kernel} Kernel
@@ -60,30 +60,13 @@ const HATCHED = 0.1; // of the largest difference: less is as good as none
  * @param {{most: number, labels: (number|string)[], ink: string, unit: string}} look
  */
 export function drawDifference(canvas, { kept, values }, { most, labels, ink, unit }) {
-  const width = canvas.clientWidth, scale = window.devicePixelRatio || 1, k = kept.length;
-  const side = width - LEFT - RIGHT, height = side + ABOVE + BELOW + 44; // as maps have
-  canvas.width = width * scale;
-  canvas.height = height * scale;
-  canvas.style.aspectRatio = `${width} / ${height}`;
-  const c = contextOf(canvas);
-  c.scale(scale, scale);
-  c.font = "12px system-ui, sans-serif";
-  c.fillStyle = ink;
-  c.textBaseline = "middle";
+  const { c, side } = sheetOf(canvas, ink), k = kept.length;
   const colours = cells(k, (i) => [...signedColour(values[i] / most), 255]);
   const lower = cells(k, (i) => [0, 0, 0, values[i] < -HATCHED * most ? 255 : 0]);
-  c.imageSmoothingEnabled = false;
   c.drawImage(colours, LEFT, ABOVE, side, side);
-  c.drawImage(hatching(lower, side, scale), LEFT, ABOVE, side, side);
-  const middle = (/** @type {number} */ i) => ((i + 0.5) * side) / k;
-  for (const i of ticks(k, Math.floor(side / 48))) {
-    c.textAlign = "right";
-    c.fillText(String(labels[kept[i]]), LEFT - 6, ABOVE + middle(i), LEFT - 8);
-    c.textAlign = "center";
-    c.fillText(String(labels[kept[i]]), LEFT + middle(i), ABOVE + side + 12);
-  }
-  c.fillText(unit, LEFT + side / 2, ABOVE + side + 28);
-  drawScale(c, LEFT, ABOVE + side + 42, side, most, ink);
+  c.drawImage(hatching(lower, side, window.devicePixelRatio || 1), LEFT, ABOVE, side, side);
+  label(c, side, kept.map((t) => String(labels[t])), unit);
+  drawScale(c, side, signed, [`−${most.toFixed(2)}`, "0", `+${most.toFixed(2)}`]);
 }
 
 /**
@@ -120,25 +103,4 @@ function hatching(mask, side, scale) {
   c.imageSmoothingEnabled = false;
   c.drawImage(mask, 0, 0, size, size);
   return canvas;
-}
-
-/**
- * @param {CanvasRenderingContext2D} c
- * @param {number} x
- * @param {number} y
- * @param {number} width
- * @param {number} most
- * @param {string} ink
- */
-function drawScale(c, x, y, width, most, ink) {
-  for (let i = 0; i < width; i++) {
-    c.fillStyle = css(signedColour((2 * i) / width - 1));
-    c.fillRect(x + i, y, 1.5, 10);
-  }
-  c.fillStyle = ink;
-  const words = [`−${most.toFixed(2)}`, "0", `+${most.toFixed(2)}`];
-  for (const [i, word] of words.entries()) {
-    c.textAlign = i === 0 ? "left" : i === 2 ? "right" : "center";
-    c.fillText(word, x + (i / 2) * width, y + 20);
-  }
 }

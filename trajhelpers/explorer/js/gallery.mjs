@@ -2,7 +2,7 @@
 
 import { ALL, FIELD, STARTING, addressOfAsked, askedInAddress } from "./asked.mjs";
 import { Beside } from "./beside.mjs";
-import { css, mapColour } from "./colours.mjs";
+import { MAP_GRADIENT, lightest } from "./colours.mjs";
 import { html } from "./elements.mjs";
 import { Grid, SLICE } from "./grid.mjs";
 import { O } from "./kernel.mjs";
@@ -211,8 +211,7 @@ class Gallery {
       return run.results[sort] ?? valuesOf(run, sort)[0];
     };
     this.shown = inOrder(matching(this.runs, this.wanted), value, down);
-    const lowest = Math.min(...this.shown.map((run) => run.lowest[from]), 0.95);
-    this.lowest = Math.floor(lowest * 20) / 20;
+    this.lowest = lightest(Math.min(...this.shown.map((run) => run.lowest[from])));
     for (const { tile, omega, results } of this.shown) {
       tile.omega.textContent = `${from === "O" ? "ω" : "ω₀"} ${omega[from].toFixed(3)}`;
       tile.omega.dataset.value = String(omega[from]);
@@ -248,9 +247,8 @@ class Gallery {
   }
 
   #drawScale() {
-    const places = Array.from({ length: 11 }, (_, i) => css(mapColour(i / 10)));
     const bar = html("i", { className: "bar" });
-    bar.style.background = `linear-gradient(to right, ${places.join(", ")})`;
+    bar.style.background = MAP_GRADIENT;
     this.scale.replaceChildren(`cosine ${this.lowest.toFixed(2).replace("-", "−")}`, bar, "1");
   }
 

@@ -29,7 +29,35 @@ const shade = (cosine, lowest) => Math.round(255 * Math.min(1, Math.max(0, (cosi
  * @returns {(x: number, y: number) => Pair} the cell under a point of the canvas
  */
 export function drawMap(canvas, { cosine, kept }, { lowest, labels, marked, origin, ink, unit, room = kept }) {
-  const width = canvas.clientWidth, scale = window.devicePixelRatio || 1, k = kept.length;
+  const { c, side } = sheetOf(canvas, ink), k = kept.length;
+  if (!k) {
+    c.fillText("nothing here has a direction", LEFT, ABOVE + 20);
+    return () => null;
+  }
+  const cell = side / room.length, cells = new OffscreenCanvas(k, k);
+  paint(contextOf(cells), cosine, k, lowest);
+  c.drawImage(cells, LEFT, ABOVE, cell * k, cell * k);
+  label(c, side, room.map((t) => String(labels[t])), unit);
+  // The page may be as dark, or as light, as a cell.
+  c.globalAlpha = 0.4;
+  c.strokeRect(LEFT, ABOVE, side, side);
+  c.globalAlpha = 1;
+  drawScale(c, side, mapColour, [0, 0.5, 1].map((share) => (lowest + share * (1 - lowest)).toFixed(2)));
+  outline(c, kept, cell, marked, origin);
+  return (x, y) => {
+    const i = Math.floor((y - ABOVE) / cell), j = Math.floor((x - LEFT) / cell);
+    return i >= 0 && j >= 0 && i < k && j < k ? [kept[i], kept[j]] : null;
+  };
+}
+
+/**
+ * A canvas as wide as its place, with room for a square, its labels and a scale beneath.
+ * @param {HTMLCanvasElement} canvas
+ * @param {string} ink
+ * @returns {{c: CanvasRenderingContext2D, side: number}}  the square's side
+ */
+export function sheetOf(canvas, ink) {
+  const width = canvas.clientWidth, scale = window.devicePixelRatio || 1;
   const side = width - LEFT - RIGHT, height = side + ABOVE + BELOW + 44;
   canvas.width = width * scale;
   canvas.height = height * scale;
@@ -39,43 +67,39 @@ export function drawMap(canvas, { cosine, kept }, { lowest, labels, marked, orig
   c.font = "12px system-ui, sans-serif";
   c.fillStyle = c.strokeStyle = ink;
   c.textBaseline = "middle";
-  if (!k) {
-    c.fillText("nothing here has a direction", LEFT, ABOVE + 20);
-    return () => null;
-  }
-  const cell = side / room.length, middle = (/** @type {number} */ i) => (i + 0.5) * cell;
   c.imageSmoothingEnabled = false;
-  c.drawImage(cellsOf(cosine, k, lowest), LEFT, ABOVE, cell * k, cell * k);
-  for (const i of ticks(room.length, Math.floor(side / 48))) {
-    c.textAlign = "right";
-    c.fillText(String(labels[room[i]]), LEFT - 6, ABOVE + middle(i), LEFT - 8);
-    c.textAlign = "center";
-    c.fillText(String(labels[room[i]]), LEFT + middle(i), ABOVE + side + 12);
-  }
-  c.fillText(unit, LEFT + side / 2, ABOVE + side + 28);
-  // The page may be as dark, or as light, as a cell.
-  c.globalAlpha = 0.4;
-  c.strokeRect(LEFT, ABOVE, side, side);
-  c.globalAlpha = 1;
-  drawScale(c, LEFT, ABOVE + side + 42, side, lowest);
-  outline(c, kept, cell, marked, origin);
-  return (x, y) => {
-    const i = Math.floor((y - ABOVE) / cell), j = Math.floor((x - LEFT) / cell);
-    return i >= 0 && j >= 0 && i < k && j < k ? [kept[i], kept[j]] : null;
-  };
+  return { c, side };
 }
 
 /**
- * A pixel a cell.
+ * The names of rows and columns, as many as there is room for, and their unit.
+ * @param {CanvasRenderingContext2D} c
+ * @param {number} side
+ * @param {string[]} names
+ * @param {string} unit
+ */
+export function label(c, side, names, unit) {
+  for (const i of ticks(names.length, Math.floor(side / 48))) {
+    const middle = ((i + 0.5) * side) / names.length;
+    c.textAlign = "right";
+    c.fillText(names[i], LEFT - 6, ABOVE + middle, LEFT - 8);
+    c.textAlign = "center";
+    c.fillText(names[i], LEFT + middle, ABOVE + side + 12);
+  }
+  c.fillText(unit, LEFT + side / 2, ABOVE + side + 28);
+}
+
+/**
+ * Cosines, a pixel a cell.
+ * @param {CanvasRenderingContext2D|OffscreenCanvasRenderingContext2D} c
  * @param {Float64Array} cosine
- * @param {number} k
+ * @param {number} k  rows
  * @param {number} lowest
  */
-function cellsOf(cosine, k, lowest) {
-  const cells = new OffscreenCanvas(k, k), pixels = cells.getContext("2d"), image = new ImageData(k, k);
+export function paint(c, cosine, k, lowest) {
+  const image = new ImageData(k, k);
   for (let i = 0; i < k * k; i++) image.data.set(SHADES[shade(cosine[i], lowest)], 4 * i);
-  pixels?.putImageData(image, 0, 0);
-  return cells;
+  c.putImageData(image, 0, 0);
 }
 
 /**
@@ -96,22 +120,22 @@ export function contextOf(canvas) {
 }
 
 /**
- * The colours, with the cosines that they stand for.
+ * The colours, with what their ends and their middle stand for.
  * @param {CanvasRenderingContext2D} c
- * @param {number} x
- * @param {number} y
- * @param {number} width
- * @param {number} lowest
+ * @param {number} side
+ * @param {(share: number) => import("./colours.mjs").Colour} colour
+ * @param {string[]} words
  */
-function drawScale(c, x, y, width, lowest) {
-  for (let i = 0; i < width; i++) {
-    c.fillStyle = css(mapColour(i / width));
-    c.fillRect(x + i, y, 1.5, 10);
+export function drawScale(c, side, colour, words) {
+  const top = ABOVE + side + 42;
+  for (let i = 0; i < side; i++) {
+    c.fillStyle = css(colour(i / side));
+    c.fillRect(LEFT + i, top, 1.5, 10);
   }
   c.fillStyle = c.strokeStyle;
-  for (const share of [0, 0.5, 1]) {
-    c.textAlign = share === 0 ? "left" : share === 1 ? "right" : "center";
-    c.fillText((lowest + share * (1 - lowest)).toFixed(2), x + share * width, y + 20);
+  for (const [i, word] of words.entries()) {
+    c.textAlign = i === 0 ? "left" : i === 2 ? "right" : "center";
+    c.fillText(word, LEFT + (i / 2) * side, top + 20);
   }
 }
 

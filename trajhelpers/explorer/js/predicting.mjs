@@ -1,15 +1,15 @@
 /** Questions: the reader answers, by a map or by a curve, and then sees. */
 
-import { css, mapColour } from "./colours.mjs";
+import { MAP_GRADIENT, lightest } from "./colours.mjs";
 import { html } from "./elements.mjs";
 import { kernelOf } from "./files.mjs";
 import { drawingOf } from "./guessing.mjs";
+import { contextOf, paint } from "./maps.mjs";
 import { mountEach } from "./mounting.mjs";
 
 /** @typedef {import("./files.mjs").Embedded} Embedded */
 /** @typedef {{cosine: Float64Array, kept: number[]}} Cosines */
 
-const SHARES = Array.from({ length: 17 }, (_, i) => i / 16);
 let count = 0;
 
 /** All questions of a document that are not yet asked. */
@@ -23,12 +23,13 @@ export function mountAll() {
  */
 function choiceOf({ question, maps, answer, why }) {
   const seen = maps.map((map) => ({ name: map.label, sample: map.sample, ...kernelOf(map).cosine() }));
-  const lowest = Math.min(Math.floor(Math.min(...seen.map((map) => map.lowest)) * 20) / 20, 0.95);
+  const lowest = lightest(Math.min(...seen.map((map) => map.lowest)));
   const said = html("p", { className: "said", "aria-live": "polite" }, "Choose one, then see which is which.");
   const letters = seen.map((_, i) => "ABCDE"[i]);
   const figures = seen.map((map, i) => {
     const canvas = html("canvas", { role: "img", "aria-label": inWords(letters[i], map) });
-    paint(canvas, map, lowest);
+    canvas.width = canvas.height = map.kept.length;
+    paint(contextOf(canvas), map.cosine, map.kept.length, lowest);
     const spoken = { "aria-label": `Map ${letters[i]}`, "aria-pressed": "false" };
     const button = html("button", { type: "button", ...spoken }, letters[i]);
     button.onclick = () => choose(i);
@@ -53,19 +54,6 @@ function choiceOf({ question, maps, answer, why }) {
 }
 
 /**
- * A pixel a cell; the page makes it as wide as there is room.
- * @param {HTMLCanvasElement} canvas
- * @param {Cosines} cosines
- * @param {number} lowest
- */
-function paint(canvas, { cosine, kept }, lowest) {
-  canvas.width = canvas.height = kept.length;
-  const c = canvas.getContext("2d"), image = new ImageData(kept.length, kept.length);
-  cosine.forEach((x, i) => image.data.set([...mapColour((x - lowest) / (1 - lowest)), 255], 4 * i));
-  c?.putImageData(image, 0, 0);
-}
-
-/**
  * What an eye takes from a map, without the number that is asked for.
  * @param {string} letter
  * @param {Cosines} cosines
@@ -79,6 +67,6 @@ function inWords(letter, { cosine, kept }) {
 /** @param {number} lowest */
 function scale(lowest) {
   const colours = html("span", { className: "colours" });
-  colours.style.background = `linear-gradient(to right, ${SHARES.map((share) => css(mapColour(share))).join(", ")})`;
+  colours.style.background = MAP_GRADIENT;
   return html("p", { className: "scale" }, `cosine ${lowest.toFixed(2)} `, colours, " 1.00");
 }

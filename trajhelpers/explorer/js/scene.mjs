@@ -1,5 +1,6 @@
 /** What a state shows of kernels: numbers, before anything is drawn or said. */
 
+import { lightest } from "./colours.mjs";
 import { angles, components, norms, pathRatio } from "./hallmarks.mjs";
 import { O, everyOf } from "./kernel.mjs";
 
@@ -74,10 +75,9 @@ export function grownTo(whole, count) {
 }
 
 /**
- * Where the colours begin, of maps that are compared: as th.plot_maps has it.
+ * Where the colours begin, of maps that are compared.
  * @param {Maps[]} maps
  */
 export function lowestOf(maps) {
-  const lowest = Math.min(...maps.map(({ seen, walked }) => Math.min(seen.lowest, walked ? walked.lowest : 1)));
-  return lowest < 0.95 ? Math.max(-1, Math.floor(lowest * 20) / 20) : Math.floor(lowest * 200) / 200 - 0.005;
+  return lightest(Math.min(...maps.map(({ seen, walked }) => Math.min(seen.lowest, walked ? walked.lowest : 1))));
 }

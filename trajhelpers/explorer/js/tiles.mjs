@@ -1,10 +1,9 @@
 /** A run in the grid: what is measured of it, and the button that shows it. */
 
-import { mapColour } from "./colours.mjs";
 import { html } from "./elements.mjs";
 import { kernelOf } from "./files.mjs";
 import { O } from "./kernel.mjs";
-import { contextOf } from "./maps.mjs";
+import { contextOf, paint } from "./maps.mjs";
 
 /**
  * @typedef {import("./runs.mjs").Stored} Stored
@@ -12,9 +11,6 @@ import { contextOf } from "./maps.mjs";
  * @typedef {ReturnType<typeof tileOf>} Tile
  * @typedef {Stored & {kernel: import("./kernel.mjs").Kernel, omega: Measure, lowest: Measure, tile: Tile}} Run
  */
-
-// Looked up, since there are hundreds of maps.
-const SHADES = Array.from({ length: 256 }, (_, i) => Uint8Array.of(...mapColour(i / 255).map(Math.round), 255));
 
 /**
  * A run with its kernel, and ω and the lowest cosine from both places that the grid shows: once.
@@ -40,13 +36,9 @@ export function measured(run) {
  * @param {number} lowest
  */
 export function drawSmall(canvas, kernel, origin, lowest) {
-  const { kept, cosine } = kernel.cosine(origin), k = kept.length;
-  canvas.width = canvas.height = k;
-  const c = contextOf(canvas), image = new ImageData(k, k);
-  /** @param {number} x */
-  const shade = (x) => SHADES[Math.round(255 * Math.min(1, Math.max(0, (x - lowest) / (1 - lowest))))];
-  for (let i = 0; i < k * k; i++) image.data.set(shade(cosine[i]), 4 * i);
-  c.putImageData(image, 0, 0);
+  const { kept, cosine } = kernel.cosine(origin);
+  canvas.width = canvas.height = kept.length;
+  paint(contextOf(canvas), cosine, kept.length, lowest);
 }
 
 /**
