@@ -4,6 +4,7 @@ since a page that was opened from a disk can fetch nothing."""
 import dataclasses
 import json
 import math
+from functools import cache
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -64,6 +65,11 @@ def write_gallery(folder):
     plt.close()
 
 
+@cache
+def _loaded(name):
+    return load_redundancy() if name == "redundancy" else th.studies.load_study(name)
+
+
 def stored_runs(name):
     """What a study's script holds: its unit of steps, what the recipes of all of its runs share,
     and each run once, with what its recipe has besides, its results and its kernel.
@@ -82,7 +88,7 @@ def stored_runs(name):
 
 
 def _of_study(name):
-    study = th.studies.load_study(name)
+    study = _loaded(name)
     runs = []
     for run, rows in study.table.groupby(level="run", sort=False):
         if run not in study.kernels:  # it diverged
@@ -98,7 +104,7 @@ def _of_study(name):
 
 
 def _redundancy():
-    study = load_redundancy()
+    study = _loaded("redundancy")
     ends = study.table.set_index(["recipe", "seed", "arm", "at"])
     runs = []
     for (cell, seed, kind), kernel in study.kernels.items():
@@ -146,24 +152,9 @@ def _in_script(content):
     return json.dumps(content, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
 
 
-def _firsts():
-    """The first run of each study, which stands for it in the picture."""
-    kernels = {
-        name: (load_redundancy() if name == "redundancy" else th.studies.load_study(name)).kernels
-        for name in CHAPTERS
-    }
-    return {name: next(iter(of_study.values())) for name, of_study in kernels.items()}
-
-
 def _picture():
-    """A map a study, on one scale."""
+    """The first run of each study, which stands for it, on one scale."""
+    firsts = {name: next(iter(_loaded(name).kernels.values())) for name in CHAPTERS}
     th.use_style()
-    firsts = _firsts()
-    figure, axes = plt.subplots(4, 5, figsize=(8.4, 7.6), layout="constrained")
-    lowest = min(kernel.cosine().min() for kernel in firsts.values())
-    for ax, (name, kernel) in zip(axes.flat, firsts.items(), strict=True):
-        shown = ax.imshow(kernel.cosine(), cmap="magma_r", vmin=lowest, vmax=1)
-        ax.set(xticks=[], yticks=[])
-        ax.set_title(f"{name}\nω = {th.mds(kernel):.3f}", fontsize=8)
-    figure.colorbar(shown, ax=axes, label="cosine", shrink=0.5, aspect=30)
-    return figure
+    titled = {f"{name}\nω = {th.mds(kernel):.3f}": kernel for name, kernel in firsts.items()}
+    return th.plot_maps(titled, columns=4)[0].figure

@@ -22,9 +22,8 @@ MARGIN = {"top": "18mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
 
 
 def printed(page, name):
-    """A built page: its title and its PDF, once all formulas are typeset."""
+    """A built page: its title and its PDF."""
     page.goto((HTML / f"{name}.html").as_uri(), wait_until="load")
-    page.wait_for_function("!window.MathJax || MathJax.startup.promise.then(() => true)")
     page.evaluate("document.querySelectorAll('img[loading]').forEach(image => image.loading = '')")
     page.wait_for_function("[...document.images].every(image => image.complete)")
     title = page.locator("article h1").first.inner_text().removesuffix("#").strip()

@@ -92,7 +92,7 @@ def first_map():
     from trajhelpers.plots.style import MAP_COLOURS
 
     kernel = th.gram(th.open_trajectory(HERE.parent / "book" / "runs" / "digits"))
-    whole = th.TrajectoryKernel(kernel.total, kernel.steps, names=["all"], sizes=[kernel.p])
+    whole = kernel.group_by(lambda _: "all")
     whole.save(HERE / "first-map.npz")
     plt.imsave(HERE.parent / "book/pages/icon.png", whole.cosine(), cmap=MAP_COLOURS)
 

@@ -252,3 +252,11 @@ def test_pictures_drawn_before_are_moved(browser, tmp_path):
     assert slider.get_attribute("aria-valuetext") == 'read: 10 % of "all"'[6:]
     assert page.locator("output").inner_text() == '10 % of "all"'
     page.close()
+
+
+def test_on_paper_there_is_the_picture(opened):
+    still = opened.locator(".still img")
+    assert not still.is_visible() and opened.locator("figure.map canvas").first.is_visible()
+    opened.emulate_media(media="print")
+    assert still.is_visible() and not opened.locator("figure.map canvas").first.is_visible()
+    assert not opened.get_by_role("button").first.is_visible()

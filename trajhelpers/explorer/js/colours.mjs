@@ -29,6 +29,13 @@ export const css = (colour) => `rgb(${colour.map(Math.round)})`;
 export const MAP_GRADIENT = `linear-gradient(to right, ${Array.from({ length: 17 }, (_, i) => css(mapColour(i / 16))).join(", ")})`;
 
 /**
+ * The cosine at a share of the colours, with digits that tell the ends apart.
+ * @param {number} lowest
+ * @param {number} share
+ */
+export const cosineAt = (lowest, share) => (lowest + share * (1 - lowest)).toFixed(lowest < 0.95 ? 2 : 4);
+
+/**
  * Where the colours of maps begin, of which this is the lowest cosine: as th.plot_maps has it.
  * @param {number} lowest
  */

@@ -84,7 +84,10 @@ export class Explorer {
   }
 
   #build() {
+    // Kept for print, where nothing moves.
+    const pictures = this.root.querySelectorAll(":scope > figure");
     this.root.replaceChildren(
+      html("div", { className: "still" }, ...pictures),
       html("div", { className: "controls" }, ...Object.values(this.controls).map(({ label }) => label), this.player.button),
       this.measures,
       this.views.element,

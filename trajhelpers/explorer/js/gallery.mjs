@@ -2,7 +2,7 @@
 
 import { ALL, FIELD, STARTING, addressOfAsked, askedInAddress } from "./asked.mjs";
 import { Beside } from "./beside.mjs";
-import { MAP_GRADIENT, lightest } from "./colours.mjs";
+import { MAP_GRADIENT, cosineAt, lightest } from "./colours.mjs";
 import { html } from "./elements.mjs";
 import { Grid, SLICE } from "./grid.mjs";
 import { O } from "./kernel.mjs";
@@ -249,7 +249,7 @@ class Gallery {
   #drawScale() {
     const bar = html("i", { className: "bar" });
     bar.style.background = MAP_GRADIENT;
-    this.scale.replaceChildren(`cosine ${this.lowest.toFixed(2).replace("-", "−")}`, bar, "1");
+    this.scale.replaceChildren(`cosine ${cosineAt(this.lowest, 0).replace("-", "−")}`, bar, "1");
   }
 
   /** @param {string} words */

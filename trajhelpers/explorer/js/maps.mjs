@@ -1,6 +1,6 @@
 /** Maps on a canvas. */
 
-import { css, mapColour } from "./colours.mjs";
+import { cosineAt, css, mapColour } from "./colours.mjs";
 import { ABOVE, BELOW, LEFT, RIGHT, ticks } from "./drawing.mjs";
 
 // Looked up, since a map of 154 checkpoints has 23,716 cells, drawn at every move.
@@ -42,7 +42,7 @@ export function drawMap(canvas, { cosine, kept }, { lowest, labels, marked, orig
   c.globalAlpha = 0.4;
   c.strokeRect(LEFT, ABOVE, side, side);
   c.globalAlpha = 1;
-  drawScale(c, side, mapColour, [0, 0.5, 1].map((share) => (lowest + share * (1 - lowest)).toFixed(2)));
+  drawScale(c, side, mapColour, [0, 0.5, 1].map((share) => cosineAt(lowest, share)));
   outline(c, kept, cell, marked, origin);
   return (x, y) => {
     const i = Math.floor((y - ABOVE) / cell), j = Math.floor((x - LEFT) / cell);

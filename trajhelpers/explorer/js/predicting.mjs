@@ -1,6 +1,6 @@
 /** Questions: the reader answers, by a map or by a curve, and then sees. */
 
-import { MAP_GRADIENT, lightest } from "./colours.mjs";
+import { MAP_GRADIENT, cosineAt, lightest } from "./colours.mjs";
 import { html } from "./elements.mjs";
 import { kernelOf } from "./files.mjs";
 import { drawingOf } from "./guessing.mjs";
@@ -68,5 +68,5 @@ function inWords(letter, { cosine, kept }) {
 function scale(lowest) {
   const colours = html("span", { className: "colours" });
   colours.style.background = MAP_GRADIENT;
-  return html("p", { className: "scale" }, `cosine ${lowest.toFixed(2)} `, colours, " 1.00");
+  return html("p", { className: "scale" }, `cosine ${cosineAt(lowest, 0)} `, colours, ` ${cosineAt(lowest, 1)}`);
 }
