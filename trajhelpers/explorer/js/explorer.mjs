@@ -87,7 +87,6 @@ export class Explorer {
     // Kept for print, where nothing moves.
     const pictures = this.root.querySelectorAll(":scope > figure");
     this.root.replaceChildren(
-      html("div", { className: "still" }, ...pictures),
       html("div", { className: "controls" }, ...Object.values(this.controls).map(({ label }) => label), this.player.button),
       this.measures,
       this.views.element,
@@ -98,6 +97,7 @@ export class Explorer {
         button("curves (SVG)", () => save(this.views.angles, this.#named("svg"))),
         button("numbers (CSV)", () => asTable(this.#table(), this.#named("csv")))),
       this.opening.element,
+      html("div", { className: "still" }, ...pictures),
     );
   }
 
