@@ -47,6 +47,8 @@ CONTROLS = """[...document.querySelectorAll(
   .filter((one) => one.checkVisibility({ visibilityProperty: true }) && !one.disabled)
   .filter((one) => one.type !== "hidden" && !one.closest("dialog, [inert]"))"""
 
+OPERATED = {"slider", "button", "checkbox", "combobox", "searchbox", "textbox", "link"}
+
 # axe-core takes some seconds a page: each kind of page at every run, the rest with the slow tests.
 KINDS = ["book/intro", "book/01-first-map", "book/api/theory", "book/references", "search"]
 BY_AND_BY = [
@@ -106,6 +108,22 @@ def test_on_a_phone(page, site, name):
     assert not page.evaluate(SMALL), "text under 12 px"
     assert not page.evaluate(CUT), "beside the screen, and in no box that scrolls"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("name", ALL_PAGES)
+def test_every_control_says_what_it_is(page, site, name):
+    """As the browser tells it to a screen reader, by its own rules and not by the markup."""
+    # Whoever comes by an address finds all that lives already there.
+    read(page, f"{site}/{name}.html#main-content")
+    session = page.context.new_cdp_session(page)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    operated = [node for node in nodes if node.get("role", {}).get("value") in OPERATED]
+    assert operated
+    mute = [node for node in operated if not node["name"]["value"].strip()]
+    asked = [{"backendNodeIds": [node["backendDOMNodeId"]]} for node in mute]
+    session.send("DOM.getDocument")
+    found = [session.send("DOM.pushNodesByBackendIdsToFrontend", one)["nodeIds"] for one in asked]
+    assert not [session.send("DOM.getOuterHTML", {"nodeId": id})["outerHTML"] for (id,) in found]
 
 
 @pytest.mark.parametrize("name", ["book/01-first-map", "book/scorecard", "book/api/kernels"])

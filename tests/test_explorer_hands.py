@@ -97,6 +97,29 @@ def test_sliders_by_keys(page):
     assert omega(page) == pytest.approx(th.mds(KERNEL, 30), abs=1e-9)
 
 
+def test_from_a_cell_on_by_keys(page):
+    """Also where Enter took the cell's own row away."""
+    map_ = page.locator("canvas").first
+    map_.focus()
+    for key in ["ArrowDown"] * 5 + ["ArrowRight"] * 8:
+        page.keyboard.press(key)
+    said = page.locator(".said")
+    assert said.inner_text().startswith("epoch 4 and 8,")
+    page.keyboard.press("Enter")
+    assert omega(page) == pytest.approx(th.mds(KERNEL, 4), abs=1e-9)
+    for key, place in ("ArrowRight", (5, 9)), ("ArrowUp", (3, 9)), ("ArrowDown", (5, 9)):
+        page.keyboard.press(key)
+        assert said.inner_text().startswith("epoch {} and {},".format(*place))
+
+
+def test_a_click_on_the_words_takes_the_slider(page):
+    for words, name in ("seen from", "origin"), ("every", "stride"), ("to", "last"):
+        slider = page.get_by_role("slider", name=words, exact=True)
+        assert slider.get_attribute("name") == name
+        page.locator("label", has=slider).locator("span").first.click()
+        assert page.evaluate("document.activeElement.name") == name
+
+
 def test_every_control_is_reached_by_keys_and_its_focus_is_seen(page):
     reached = []
     for _ in range(14):

@@ -335,7 +335,7 @@ def principal_components(
         In parameter units. Signs are arbitrary: each axis is turned so that the path ends on its
         positive side.
     explained : array, shape (n − 1,)
-        The share of the variance along each component.
+        The share of the variance along each component; NaN where nothing moves.
 
     Beyond the paper; after Li et al. 2018. A random walk in high dimension draws smooth curves too
     and explains 61 % with its first component (Antognini and Sohl-Dickstein 2018), so look at
@@ -352,7 +352,8 @@ def principal_components(
     eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0)[: n - 1], vectors[:, ::-1]
     coordinates = vectors[:, :k] * np.sqrt(eigenvalues[:k])
     coordinates *= np.where(coordinates[-1] < 0, -1, 1)
-    return coordinates, eigenvalues / eigenvalues.sum()
+    with np.errstate(invalid="ignore"):
+        return coordinates, eigenvalues / eigenvalues.sum()
 
 
 def hallmarks(kernel: TrajectoryKernel, origin: int = 0) -> dict[str, Any]:

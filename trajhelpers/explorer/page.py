@@ -12,7 +12,7 @@ CODE = re.compile(r'<(style|script) class="trajhelpers-code">.*?</\1>\n', re.DOT
 # In the order in which one needs the other; what a worker runs, and what a page.
 _IN_WORKERS = ("safetensors", "naming", "folder", "layout", "gram", "working")
 _IN_PAGES = (
-    *("kernel", "eigen", "hallmarks", "files", "colours", "scene", "state"),
+    *("kernel", "eigen", "hallmarks", "arrays", "validity", "files", "colours", "scene", "state"),
     *("elements", "mounting", "drawing", "maps", "paths", "saving"),
     *("words", "controls", "views", "tables", "dropped", "writing", "opening"),
     *("listening", "playing", "explorer"),

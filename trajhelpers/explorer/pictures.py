@@ -8,8 +8,8 @@ from .page import style_element
 
 _MOVE = (
     "const said = this.previousElementSibling.lastElementChild;"
-    "said.value = this.dataset.labels.split('\\n')[this.value];"
-    "this.setAttribute('aria-valuetext', said.value);"
+    "said.textContent = this.dataset.labels.split('\\n')[this.value];"
+    "this.setAttribute('aria-valuetext', said.textContent);"
     "[...this.closest('div').querySelectorAll('img')].forEach((image, i) => {"
     "image.hidden = i != this.value; });"
 )
@@ -35,7 +35,7 @@ class PictureSlider:
         )
         return (
             f'{style_element()}<div class="trajhelpers-explorer" data-mounted><label><span>{said}'
-            f" <output>{first}</output></span>"
+            f' <span aria-hidden="true">{first}</span></span>'
             f'<input type="range" min="0" max="{len(self._labels) - 1}" value="0"'
             f' aria-valuetext="{first}" data-labels="{labels}" oninput="{_MOVE}"></label>'
             f"{images}</div>\n"

@@ -176,7 +176,9 @@ def plot_path(
     Beyond the paper; after Li et al. 2018. Chapter "Lengths and bends".
     """
     ax = _axes(ax, figsize=(4.6, 3.9))
-    coordinates, explained = principal_components(kernel)
+    coordinates, explained = principal_components(kernel, min(2, kernel.n - 1))
+    if kernel.n == 2:  # a line, of one component
+        coordinates, explained = np.c_[coordinates, np.zeros(2)], np.r_[explained, 0.0]
     ax.plot(*coordinates.T, color=NULL_COLOUR, linewidth=0.8, linestyle="-", zorder=1)
     points = ax.scatter(
         coordinates[:, 0],

@@ -78,6 +78,9 @@ def plot_map(
     if isinstance(kernel, TrajectoryKernel) and order != "given":
         raise ValueError("order: a trajectory has its own; only a set of models can be clustered")
     cosine, kept = kernel.cosine(origin), kernel.kept(origin)
+    if not len(kept):
+        place = "O" if origin in (None, "O") else origin
+        raise ValueError(f"kernel: all of it lies at the origin ({place}), and has no direction")
     if order == "clustered":
         leaves = clustered(cosine)
         cosine, kept = cosine[np.ix_(leaves, leaves)], [kept[leaf] for leaf in leaves]

@@ -40,7 +40,7 @@ export class Beside {
     this.less = null;
     this.origin = html("input", { type: "range", name: "origin", min: String(O), step: "1" });
     this.origin.oninput = () => look(+this.origin.value);
-    this.from = html("output");
+    this.from = html("span", { "aria-hidden": "true" });
     this.sides = LETTERS.map((letter) => {
       const omega = html("output"), canvas = html("canvas"), recipe = html("span", { className: "recipe" });
       omega.dataset.measure = `omega-${letter}`;

@@ -8,7 +8,7 @@ import { from } from "./words.mjs";
  * @typedef {import("./state.mjs").State} State
  * @typedef {import("./kernel.mjs").Kernel} Kernel
  * @typedef {ReturnType<typeof controlsFor>} Controls
- * @typedef {{input: HTMLInputElement, said: HTMLOutputElement, label: HTMLLabelElement}} Range
+ * @typedef {{input: HTMLInputElement, said: HTMLElement, label: HTMLLabelElement}} Range
  */
 
 /** @param {string} label @param {() => void} press */
@@ -22,8 +22,8 @@ export function controlsFor(set) {
   /** @param {keyof State} name @param {string} label @returns {Range} */
   const range = (name, label) => {
     const input = html("input", { type: "range", name, step: "1" });
-    // The slider itself says its value.
-    const said = html("output", { "aria-live": "off" });
+    // The slider itself says its value. (An output would take the label for its own.)
+    const said = html("span", { "aria-hidden": "true" });
     input.oninput = () => set({ [name]: +input.value });
     return { input, said, label: html("label", {}, html("span", {}, label, " ", said), input) };
   };

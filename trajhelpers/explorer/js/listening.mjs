@@ -94,7 +94,12 @@ function press(explorer, event) {
   event.preventDefault();
   if (!marked) return explorer.mark([kept[0], kept[0]]);
   /** @param {number} t @param {number} by */
-  const moved = (t, by) => kept[Math.min(kept.length - 1, Math.max(0, Math.max(0, kept.indexOf(t)) + by))];
+  const moved = (t, by) => {
+    // The origin has no row of its own, but neighbours.
+    const after = kept.find((k) => k > t) ?? kept[kept.length - 1];
+    if (by < 0) return kept.findLast((k) => k < t) ?? kept[0];
+    return by > 0 || !kept.includes(t) ? after : t;
+  };
   explorer.mark([moved(marked[0], move[0]), moved(marked[1], move[1])]);
 }
 

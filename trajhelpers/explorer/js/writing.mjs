@@ -1,5 +1,7 @@
 /** A run's kernel as a file that Python opens (`TrajectoryKernel.load`): a zip of .npy arrays, as they are. */
 
+import { crc32 } from "./arrays.mjs";
+
 /**
  * @param {import("./gram.mjs").Run} run
  * @returns {Blob} an .npz file, as trajhelpers/kernel_file.py reads it
@@ -96,14 +98,4 @@ function fields(given) {
   const bytes = (/** @type {number[]} */ [width, value]) =>
     Array.from({ length: width }, (_, i) => (value >>> (8 * i)) & 255);
   return Uint8Array.from(given.flatMap(bytes));
-}
-
-/** @param {Uint8Array} bytes */
-function crc32(bytes) {
-  let sum = -1;
-  for (const byte of bytes) {
-    sum ^= byte;
-    for (let bit = 0; bit < 8; bit++) sum = (sum >>> 1) ^ (0xedb88320 & -(sum & 1));
-  }
-  return ~sum >>> 0;
 }
