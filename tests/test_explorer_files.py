@@ -1,4 +1,4 @@
-"""A kernel's file in a page: what Python refuses the page refuses, and never shows another number."""
+"""A kernel's file in a page: what Python refuses it refuses, and it never shows another number."""
 
 import io
 import json
@@ -47,7 +47,10 @@ def with_one(array, place, value):
 DAMAGES = {
     "NaN": (lambda s: {"increments": with_one(s["increments"], (0, 5), np.nan)}, "increments"),
     "infinity": (lambda s: {"increments": with_one(s["increments"], (1, 0), np.inf)}, "increments"),
-    "negative length": (lambda s: {"increments": with_one(s["increments"], (0, 0), -1)}, "negative"),
+    "negative length": (
+        lambda s: {"increments": with_one(s["increments"], (0, 0), -1)},
+        "negative",
+    ),
     "longer than its lengths": (
         lambda s: {"increments": with_one(s["increments"], (2, 1), 1e6)},
         "longer",
@@ -75,9 +78,11 @@ DAMAGES = {
     "about is nothing": (lambda s: {"about": np.array("null")}, "precision"),
     "about is no JSON": (lambda s: {"about": np.array("{")}, "JSON"),
     "a sum beyond float64": (
-        lambda s: {key: s[key] * (1.7e308 / s[key].max()) for key in ("increments", "squared_path")}
-        | {"increments": np.full_like(s["increments"], 1.7e308)}
-        | {"squared_path": np.full_like(s["squared_path"], 1.7e308)},
+        lambda s: (
+            {key: s[key] * (1.7e308 / s[key].max()) for key in ("increments", "squared_path")}
+            | {"increments": np.full_like(s["increments"], 1.7e308)}
+            | {"squared_path": np.full_like(s["squared_path"], 1.7e308)}
+        ),
         "not finite",
     ),
 }

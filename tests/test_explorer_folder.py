@@ -286,12 +286,36 @@ def two_runs(folder):
         files(folder / run)
 
 
+def header_only(text):
+    return len(text).to_bytes(8, "little") + text.encode()
+
+
 # What is said, and whether Python says the same where it opens or computes.
 WRONG = {
     "not safetensors": (
         replaced("step_10.safetensors", b"some text that is no header"),
         "run/step_10.safetensors: damaged or no safetensors file (its header would have",
         True,
+    ),
+    "three bytes": (
+        replaced("step_10.safetensors", b"abc"),
+        "run/step_10.safetensors: damaged or no safetensors file (it has 3 bytes)",
+        False,
+    ),
+    "a tensor without a place": (
+        replaced("step_10.safetensors", header_only('{"a":{"dtype":"F32","shape":[1]}}')),
+        "run/step_10.safetensors: damaged or no safetensors file"
+        " ('a' has no type, shape and place that a tensor has)",
+        False,
+    ),
+    "a place before the beginning": (
+        replaced(
+            "step_10.safetensors",
+            header_only('{"a":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}}'),
+        ),
+        "run/step_10.safetensors: damaged or no safetensors file"
+        " ('a' has no type, shape and place that a tensor has)",
+        False,
     ),
     "a web page": (
         replaced("step_10.safetensors", b"<!doctype html><p>404"),
@@ -476,6 +500,19 @@ def test_a_kernel_is_dropped(opened, tmp_path):
     drop(opened, {"kernel.npz": tmp_path / "kernel.npz"})
     expect(opened.locator("select[name=run] option:checked")).to_have_text("kernel.npz")
     assert omega(opened) == pytest.approx(th.mds(kernel), abs=WITHIN)
+
+
+def test_a_link_says_that_a_file_is_not_in_it(opened, tmp_path):
+    th.random_walk(9, start=2).save(tmp_path / "kernel.npz")
+    given = omega(opened)
+    opened.locator("input[accept]").set_input_files(tmp_path / "kernel.npz")
+    expect(opened.locator("select[name=run] option:checked")).to_have_text("kernel.npz")
+    opened.locator("input[name=walk]").check()
+    opened.get_by_role("button", name="link to this view").click()
+    opened.get_by_role("button", name=", without your file").wait_for()
+    other = opened.context.new_page()
+    other.goto(opened.url)
+    assert omega(other) == given and other.locator("input[name=walk]").is_checked()
 
 
 def drop(page, paths):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_explorer import random_kernel
 from test_explorer_page import colours, drawn, expected_colours, move, omega
 
@@ -157,6 +158,72 @@ def test_a_link_holds_all_that_is_chosen(page):
     assert other.evaluate(chosen) == page.evaluate(chosen)
     assert omega(other) == omega(page)
     assert omega(page) == pytest.approx(th.mds(KERNEL.groups()["group 1"][4:26:2], 1), abs=1e-9)
+
+
+def test_a_link_is_followed_also_where_the_page_is_open(page):
+    page.evaluate("document.body.style.paddingTop = '3000px'")
+    link = page.locator(".controls button").filter(has_text="link")
+    move(page, "origin", 6)
+    link.click()
+    first = page.url
+    assert link.inner_text() != "link to this view"
+    move(page, "last", 20)
+    assert link.inner_text() == "link to this view"
+    link.click()
+    page.goto(first)
+    page.wait_for_function("document.querySelector('[name=last]').value === '30'")
+    assert omega(page) == pytest.approx(th.mds(KERNEL, 6), abs=1e-9)
+    page.go_back()
+    page.wait_for_function("document.querySelector('[name=last]').value === '20'")
+
+
+def test_files_are_on_white_also_in_the_dark(browser, tmp_path):
+    th.explore(KERNEL).save(tmp_path / "run.html")
+    page = browser.new_page(color_scheme="dark")
+    page.goto((tmp_path / "run.html").as_uri())
+    drawn(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="(PNG)").click()
+    pixels = np.asarray(Image.open(download.value.path()).convert("RGB")).astype(int)
+    assert (pixels[0, 0] == 255).all()
+    assert pixels[:, :40].min() < 60  # labels
+    with page.expect_download() as download:
+        page.get_by_role("button", name="(SVG)").click()
+    drawing = download.value.path().read_text()
+    assert 'fill="#fff"' in drawing and "rgb(255, 255, 255)" not in drawing
+    # The page itself is as dark as before.
+    drawn(page)
+    assert (
+        page.locator("svg text").first.evaluate("e => getComputedStyle(e).fill") != "rgb(0, 0, 0)"
+    )
+    page.close()
+
+
+def test_a_run_that_has_not_grown_yet_stays_so(page):
+    """Looked at from elsewhere, until its end is asked for."""
+    page.emulate_media(reduced_motion="reduce")
+    page.get_by_role("button", name="grow by a tenth").click()
+    grown = 6  # two, which are the fewest to begin with, and a tenth
+    move(page, "origin", 0)
+    assert omega(page) == pytest.approx(th.mds(KERNEL[:grown], 0), abs=1e-9)
+    move(page, "last", 30)
+    assert omega(page) == pytest.approx(th.mds(KERNEL, 0), abs=1e-9)
+
+
+def test_files_are_called_by_what_they_hold(browser, tmp_path):
+    th.explore({"η 0.1, μ 0": KERNEL, "<b>": KERNEL}, unit="epoch").save(tmp_path / "run.html")
+    page = browser.new_page()
+    page.goto((tmp_path / "run.html").as_uri())
+    drawn(page)
+    page.locator("select[name=layers]").select_option("group 1")
+    move(page, "origin", 4)
+    for run, called in ("0", "η-0.1-μ-0-group-1-from-epoch-4"), ("1", "b-group-1-from-epoch-4"):
+        page.locator("select[name=run]").select_option(run)
+        for kind in "png", "svg", "csv":
+            with page.expect_download() as download:
+                page.get_by_role("button", name=f"({kind.upper()})").click()
+            assert download.value.suggested_filename == f"{called}.{kind}"
+    page.close()
 
 
 class Finger:

@@ -164,6 +164,56 @@ def test_a_link_shows_what_its_sender_saw(opened, kernels):
     assert omega(other) == pytest.approx((inner / lengths / lengths[:, None]).mean(), abs=1e-9)
 
 
+@pytest.mark.parametrize("origin", [3, 5, 13, 29])
+def test_the_walk_is_seen_from_where_the_run_is(opened, kernels, origin):
+    """From before what is shown, between two of it, one of it, and after it."""
+    kernel = kernels["a run"]
+    for name, value in ("last", 22), ("first", 4), ("stride", 3), ("origin", origin):
+        move(opened, name, value)
+    opened.locator("input[name=walk]").check()
+    shown = list(range(4, 23, 3))
+    path = sorted({*shown, origin})
+    walk, place = th.random_walk_like(kernel[path]), path.index(origin)
+    at = np.array([path.index(t) for t in shown if t != origin])
+    inner = walk.inner_between(place, at[:, None], place, at)
+    lengths = np.sqrt(np.diag(inner))
+    expected = (inner / lengths / lengths[:, None]).mean()
+    assert f"random walk {expected:.3f}" in opened.locator(".measures").inner_text()
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_run_of_few_checkpoints(browser, tmp_path, n):
+    kernel = th.random_walk(n, start=2)
+    th.explore(kernel).save(tmp_path / "few.html")
+    page, heard = browser.new_page(), []
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    page.goto((tmp_path / "few.html").as_uri())
+    assert omega(page) == pytest.approx(th.mds(kernel), abs=1e-9)
+    move(page, "origin", 1)
+    drawn(page)
+    assert not heard
+    page.close()
+
+
+def test_where_nothing_has_a_direction(browser, tmp_path):
+    """Seen from where all of it lies: words, and no error by keys either."""
+    th.explore({"at rest": th.TrajectoryKernel(np.diag([9.0, 0, 0, 0]))}).save(
+        tmp_path / "run.html"
+    )
+    page, heard = browser.new_page(), []
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    page.goto((tmp_path / "run.html").as_uri())
+    assert "a path that ends where it began" in page.locator(".measures").inner_text()
+    move(page, "origin", 2)
+    map_ = page.locator("canvas").first
+    assert map_.get_attribute("aria-label") == "Seen from step 2 nothing has a direction."
+    map_.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert not heard
+    page.close()
+
+
 def test_a_kernel_of_ones_own(opened, tmp_path):
     kernel = th.random_walk(12, start=4)
     kernel.save(tmp_path / "mine.npz")
@@ -183,7 +233,7 @@ def test_a_kernel_of_ones_own(opened, tmp_path):
 def test_another_file_is_named_with_what_is_wrong(opened, tmp_path, content, said):
     path = tmp_path / "other.npz"
     if content is None:
-        np.savez(path, x=np.ones(3))
+        np.savez(path, x=np.ones(3, complex))
     elif content == "models":
         th.ModelSetKernel(np.diag([9.0, 1, 1]), ["base", "first", "second"]).save(path)
     else:

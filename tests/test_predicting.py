@@ -1,5 +1,8 @@
 """Questions of a page, answered in a real browser: what is then seen is what Python computes."""
 
+import itertools
+import re
+
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -142,7 +145,9 @@ def test_a_guess_is_compared_with_what_was_measured(opened):
     assert off == pytest.approx(np.mean(np.abs(np.subtract(guess, means))), abs=1e-9)
     # The guess falls three times; what was measured is level and falls twice.
     assert directions == 2
-    assert said.endswith("in 2 of 3 steps: from 0 to 0.0001 ω hardly moves. It turns up again.")
+    assert said.endswith(
+        "in 2 of 3 steps. What was measured hardly moves from 0 to 0.0001. It turns up again."
+    )
     slider = page.get_by_role("slider", name="ω at λ 0.0117")
     assert slider.get_attribute("aria-valuetext") == "0.800, measured 0.860"
     # And is hidden again.
@@ -159,6 +164,17 @@ def test_a_perfect_guess(opened):
     off, directions, said = shown(page)
     assert off == pytest.approx(0, abs=1e-12) and directions == 2
     assert said == "Your curve is off by 0.00 on average, and goes the right way in 2 of 2 steps."
+
+
+def test_the_unit_is_said(opened):
+    page = opened(
+        th.draw_curve("?", ["a", "b"], [45, 90], ylabel="angle (degrees)", y_range=(0, 180))
+    )
+    assert shown(page)[-1].startswith("Your curve is off by 23 degrees on average, and goes")
+    page = opened(
+        th.draw_curve("?", ["a", "b"], [-2, -1], ylabel="log₁₀(1 − cos)", y_range=(-3, 0))
+    )
+    assert shown(page)[-1].startswith("Your curve is off by 0.50 on average, and goes")
 
 
 def test_points_are_set_by_keys_and_spoken(opened):
@@ -192,6 +208,19 @@ def test_places_on_a_logarithmic_axis(opened):
     page = opened(th.draw_curve("?", [1, 10, 1000], [0.1, 0.2, 0.3], logx=True))
     left = [slider.bounding_box()["x"] for slider in page.get_by_role("slider").all()]
     assert (left[1] - left[0]) / (left[2] - left[0]) == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_labels_do_not_touch_on_a_phone(opened):
+    x = [0.1, 0.3, 0.6, 1, 3]
+    page = opened(th.draw_curve("?", x, [0.5] * 5, logx=True))
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.wait_for_function("document.documentElement.scrollWidth <= 390")
+    boxes = [
+        page.locator("svg text", has_text=re.compile(rf"^{v:g}$")).last.bounding_box() for v in x
+    ]
+    for one, other in itertools.combinations(boxes, 2):
+        beside = one["x"] + one["width"] + 3 < other["x"]
+        assert beside or abs(one["y"] - other["y"]) > 10
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,21 @@ JavaScript, so that no page runs a script for them, and nothing moves when it ha
 each of them is what a screen reader reads."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 
 import quickjs
 from docutils import nodes
 from sphinx.errors import SphinxError
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.math import get_node_equation_number
 
 KATEX = Path(__file__).parent / "katex/katex.min.js"
 STYLE = "vendor/katex/katex.min.css"
 # As JSON, since this engine's binding does not know a string that was put together of others.
+# A line may break inside a longer one.
+LONGEST_WHOLE = 40
 SET = "(tex, displayMode) => JSON.stringify(katex.renderToString(tex, { displayMode }))"
 
 
@@ -52,6 +56,24 @@ def visit_displaymath(self, node):
     raise nodes.SkipNode
 
 
+class NoMarkBeginsALine(SphinxPostTransform):
+    """Browsers may break a line between a formula and the comma after it."""
+
+    default_priority = 400
+    formats = ("html",)
+
+    def run(self, **_):
+        for formula in list(self.document.findall(nodes.math)):
+            after = formula.next_node(descend=False, siblings=True)
+            mark = re.match(r"[^\w\s(\[]+", after) if isinstance(after, nodes.Text) else None
+            if mark is None or len(formula.astext()) > LONGEST_WHOLE:
+                continue
+            whole = nodes.inline(classes=["whole"])
+            formula.parent.replace(after, nodes.Text(after[mark.end() :]))
+            formula.replace_self(whole)
+            whole += [formula, nodes.Text(mark[0])]
+
+
 def style_of_formulas(app, page, template, context, doctree):
     if 'class="katex' in context.get("body", ""):
         app.add_css_file(STYLE)
@@ -59,5 +81,6 @@ def style_of_formulas(app, page, template, context, doctree):
 
 def setup(app):
     app.add_html_math_renderer("katex", (visit_math, None), (visit_displaymath, None))
+    app.add_post_transform(NoMarkBeginsALine)
     app.connect("html-page-context", style_of_formulas)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -28,3 +28,11 @@ for (const [selector, name] of NAMES) {
     if (!isLaidOut(box)) reach(box, name);
   }
 }
+
+// Paper is white, whatever the theme.
+let theme = "";
+addEventListener("beforeprint", () => {
+  theme = document.documentElement.dataset.theme;
+  document.documentElement.dataset.theme = "light";
+});
+addEventListener("afterprint", () => (document.documentElement.dataset.theme = theme));

@@ -98,5 +98,5 @@ def explore(
 def _picture(kernel, unit):
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.8), layout="constrained")
     plot_map(kernel, ax=axes[0], unit=unit)
-    plot_path(kernel, ax=axes[1])
+    plot_path(kernel, ax=axes[1], unit=unit)
     return as_webp(figure)

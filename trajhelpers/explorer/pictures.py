@@ -38,7 +38,7 @@ class PictureSlider:
             f' <span aria-hidden="true">{first}</span></span>'
             f'<input type="range" min="0" max="{len(self._labels) - 1}" value="0"'
             f' aria-valuetext="{first}" data-labels="{labels}" oninput="{_MOVE}"></label>'
-            f"{images}</div>\n"
+            f'<div class="pictures">{images}</div></div>\n'
         )
 
 

@@ -15,16 +15,19 @@ const END = 0x06054b50, ENTRY = 0x02014b50, LOCAL = 0x04034b50;
  */
 
 /**
- * By their names without the ending.
+ * Those of these names, where they are there.
  * @param {ArrayBuffer} content
+ * @param {string[]} names
  * @returns {Promise<Record<string, Npy>>}
  */
-export async function arraysIn(content) {
+export async function arraysIn(content, names) {
   /** @type {Record<string, Npy>} */
   const found = Object.create(null);
   for (const { name, bytes, method, size, sum } of entriesOf(content)) {
+    if (!names.includes(name)) continue;
     const whole = method === STORED ? bytes : await inflated(name, bytes, size);
-    if (whole.length !== size || crc32(whole) !== sum) throw new Error(`${name}: its bytes are not those that were written`);
+    if (whole.length !== size || crc32(whole) !== sum)
+      throw new Error(`${name}: its bytes are not those that were written`);
     found[name] = array(name, whole);
   }
   return found;
@@ -40,7 +43,8 @@ function entriesOf(content) {
   for (let left = view.getUint16(end + 10, true); left; left--) {
     const length = view.getUint16(at + 28, true), local = view.getUint32(at + 42, true);
     const method = view.getUint16(at + 10, true), packed = view.getUint32(at + 20, true);
-    if (view.getUint32(at, true) !== ENTRY || view.getUint32(local, true) !== LOCAL) throw new Error("not where its list says");
+    if (view.getUint32(at, true) !== ENTRY || view.getUint32(local, true) !== LOCAL)
+      throw new Error("its parts are not where its list says");
     const name = new TextDecoder().decode(new Uint8Array(content, at + 46, length)).replace(/\.npy$/, "");
     if (view.getUint16(at + 8, true) & ENCRYPTED || (method !== STORED && method !== DEFLATED))
       throw new Error(`${name}: encrypted, or packed in an unknown way`);
@@ -114,19 +118,22 @@ function array(name, bytes) {
   const shape = sizes.split(",").filter((size) => size.trim()).map(Number);
   const count = shape.reduce((product, size) => product * size, 1), width = kind === "U" ? 4 * +digits : +digits;
   const data = new DataView(bytes.buffer, bytes.byteOffset + start, bytes.length - start);
-  if (count * width !== data.byteLength) throw new Error(`${name}: of shape (${sizes}) ${descr} in ${data.byteLength} bytes`);
-  const isLittle = order !== ">", each = (/** @type {number} */ i) => read(data, i * width, isLittle);
-  if (kind === "U") return { shape, kind, values: Array.from({ length: count }, (_, i) => text(data, i * width, +digits, isLittle)) };
-  if (kind === "i") return { shape, kind, values: Array.from({ length: count }, (_, i) => each(i)) };
-  const values = Float64Array.from({ length: count }, (_, i) => each(i));
+  if (count * width !== data.byteLength)
+    throw new Error(`${name}: of shape (${sizes}) ${descr} in ${data.byteLength} bytes`);
+  const isLittle = order !== ">", all = { length: count };
+  const textAt = (/** @type {number} */ i) => text(data, i * width, +digits, isLittle);
+  const numberAt = (/** @type {number} */ i) => read(data, i * width, isLittle);
+  if (kind === "U") return { shape, kind, values: Array.from(all, (_, i) => textAt(i)) };
+  if (kind === "i") return { shape, kind, values: Array.from(all, (_, i) => numberAt(i)) };
+  const values = Float64Array.from(all, (_, i) => numberAt(i));
   const isByColumns = /'fortran_order':\s*True/.test(header) && shape.length === 2;
   return { shape, kind, values: isByColumns ? byRows(values, shape) : values };
 }
 
 /** @param {bigint} big */
 function safely(big) {
-  if (big > Number.MAX_SAFE_INTEGER || big < Number.MIN_SAFE_INTEGER) throw new Error(`${big} is too large for this page`);
-  return Number(big);
+  if (Number.isSafeInteger(Number(big))) return Number(big);
+  throw new Error(`${big} is too large for this page`);
 }
 
 /** @param {DataView} data @param {number} at @param {number} width @param {boolean} isLittle */

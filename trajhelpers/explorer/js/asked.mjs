@@ -33,7 +33,7 @@ export function askedInAddress(isStudy) {
   if (study !== null && isStudy(study)) state.study = study;
   if (given.get("from") === "start") state.from = "start";
   state.down = given.get("down") === "true";
-  if (origin !== null) state.origin = Number(origin);
+  if (Number.isInteger(Number(origin ?? NaN))) state.origin = Number(origin);
   const fields = [...given].filter(([name]) => name.startsWith(FIELD));
   return { state, wanted: Object.fromEntries(fields.map(([name, value]) => [name.slice(FIELD.length), value])) };
 }

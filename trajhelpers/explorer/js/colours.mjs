@@ -33,7 +33,7 @@ export const MAP_GRADIENT = `linear-gradient(to right, ${Array.from({ length: 17
  * @param {number} lowest
  * @param {number} share
  */
-export const cosineAt = (lowest, share) => (lowest + share * (1 - lowest)).toFixed(lowest < 0.95 ? 2 : 4);
+export const cosineAt = (lowest, share) => (lowest + share * (1 - lowest)).toFixed(lowest < 0.95 ? 2 : 4).replace("-", "−");
 
 /**
  * Where the colours of maps begin, of which this is the lowest cosine: as th.plot_maps has it.

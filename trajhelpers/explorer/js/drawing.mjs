@@ -53,7 +53,7 @@ export function drawCurves(box, curves, { labels, range, isLogarithmic = false, 
   const columns = Math.max(1, Math.floor((width - LEFT) / column)), legend = 18 * Math.ceil(curves.length / columns);
   const height = Math.min(220, Math.max(160, width * 0.5)) + legend;
   const [low, high] = range ?? rangeOf(curves, isLogarithmic);
-  const last = labels.length - 1, top = ABOVE + legend + 14, bottom = height - BELOW;
+  const last = labels.length - 1, top = ABOVE + legend + 20, bottom = height - BELOW;
   const on = isLogarithmic ? Math.log10 : (/** @type {number} */ x) => x;
   const X = (/** @type {number} */ place) => LEFT + ((width - LEFT - RIGHT) * place) / Math.max(last, 1);
   const Y = (/** @type {number} */ value) => bottom - ((bottom - top) * (on(value) - on(low))) / (on(high) - on(low) || 1);
@@ -115,11 +115,19 @@ function round(low, high) {
   return found;
 }
 
-/** @param {number} low @param {number} high */
+/**
+ * Powers of ten from low to high; where that is less than two, round numbers between them.
+ * @param {number} low
+ * @param {number} high
+ */
 function decades(low, high) {
-  const found = [];
-  for (let k = Math.ceil(Math.log10(low)); k <= Math.log10(high); k++) found.push(10 ** k);
-  return found.length > 1 ? found : [low, high];
+  /** @type {number[]} */
+  const powers = [];
+  for (let k = Math.floor(Math.log10(low)); k <= Math.log10(high); k++) powers.push(10 ** k);
+  const among = (/** @type {number[]} */ factors) =>
+    powers.flatMap((power) => factors.map((factor) => factor * power)).filter((x) => x >= low && x <= high);
+  const found = [[1], [1, 2, 5]].map(among).find(({ length }) => length > 1);
+  return found ?? round(low, high);
 }
 
 /**

@@ -9,16 +9,18 @@ import { Opening } from "./opening.mjs";
 import { Player } from "./playing.mjs";
 import { asTable, picture, save } from "./saving.mjs";
 import { chosen, grownTo, lowestOf, measured, seenFrom } from "./scene.mjs";
-import { STARTING, addressOf, fitted, stateInAddress } from "./state.mjs";
+import { STARTING, addressOf, fitted, isInAddress, stateInAddress } from "./state.mjs";
 import { tableOf } from "./tables.mjs";
 import { Views } from "./views.mjs";
-import { factsOf, pairInWords } from "./words.mjs";
+import { factsOf, from, pairInWords } from "./words.mjs";
 
 /**
  * @typedef {import("./scene.mjs").Scene} Scene
  * @typedef {import("./state.mjs").State} State
  * @typedef {import("./maps.mjs").Pair} Pair
  */
+
+const LINK = "link to this view";
 
 let count = 0;
 
@@ -28,11 +30,13 @@ export function mountAll() {
   const roots = document.querySelectorAll(".trajhelpers-explorer:not([data-mounted])");
   // Addresses name them, in the document's order.
   const names = new Map([...roots].map((root) => [root, `explorer-${++count}`]));
+  const named = [...roots].find((root) => isInAddress(names.get(root) ?? ""));
   for (const root of roots) root.dataset.mounted = "";
   eachInTurn(roots, (root) => {
     const data = root.querySelector('script[type="application/json"]');
     new Explorer(root, names.get(root) ?? "", JSON.parse(data?.textContent ?? ""));
   });
+  named?.scrollIntoView();
 }
 
 export class Explorer {
@@ -63,7 +67,7 @@ export class Explorer {
     this.measures = html("p", { className: "measures" }, this.omega, this.facts);
     this.said = html("p", { className: "said", "aria-live": "polite" });
     this.table = tableOf(() => this.scene);
-    this.link = button("link to this view", () => this.#copyLink());
+    this.link = button(LINK, () => this.#copyLink());
     /** @type {import("./scene.mjs").Chosen[]} of every run, what the state chooses of it */
     this.runs = [];
     this.state = this.#fitted();
@@ -78,6 +82,9 @@ export class Explorer {
     // What is on the screen is not seen empty for a frame.
     if (root.checkVisibility?.({ contentVisibilityAuto: true })) this.#fit(root.getBoundingClientRect().width);
     if (play) this.player.playInView();
+    window.addEventListener("hashchange", () => {
+      if (isInAddress(this.name)) this.set({ ...STARTING, ...state, ...stateInAddress(this.name) });
+    });
     new ResizeObserver(([{ contentRect }]) => this.#fit(contentRect.width)).observe(root);
     const themed = new MutationObserver(() => this.#drawAll());
     themed.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme", "data-mode"] });
@@ -89,12 +96,12 @@ export class Explorer {
     this.root.replaceChildren(
       html("div", { className: "controls" }, ...Object.values(this.controls).map(({ label }) => label), this.player.button),
       this.measures,
-      this.views.element,
       this.said,
+      this.views.element,
       this.table.element,
       html("div", { className: "controls" }, this.link,
-        button("picture (PNG)", () => picture(this.views.map, this.#named("png"))),
-        button("curves (SVG)", () => save(this.views.angles, this.#named("svg"))),
+        button("picture (PNG)", () => this.#onWhite(() => picture(this.views.map, this.#named("png")))),
+        button("curves (SVG)", () => this.#onWhite(() => save(this.views.angles, this.#named("svg")))),
         button("numbers (CSV)", () => asTable(this.#table(), this.#named("csv")))),
       this.opening.element,
       html("div", { className: "still" }, ...pictures),
@@ -109,9 +116,12 @@ export class Explorer {
     this.player.stop();
     Object.assign(this.asked, changes);
     const isOtherPath = Object.keys(changes).some((name) => !["origin", "fixed"].includes(name));
+    const grown = isOtherPath ? Infinity : this.scene.taken.length;
     this.state = this.#fitted();
     if (isOtherPath) this.#choose();
     this.#see();
+    if (grown < this.whole.taken.length) this.grow(grown);
+    this.link.textContent = LINK;
   }
 
   #fitted() {
@@ -157,10 +167,11 @@ export class Explorer {
    * @returns {Scene}
    */
   #see() {
-    const { path, state, unit, runs, asked } = this, maps = seenFrom(path, state.origin);
+    const { path, state, runs, asked } = this, maps = seenFrom(path, state.origin);
     // One scale for all, so that eyes may compare what a choice of the run shows in turn; what a
     // reader opens has its own.
-    const among = state.run < this.given ? runs.slice(0, this.given) : [];
+    const isGiven = state.run < this.given, among = isGiven ? runs.slice(0, this.given) : [];
+    const unit = isGiven ? this.unit : "step";
     const others = among.filter((run) => run.kernel !== path.kernel).map((run) => seenFrom(run, Math.min(asked.origin, run.kernel.n - 1)));
     const lowest = state.fixed ? -1 : lowestOf([maps, ...others]);
     this.whole = this.scene = { ...path, ...maps, lowest, state, unit, runs: among.length };
@@ -211,6 +222,18 @@ export class Explorer {
     this.views.draw(this.scene, this.marked);
   }
 
+  /**
+   * A file may be put on any ground.
+   * @param {() => void} take
+   */
+  #onWhite(take) {
+    this.root.style.color = "#000";
+    this.#drawAll();
+    take();
+    this.root.style.color = "";
+    this.#drawAll();
+  }
+
   #say() {
     const { scene, omega } = this;
     show(this.controls, scene);
@@ -221,12 +244,15 @@ export class Explorer {
     this.table.fill();
     this.said.textContent = this.marked
       ? pairInWords(scene, ...this.marked)
-      : "Point at a cell, or drag along the diagonal to look from there.";
+      : "Point at a cell, or drag along the diagonal to look from there. By keys: arrows, Enter.";
   }
 
   /** @param {string} ending */
   #named(ending) {
-    return `${this.scene.kernel.label || "map"}.${ending}`.replace(/[^\w.-]+/g, "-");
+    const { kernel, state } = this.whole;
+    const seen = state.origin < 0 ? "" : `from ${from(this.whole)}`;
+    const words = `${kernel.label} ${state.layers} ${seen}`.match(/[\p{L}\p{N}.]+/gu) ?? ["map"];
+    return `${words.join("-").replace(/^\.+/, "")}.${ending}`;
   }
 
   /** @returns {(string|number)[][]} */
@@ -236,9 +262,11 @@ export class Explorer {
   }
 
   #copyLink() {
-    const address = addressOf(this.name, this.asked);
+    const isOpened = this.state.run >= this.given;
+    const address = addressOf(this.name, isOpened ? { ...this.asked, run: 0, layers: "" } : this.asked);
     history.replaceState(null, "", address);
-    const say = (/** @type {string} */ words) => () => (this.link.textContent = words);
+    const aside = isOpened ? ", without your file" : "";
+    const say = (/** @type {string} */ words) => () => (this.link.textContent = words + aside);
     (navigator.clipboard?.writeText(address.href) ?? Promise.reject()).then(say("link copied"), say("the address has it"));
   }
 }

@@ -4,6 +4,7 @@ import { arraysIn } from "./arrays.mjs";
 import { Kernel } from "./kernel.mjs";
 import { refuseNoKernel } from "./validity.mjs";
 
+const ARRAYS = ["increments", "squared_path", "steps", "names", "sizes", "about"];
 const NEWEST = 4; // format of kernel files that this module reads
 
 /**
@@ -52,14 +53,15 @@ function whole(triangle, n) {
  * @param {string} label
  */
 export async function kernelIn(content, label) {
-  const found = await undamaged(() => arraysIn(content));
-  if (!["increments", "squared_path", "steps", "names", "sizes", "about"].every((name) => found[name]))
+  const found = await undamaged(() => arraysIn(content, [...ARRAYS, "links"]));
+  if (!ARRAYS.every((name) => found[name]))
     throw new Error("no kernel of trajhelpers: `trajhelpers gram CHECKPOINTS -o run.npz` writes one");
   const arrays = /** @type {KernelFile} */ (/** @type {unknown} */ (found));
   /** @type {About} */
   const about = await undamaged(() => ({ ...JSON.parse(arrays.about.values[0]) }));
   if (about.kind === "models") throw new Error("a set of models, which has no path; th.plot_map shows its map");
-  if (about.format > NEWEST) throw new Error(`written by trajhelpers ${about.version}, in a newer format than this page reads`);
+  if (about.format > NEWEST)
+    throw new Error(`written by trajhelpers ${about.version}, in a newer format than this page reads`);
   return undamaged(() => kernelFrom(arrays, about, label));
 }
 
@@ -71,12 +73,14 @@ async function undamaged(make) {
   try {
     return await make();
   } catch (error) {
-    throw new Error(`damaged (${error instanceof Error ? error.message : error}); compute it again with \`trajhelpers gram\``);
+    const reason = error instanceof Error ? error.message : error;
+    throw new Error(`damaged (${reason}); compute it again with \`trajhelpers gram\``);
   }
 }
 
 /** @param {KernelFile} arrays @param {About} about @param {string} label */
-function kernelFrom({ increments, squared_path, steps, names, sizes, links }, { precision, exponent = 0, sample }, label) {
+function kernelFrom(arrays, { precision, exponent = 0, sample }, label) {
+  const { increments, squared_path, steps, names, sizes, links } = arrays;
   const n = steps.values.length, count = names.values.length, size = (n * (n + 1)) / 2;
   refuseOther("steps", steps, "i", [n]);
   refuseOther("names", names, "U", [count]);

@@ -215,7 +215,10 @@ class Gallery {
     for (const { tile, omega, results } of this.shown) {
       tile.omega.textContent = `${from === "O" ? "ω" : "ω₀"} ${omega[from].toFixed(3)}`;
       tile.omega.dataset.value = String(omega[from]);
-      tile.result.textContent = sort in results ? `${nameOf(sort)} ${results[sort].toFixed(3)}` : "";
+      if (sort === "ω" || sort === "ω₀") {
+        const place = sort === "ω" ? "O" : "start";
+        tile.result.textContent = place === from ? "" : `${sort} ${omega[place].toFixed(3)}`;
+      } else tile.result.textContent = sort in results ? `${nameOf(sort)} ${results[sort].toFixed(3)}` : "";
     }
     this.grid.show(this.shown, from, this.lowest);
     const all = this.runs.length, count = this.shown.length;
@@ -249,7 +252,7 @@ class Gallery {
   #drawScale() {
     const bar = html("i", { className: "bar" });
     bar.style.background = MAP_GRADIENT;
-    this.scale.replaceChildren(`cosine ${cosineAt(this.lowest, 0).replace("-", "−")}`, bar, "1");
+    this.scale.replaceChildren(`cosine ${cosineAt(this.lowest, 0)}`, bar, "1");
   }
 
   /** @param {string} words */

@@ -67,10 +67,15 @@ export function drawingOf(data, name) {
   picture.onpointerdown = (event) => {
     isDown = true;
     picture.setPointerCapture(event.pointerId);
-    follow(event);
+    // A finger that goes up or down scrolls the page, and does not draw.
+    if (event.pointerType !== "touch") follow(event);
   };
   picture.onpointermove = (event) => isDown && follow(event);
-  picture.onpointerup = picture.onpointercancel = () => (isDown = false);
+  picture.onpointerup = (event) => {
+    if (isDown) follow(event);
+    isDown = false;
+  };
+  picture.onpointercancel = () => (isDown = false);
   new ResizeObserver(draw).observe(plot);
   draw();
   const group = html("div", { role: "group", "aria-label": data.question }, plot, button, said);
@@ -84,19 +89,21 @@ export function drawingOf(data, name) {
  */
 function verdict(guess, { x, means, range: [low, high], digits, ylabel }) {
   const level = ((high - low) / 100) * (1 - 1e-9), last = x.length - 1;
+  const [, unit = ""] = ylabel.match(/ \((.*)\)$/) ?? [];
   const off = guess.reduce((sum, value, i) => sum + Math.abs(value - means[i]), 0) / guess.length;
   const way = (/** @type {number[]} */ values, /** @type {number} */ i) => {
     const change = values[i + 1] - values[i];
     return Math.abs(change) < level ? "hardly moves" : change < 0 ? "falls" : "rises";
   };
   const missed = x.slice(0, last).map((_, i) => i).filter((i) => way(guess, i) !== way(means, i));
-  const where = missed.map((i) => `from ${x[i]} to ${x[i + 1]} ${ylabel} ${way(means, i)}`).join(", ");
+  const where = missed.map((i) => `${way(means, i)} from ${x[i]} to ${x[i + 1]}`).join(", ");
   const number = (/** @type {string} */ measure, /** @type {number} */ value, /** @type {string} */ text) =>
     html("b", { "data-measure": measure, "data-value": String(value), textContent: text });
   return [
-    "Your curve is off by ", number("off", off, off.toFixed(digits)), " on average, and goes the right way in ",
+    "Your curve is off by ", number("off", off, off.toFixed(digits)), unit && ` ${unit}`,
+    " on average, and goes the right way in ",
     number("directions", last - missed.length, String(last - missed.length)), ` of ${last} steps`,
-    where ? `: ${where}.` : ".",
+    where ? `. What was measured ${where}.` : ".",
   ];
 }
 
@@ -111,7 +118,8 @@ function verdict(guess, { x, means, range: [low, high], digits, ylabel }) {
  * @returns {Axes}
  */
 function plotOn(box, inputs, width, guess, isSeen, { x, places, points, means, range: [low, high], xlabel, ylabel }) {
-  const column = (width - LEFT - RIGHT - 2 * HALF) / (x.length - 1);
+  const nearest = Math.min(...places.slice(1).map((place, i) => place - places[i]));
+  const column = (width - LEFT - RIGHT - 2 * HALF) * nearest;
   // Where labels would touch, every other one stands lower.
   const lower = 7.5 * Math.max(...x.map((value) => value.length)) > column ? 15 : 0;
   const height = Math.min(300, Math.max(220, width * 0.5)) + lower, bottom = height - BELOW - lower;

@@ -65,6 +65,7 @@ function listenToMap(explorer) {
   };
   /** @param {Pair} cell */
   const moveOrigin = (cell) => {
+    explorer.mark(null);
     if (cell) explorer.set({ origin: cell[0] });
   };
   map.onpointerdown = (event) => {
@@ -90,7 +91,7 @@ function press(explorer, event) {
   if (event.key === "Escape") explorer.mark(null);
   if (event.key === "Enter" && marked) explorer.set({ origin: marked[0] });
   const move = MOVES[event.key];
-  if (!move) return;
+  if (!move || !kept.length) return;
   event.preventDefault();
   if (!marked) return explorer.mark([kept[0], kept[0]]);
   /** @param {number} t @param {number} by */

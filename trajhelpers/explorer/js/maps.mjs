@@ -64,7 +64,7 @@ export function sheetOf(canvas, ink) {
   canvas.style.aspectRatio = `${width} / ${height}`;
   const c = contextOf(canvas);
   c.scale(scale, scale);
-  c.font = "12px system-ui, sans-serif";
+  c.font = getComputedStyle(canvas).font;
   c.fillStyle = c.strokeStyle = ink;
   c.textBaseline = "middle";
   c.imageSmoothingEnabled = false;
@@ -149,17 +149,26 @@ export function drawScale(c, side, colour, words) {
  */
 function outline(c, kept, cell, marked, origin) {
   const side = kept.length * cell;
-  c.lineWidth = 2;
+  // One of a pale and a dark line is seen on any of the map's colours.
+  const twice = (/** @type {string} */ colour, /** @type {() => void} */ draw) => {
+    for (const [style, width] of /** @type {const} */ ([["#fff", 4], [colour, 2]])) {
+      c.strokeStyle = style;
+      c.lineWidth = width;
+      draw();
+    }
+  };
   if (marked) {
     const [i, j] = marked.map((t) => kept.indexOf(t));
-    c.strokeStyle = "#0072b2";
-    if (i >= 0) c.strokeRect(LEFT, ABOVE + i * cell, side, Math.max(cell, 3));
-    if (j >= 0) c.strokeRect(LEFT + j * cell, ABOVE, Math.max(cell, 3), side);
+    twice("#00588a", () => {
+      if (i >= 0) c.strokeRect(LEFT, ABOVE + i * cell, side, Math.max(cell, 3));
+      if (j >= 0) c.strokeRect(LEFT + j * cell, ABOVE, Math.max(cell, 3), side);
+    });
   }
   if (origin < 0) return;
   const at = kept.filter((t) => t < origin).length * cell;
-  c.strokeStyle = "#d98200";
-  c.beginPath();
-  c.arc(LEFT + at, ABOVE + at, 6, 0, 7);
-  c.stroke();
+  twice("#8a4b00", () => {
+    c.beginPath();
+    c.arc(LEFT + at, ABOVE + at, 6, 0, 7);
+    c.stroke();
+  });
 }

@@ -101,7 +101,7 @@ export class Opening {
     const stop = button("stop", () => this.doing.abort());
     this.row = html("p", { className: "pace", hidden: true }, this.bar, this.pace, stop);
     this.element = html("div", { className: "trajhelpers-opening" },
-      html("div", { className: "controls" }, button("open a kernel (.npz)", () => files.click()), files,
+      html("div", { className: "controls" }, button("open files (.npz, .safetensors)", () => files.click()), files,
         button("open a folder of safetensors", () => folder.click()), folder),
       this.row, this.said);
   }

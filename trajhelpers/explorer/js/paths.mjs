@@ -27,7 +27,7 @@ export function drawPath(box, { x, y, explained }, taken, { labels, title }) {
   box.setAttribute("viewBox", `0 0 ${width} ${height}`);
   box.style.aspectRatio = `${width} / ${height}`;
   box.append(svg("text", { x: 8, y: ABOVE + 8 }, "the path in its plane"));
-  box.append(svg("text", { x: 8, y: height - 8 }, `first two components: ${variance} of the variance`));
+  box.append(svg("text", { x: 8, y: height - 8 }, `two components: ${variance} of variance`));
   const line = taken.map((_, i) => `${i ? "L" : "M"}${X(i).toFixed(1)} ${Y(i).toFixed(1)}`).join("");
   box.append(svg("path", { d: line, class: "way" }));
   const radius = (/** @type {number} */ i) => (i === 0 || i === last ? 5.5 : 3.5);

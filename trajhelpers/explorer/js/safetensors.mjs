@@ -34,7 +34,8 @@ export const CALLED = { F64: "float64", F32: "float32", F16: "float16", BF16: "b
 export async function headerOf(entry) {
   const { path, file } = entry, start = await bytesOf(entry, 0, Math.min(file.size, 64));
   refuseStrangers(path, start);
-  const length = start.length < 8 ? NaN : Number(new DataView(start.buffer).getBigUint64(0, true));
+  if (start.length < 8) throw damaged(path, `it has ${start.length} bytes`);
+  const length = Number(new DataView(start.buffer).getBigUint64(0, true));
   if (!(length >= 2 && length <= Math.min(file.size - 8, LONGEST_HEADER)))
     throw damaged(path, `its header would have ${counted(length)} bytes`);
   const content = await bytesOf(entry, 8, 8 + length);
@@ -57,11 +58,14 @@ function parsed(entry, text, start) {
   const entries = Object.entries(header);
   /** @type {Map<string, Stored>} */
   const tensors = new Map();
+  for (const [name, { dtype, shape, data_offsets }] of entries)
+    if (!(dtype in BITS) || !isCounts(shape) || !isCounts(data_offsets) || data_offsets.length !== 2)
+      throw new Error(`'${name}' has no type, shape and place that a tensor has`);
   entries.sort(([, one], [, other]) =>
     one.data_offsets[0] - other.data_offsets[0] || one.data_offsets[1] - other.data_offsets[1]);
   let end = 0;
   for (const [name, { dtype, shape, data_offsets: [begin, stop] }] of entries) {
-    if (begin !== end || ![begin, stop, ...shape].every((number) => Number.isSafeInteger(number) && number >= 0))
+    if (begin !== end)
       throw new Error(`'${name}' begins at ${begin}, where ${end} was expected`);
     const size = shape.reduce((product, length) => product * length, 1);
     if (BITS[dtype] * size !== 8 * (stop - begin))
@@ -74,6 +78,10 @@ function parsed(entry, text, start) {
     throw new Error(`its tensors end at byte ${counted(start + end)} of ${counted(entry.file.size)}`);
   return { tensors, metadata };
 }
+
+/** @param {unknown} numbers */
+const isCounts = (numbers) =>
+  Array.isArray(numbers) && numbers.every((number) => Number.isSafeInteger(number) && number >= 0);
 
 /**
  * Some of a file.

@@ -1,5 +1,8 @@
 /** What a reader takes away: a picture of the map, the curves, the numbers. */
 
+import { html, svg } from "./elements.mjs";
+import { contextOf } from "./maps.mjs";
+
 /** @param {string} url @param {string} name */
 function download(url, name) {
   const link = Object.assign(document.createElement("a"), { href: url, download: name });
@@ -15,23 +18,28 @@ export function saveFile(content, type, name) {
 
 /** @param {HTMLCanvasElement} canvas @param {string} name  of the file */
 export function picture(canvas, name) {
-  download(canvas.toDataURL("image/png"), name);
+  const { width, height } = canvas, sheet = html("canvas", { width, height }), c = contextOf(sheet);
+  c.fillStyle = "#fff";
+  c.fillRect(0, 0, width, height);
+  c.drawImage(canvas, 0, 0);
+  download(sheet.toDataURL("image/png"), name);
 }
 
 /**
  * Curves with the look that they have here, since a file has no style sheet beside it.
- * @param {SVGSVGElement} svg
+ * @param {SVGSVGElement} drawing
  * @param {string} name
  */
-export function save(svg, name) {
-  const copy = /** @type {SVGSVGElement} */ (svg.cloneNode(true)), { width, height } = svg.viewBox.baseVal;
+export function save(drawing, name) {
+  const copy = /** @type {SVGSVGElement} */ (drawing.cloneNode(true)), { width, height } = drawing.viewBox.baseVal;
   /** @type {NodeListOf<SVGElement>} */
   const copies = copy.querySelectorAll("*");
-  svg.querySelectorAll("*").forEach((element, i) => {
+  drawing.querySelectorAll("*").forEach((element, i) => {
     const style = getComputedStyle(element);
     for (const property of ["stroke", "stroke-width", "stroke-dasharray", "fill", "opacity", "font-size", "font-family"])
       copies[i].style.setProperty(property, style.getPropertyValue(property));
   });
+  copy.prepend(svg("rect", { width, height, fill: "#fff" }));
   for (const [attribute, value] of Object.entries({ xmlns: "http://www.w3.org/2000/svg", width, height })) copy.setAttribute(attribute, String(value));
   saveFile(copy.outerHTML, "image/svg+xml", name);
 }

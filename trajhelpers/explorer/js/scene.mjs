@@ -49,8 +49,20 @@ export function measured({ kernel, taken }) {
  * @returns {Maps}
  */
 export function seenFrom({ kernel, taken, walk }, origin) {
-  const from = origin < 0 ? O : taken.findLastIndex((t) => t <= origin);
-  return { seen: kernel.cosine(origin, taken), walked: walk && walk.cosine(from) };
+  return { seen: kernel.cosine(origin, taken), walked: walk && walkedFrom({ kernel, taken, walk }, origin) };
+}
+
+/**
+ * The walk from the place where the run is seen from, which may be none of those that are shown: then
+ * the walk leads through it, too.
+ * @param {{kernel: Kernel, taken: number[], walk: Kernel}} chosen
+ * @param {number} origin
+ */
+function walkedFrom({ kernel, taken, walk }, origin) {
+  if (origin < 0 || taken.includes(origin)) return walk.cosine(origin < 0 ? O : taken.indexOf(origin));
+  const path = [...taken, origin].sort((s, t) => s - t), from = path.indexOf(origin);
+  const walked = kernel.asWalk(path).cosine(from);
+  return { ...walked, kept: walked.kept.map((i) => (i > from ? i - 1 : i)) };
 }
 
 /**

@@ -59,6 +59,9 @@ export function addressOf(name, state) {
   return address;
 }
 
+/** @param {string} name  of the explorer */
+export const isInAddress = (name) => new URLSearchParams(location.hash.slice(1)).has(name);
+
 /**
  * What the address says of one explorer.
  * @param {string} name

@@ -17,9 +17,11 @@ const LARGEST_EXPONENT = 1100; // of a unit of lengths, as a power of two
 export function refuseNoKernel({ steps, groups, links, precision, exponent }) {
   const n = steps.length;
   if (!(precision in ROUNDING)) throw new Error(`precision: unknown, '${precision}'`);
-  if (new Set(groups.map(({ name }) => name)).size < groups.length) throw new Error("names: two groups share one");
+  if (new Set(groups.map(({ name }) => name)).size < groups.length)
+    throw new Error("names: two groups share one");
   if (groups.some(({ size }) => size < 0)) throw new Error("sizes: has a negative number");
-  if (!Number.isInteger(exponent) || Math.abs(exponent) > LARGEST_EXPONENT) throw new Error(`exponent: expected a whole number, got ${exponent}`);
+  if (!Number.isInteger(exponent) || Math.abs(exponent) > LARGEST_EXPONENT)
+    throw new Error(`exponent: expected a whole number, got ${exponent}`);
   if (links) refuseNoTree(links, n);
   for (const { products, squared } of groups) {
     if (!squared.every((length) => Number.isFinite(length) && length >= 0))
@@ -50,14 +52,18 @@ function refuseNoTree(links, n) {
  */
 function refuseNoGram(products, squaredPath, n, precision) {
   const rounding = ROUNDING[precision], square = (/** @type {number} */ t) => products[t * n + t];
-  if (!products.every((product) => Number.isFinite(product))) throw new Error("increments: hold NaN or infinity, which no Gram matrix does");
+  if (!products.every((product) => Number.isFinite(product)))
+    throw new Error("increments: hold NaN or infinity, which no Gram matrix does");
   const longest = Array.from(squaredPath, (squared, t) => Math.max(squared, Math.abs(square(t))));
-  if (longest.some((length, t) => square(t) < -rounding * length)) throw new Error("increments: have a negative squared length, no Gram matrix");
+  if (longest.some((length, t) => square(t) < -rounding * length))
+    throw new Error("increments: have a negative squared length, no Gram matrix");
   const lengths = longest.map((length) => Math.sqrt(Math.max(length, SMALLEST[precision])));
   const scaled = products.map((product, at) => product / lengths[Math.floor(at / n)] / lengths[at % n]);
-  if (scaled.some((cosine) => Math.abs(cosine) > 1 + rounding)) throw new Error("increments: have products longer than their lengths allow");
+  if (scaled.some((cosine) => Math.abs(cosine) > 1 + rounding))
+    throw new Error("increments: have products longer than their lengths allow");
   for (let t = 0; t < n; t++) scaled[t * n + t] += n * rounding;
-  if (!isPositiveDefinite(scaled, n)) throw new Error("increments: are not positive semidefinite, no Gram matrix");
+  if (!isPositiveDefinite(scaled, n))
+    throw new Error("increments: are not positive semidefinite, no Gram matrix");
 }
 
 /**

@@ -111,7 +111,7 @@ export class Views {
       LENGTHS.map(([name, label, first]) => ({ name: label, ...along(lengths[name], first) }));
     drawCurves(this.lengths, curvesOf(scene), {
       labels: labelsOf(scene), range: rangeOf(curvesOf(scene.room ?? scene), true), marks, isLogarithmic: true,
-      title: "lengths (parameter units)", unit: scene.unit });
+      title: "lengths (parameter units, log scale)", unit: scene.unit });
   }
 
   /**

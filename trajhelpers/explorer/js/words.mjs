@@ -20,7 +20,8 @@ export function factsOf(scene) {
   const beside = walked ? `, random walk ${walked.omega.toFixed(3)}` : "";
   const rounding = seen.error ? ` · rounding may have moved cosines by ${seen.error.toExponential(0)}` : "";
   const sample = kernel.sample ? ` · an estimate, ${kernel.sample}` : "";
-  return ` seen from ${from(scene)}${beside} · ${taken.length} checkpoints · path ${written(ratio)} × its displacement${rounding}${sample}`;
+  const path = Number.isFinite(ratio) ? `path ${written(ratio)} × its displacement` : "a path that ends where it began";
+  return ` seen from ${from(scene)}${beside} · ${taken.length} checkpoints · ${path}${rounding}${sample}`;
 }
 
 /** @param {Scene} scene */
@@ -32,6 +33,7 @@ export function captionOf(scene) {
 /** @param {Scene} scene */
 export function mapInWords(scene) {
   const { kept, omega, lowest } = scene.seen;
+  if (!kept.length) return `Seen from ${from(scene)} nothing has a direction.`;
   return `Map of ${kept.length} checkpoints seen from ${from(scene)}: mean ${omega.toFixed(3)}, lowest ${lowest.toFixed(2)}. Arrow keys move over its cells, Enter looks from there.`;
 }
 
