@@ -44,13 +44,15 @@ def over(page, i, j):
     return box["x"] + 52 + (j + 0.5) * side, box["y"] + 10 + (i + 0.5) * side
 
 
+def degrees(cosine):
+    return np.degrees(np.arccos(cosine))
+
+
 def pair(i, j):
     c = KERNEL.cosine()[i, j]
     apart = f"{KERNEL.distance(i, j):.4g}"
-    return (
-        f"epoch {i} and {j}, seen from O: cosine {c:.3f}, {np.degrees(np.arccos(c)):.1f}°;"
-        f" {apart} apart"
-    )
+    cosine = f"{c:.3f}".replace("-", "−")
+    return f"epoch {i} and {j}, seen from O: cosine {cosine}, {degrees(c):.1f}°; {apart} apart"
 
 
 def assert_looked_at(page, i, j):

@@ -167,13 +167,17 @@ export class Explorer {
    * @returns {Scene}
    */
   #see() {
-    const { path, state, runs, asked } = this, maps = seenFrom(path, state.origin);
+    const { path, state, runs, asked: { origin } } = this, maps = seenFrom(path, state.origin);
     // One scale for all, so that eyes may compare what a choice of the run shows in turn; what a
     // reader opens has its own.
     const isGiven = state.run < this.given, among = isGiven ? runs.slice(0, this.given) : [];
     const unit = isGiven ? this.unit : "step";
-    const others = among.filter((run) => run.kernel !== path.kernel).map((run) => seenFrom(run, Math.min(asked.origin, run.kernel.n - 1)));
-    const lowest = state.fixed ? -1 : lowestOf([maps, ...others]);
+    const others = among.filter((run) => run.kernel !== path.kernel);
+    const seen = (/** @type {import("./scene.mjs").Chosen} */ run) => seenFrom(run, Math.min(origin, run.kernel.n - 1));
+    /** @type {number|undefined} */
+    let found;
+    // Not before it is drawn, which may be never: of many runs it takes long.
+    const lowest = () => (found ??= state.fixed ? -1 : lowestOf([maps, ...others.map(seen)]));
     this.whole = this.scene = { ...path, ...maps, lowest, state, unit, runs: among.length };
     this.#drawSoon();
     this.#say();

@@ -1,7 +1,7 @@
 /** What a state shows of kernels: numbers, before anything is drawn or said. */
 
 import { lightest } from "./colours.mjs";
-import { angles, components, norms, pathRatio } from "./hallmarks.mjs";
+import { angles, norms, pathRatio } from "./hallmarks.mjs";
 import { O, everyOf } from "./kernel.mjs";
 
 /**
@@ -12,7 +12,7 @@ import { O, everyOf } from "./kernel.mjs";
  * @typedef {{kernel: Kernel, taken: number[], walk: Kernel|null}} Chosen
  * @typedef {ReturnType<typeof measured>} Measured
  * @typedef {{seen: Cosines, walked: Cosines|null}} Maps
- * @typedef {Chosen & Measured & Maps & {state: State, unit: string, lowest: number, runs: number, room?: Scene}} Scene
+ * @typedef {Chosen & Measured & Maps & {state: State, unit: string, lowest: () => number, runs: number, room?: Scene}} Scene
  *   `lowest` is the cosine of the lightest colour; there is room for all of `room`, by default the
  *   scene itself
  */
@@ -37,7 +37,6 @@ export function measured({ kernel, taken }) {
   return {
     bends: angles(kernel, taken),
     lengths: norms(kernel, taken),
-    plane: components(kernel, taken),
     ratio: pathRatio(kernel, taken),
   };
 }

@@ -2,7 +2,7 @@
 
 import { drawCurves, rangeOf } from "./drawing.mjs";
 import { html, svg } from "./elements.mjs";
-import { spectrum } from "./hallmarks.mjs";
+import { components, spectrum } from "./hallmarks.mjs";
 import { O, degrees } from "./kernel.mjs";
 import { drawMap } from "./maps.mjs";
 import { drawPath } from "./paths.mjs";
@@ -51,6 +51,8 @@ export class Views {
     this.placeAt = null;
     /** @type {ReturnType<typeof drawPath>|null} */
     this.drawnPath = null;
+    /** @type {{taken: number[], plane: ReturnType<typeof components>}|null} takes longest of all */
+    this.measured = null;
   }
 
   /**
@@ -70,19 +72,29 @@ export class Views {
     const { state, kernel, taken } = scene, labels = kernel.steps;
     this.#drawMaps(scene, marked);
     // What does not depend on where it is seen from is drawn once.
-    if (this.isPathOld) this.drawnPath = drawPath(this.path, scene.plane, taken, { labels, title: pathInWords(scene) });
+    if (this.isPathOld)
+      this.drawnPath = drawPath(this.path, this.#planeOf(scene.room ?? scene), taken, { labels, title: pathInWords(scene) });
     this.drawnPath?.mark(marked, state.origin);
-    this.#drawAngles(scene, marked);
-    this.#drawLengths(scene, marked);
+    // The first page of the book shows map and path alone.
+    if (this.angles.clientWidth) {
+      this.#drawAngles(scene, marked);
+      this.#drawLengths(scene, marked);
+      this.#drawSpectrum(scene);
+    }
     this.isPathOld = false;
-    this.#drawSpectrum(scene);
+  }
+
+  /** @param {Scene} scene */
+  #planeOf({ kernel, taken }) {
+    if (this.measured?.taken !== taken) this.measured = { taken, plane: components(kernel, taken) };
+    return this.measured.plane;
   }
 
   /** @param {Scene} scene @param {Pair} marked */
   #drawMaps(scene, marked) {
     const { state, kernel, unit, lowest, seen, walk, walked, room } = scene;
     const ink = getComputedStyle(this.element).color;
-    const look = { lowest, marked, ink, labels: kernel.steps, origin: state.origin, unit };
+    const look = { lowest: lowest(), marked, ink, labels: kernel.steps, origin: state.origin, unit };
     this.cellAt = drawMap(this.map, seen, { ...look, room: room?.seen.kept });
     this.walkFigure.hidden = !walk;
     if (!walk || !walked) return;

@@ -52,6 +52,6 @@ export function pairInWords(scene, s, t) {
   if (s === t) return `${unit} ${steps[s]}`;
   const way = kernel.way(s, t), apart = 2 ** kernel.exponent * Math.sqrt(Math.max(kernel.between(way, way), 0));
   const i = kept.indexOf(s), j = kept.indexOf(t), c = cosine[i * kept.length + j];
-  const seen = i < 0 || j < 0 ? "" : `, seen from ${from(scene)}: cosine ${c.toFixed(3)}, ${degrees(c).toFixed(1)}°`;
+  const seen = i < 0 || j < 0 ? "" : `, seen from ${from(scene)}: cosine ${c.toFixed(3).replace("-", "−")}, ${degrees(c).toFixed(1)}°`;
   return `${unit} ${steps[s]} and ${steps[t]}${seen}; ${written(apart)} apart`;
 }
