@@ -49,7 +49,8 @@ def visit_displaymath(self, node):
         self.add_permalink_ref(node, "Link to this equation")
         self.body.append("</span>")
     tex = node.astext()
-    if not node["nowrap"] and (r"\\" in tex or "\n\n" in tex):
+    is_of_rows = r"\\" in tex or "\n\n" in tex
+    if is_of_rows and not node["nowrap"] and not tex.lstrip().startswith(r"\begin"):
         rows = r"\\".join(row for row in tex.split("\n\n") if row.strip())
         tex = rf"\begin{{split}}{rows}\end{{split}}"
     self.body.append(as_html(tex, True) + "</div>\n")
