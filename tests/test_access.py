@@ -110,6 +110,16 @@ def test_on_a_phone(page, site, name):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+@pytest.mark.parametrize(
+    "name", ["book/01-first-map", "book/commands", "book/api/trajectories", "genindex"]
+)
+def test_at_four_hundred_percent(page, site, name):
+    """On a screen of 1280 pixels."""
+    page.set_viewport_size({"width": 320, "height": 256})
+    read(page, f"{site}/{name}.html")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
 @pytest.mark.parametrize("name", ALL_PAGES)
 def test_every_control_says_what_it_is(page, site, name):
     """As the browser tells it to a screen reader, by its own rules and not by the markup."""
