@@ -364,11 +364,13 @@ def test_killed_five_times_and_the_same_bits(tmp_path, changes):
     whole = train(recipe, tmp_path / "whole")
     command = [sys.executable, "-c", KILLED, str(tmp_path / "recipe.json"), str(tmp_path / "run")]
     draw, reached = random.Random(7), [0]
-    for _ in range(5):  # each a while after the first checkpoint of its own
+    for _ in range(5):  # each a few checkpoints of its own on, and at any moment between two
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             reached.append(int(process.stdout.readline()))
-            time.sleep(draw.uniform(0, 0.15) * whole.seconds.iloc[-1])
+            for _ in range(draw.randrange(5)):
+                process.stdout.readline()
+            time.sleep(draw.uniform(0, 1 / 40) * whole.seconds.iloc[-1])
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
