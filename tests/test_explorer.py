@@ -19,9 +19,13 @@ HERE = Path(__file__).parent
 
 def measured(tmp_path, *asked):
     """What the module makes of each."""
+    return answered("explorer_measures.mjs", tmp_path, asked)
+
+
+def answered(script, tmp_path, asked):
     (tmp_path / "asked.json").write_text(json.dumps(asked))
     done = subprocess.run(
-        [NODE, HERE / "explorer_measures.mjs", tmp_path / "asked.json"],
+        [NODE, HERE / script, tmp_path / "asked.json"],
         capture_output=True,
         text=True,
         timeout=60,

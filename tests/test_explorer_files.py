@@ -2,12 +2,11 @@
 
 import io
 import json
-import subprocess
 import zipfile
 
 import numpy as np
 import pytest
-from test_explorer import HERE, NODE, random_kernel
+from test_explorer import answered, random_kernel
 
 import trajhelpers as th
 
@@ -22,15 +21,7 @@ def stored(tmp_path):
 
 
 def in_the_page(folder, *paths):
-    (folder / "paths.json").write_text(json.dumps([str(path) for path in paths]))
-    done = subprocess.run(
-        [NODE, HERE / "explorer_files.mjs", folder / "paths.json"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return answered("explorer_files.mjs", folder, [str(path) for path in paths])
 
 
 def about(stored, **changes):

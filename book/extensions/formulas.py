@@ -15,9 +15,9 @@ from sphinx.util.math import get_node_equation_number
 
 KATEX = Path(__file__).parent / "katex/katex.min.js"
 STYLE = "vendor/katex/katex.min.css"
-# As JSON, since this engine's binding does not know a string that was put together of others.
 # A line may break inside a longer one.
 LONGEST_WHOLE = 40
+# As JSON, since this engine's binding does not know a string that was put together of others.
 SET = "(tex, displayMode) => JSON.stringify(katex.renderToString(tex, { displayMode }))"
 
 
