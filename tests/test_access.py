@@ -201,3 +201,15 @@ def test_on_paper_code_is_whole(page, site):
         " one.scrollWidth > one.clientWidth + 1).map((one) => one.textContent.slice(0, 100))"
     )
     assert not cut
+
+
+def test_paper_is_white_in_any_theme(page, site):
+    read(page, f"{site}/book/01-first-map.html")
+    in_theme(page, "dark")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(ground)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(ground) == "rgb(255, 255, 255)" != dark
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"

@@ -93,8 +93,9 @@ def draw_curve(
     x : sequence
         Two to twelve values or names, in their order.
     y : sequence of float, or of sequences of float
-        What was measured at each, or the values of its seeds: then the curve is their mean, and
-        they are drawn too.
+        What was measured at each, or the values of its seeds, always in one order: then the curve
+        is their mean, and they are drawn too. A step whose direction the seeds do not tell is not
+        judged.
     xlabel, ylabel : str
     y_range : (float, float)
         Lowest and highest value of the axis.

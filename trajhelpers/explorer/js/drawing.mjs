@@ -20,8 +20,10 @@ export function ticks(count, most) {
 }
 
 /** @param {number} x */
-export const written = (x) =>
-  x !== 0 && (Math.abs(x) >= 1e5 || Math.abs(x) < 1e-3) ? x.toExponential(1) : String(+x.toPrecision(4));
+export const written = (x) => {
+  const isFar = x !== 0 && (Math.abs(x) >= 1e5 || Math.abs(x) < 1e-3);
+  return (isFar ? x.toExponential(1) : String(+x.toPrecision(4))).replace(/^-/, "−");
+};
 
 /**
  * @typedef {object} Curve
@@ -64,7 +66,7 @@ export function drawCurves(box, curves, { labels, range, isLogarithmic = false, 
   /** @param {number} x @param {number} y @param {number|string} words */
   const text = (x, y, words, anchor = "middle") => box.append(svg("text", { x, y, "text-anchor": anchor }, String(words)));
   text(LEFT, ABOVE + 8, title, "start");
-  for (const value of isLogarithmic ? decades(low, high) : range ? quarters(low, high) : round(low, high)) {
+  for (const value of isLogarithmic ? decades(low, high) : round(low, high)) {
     box.append(svg("line", { x1: LEFT, x2: width - RIGHT, y1: Y(value), y2: Y(value), class: value === level ? "level" : "grid" }));
     text(LEFT - 6, Y(value) + 4, written(value), "end");
   }
@@ -100,18 +102,16 @@ export function rangeOf(curves, isLogarithmic) {
   return [Math.min(...shown) * (isLogarithmic ? 0.9 : 0), Math.max(...shown) * 1.05];
 }
 
-/** @param {number} low @param {number} high */
-const quarters = (low, high) => [0, 1, 2, 3, 4].map((q) => low + (q / 4) * (high - low));
-
 /**
- * Round numbers from low to high, four or five of them.
+ * Round numbers from low to high, three to six of them; of a half turn its quarters.
  * @param {number} low
  * @param {number} high
  */
-function round(low, high) {
+export function round(low, high) {
   const rough = (high - low) / 4, size = 10 ** Math.floor(Math.log10(rough));
-  const stride = ([1, 2, 2.5, 5].find((factor) => factor * size >= rough) ?? 10) * size, found = [];
-  for (let k = Math.ceil(low / stride - 1e-9); k * stride <= high * (1 + 1e-9); k++) found.push(k * stride);
+  const factor = [1, 2, 2.5, 5].find((factor) => factor * size >= rough) ?? 10;
+  const stride = high - low === 180 ? 45 : factor * size, found = [];
+  for (let k = Math.ceil(low / stride - 1e-9); k <= high / stride + 1e-9; k++) found.push(k * stride);
   return found;
 }
 

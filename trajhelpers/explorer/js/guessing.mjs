@@ -1,6 +1,6 @@
 /** A curve that the reader draws, point by point, before the measured one is seen over it. */
 
-import { written } from "./drawing.mjs";
+import { round, written } from "./drawing.mjs";
 import { html, svg } from "./elements.mjs";
 
 const LEFT = 52, RIGHT = 24, ABOVE = 34, BELOW = 44, HALF = 14;
@@ -56,7 +56,7 @@ export function drawingOf(data, name) {
     if (plot.clientWidth) axes = plotOn(picture, inputs, plot.clientWidth, guess, isSeen, data);
   };
 
-  let isDown = false;
+  let isDown = false, before = guess.slice();
   const follow = (/** @type {PointerEvent} */ event) => {
     if (!axes) return;
     const box = plot.getBoundingClientRect(), i = axes.nearest(event.clientX - box.left);
@@ -66,6 +66,7 @@ export function drawingOf(data, name) {
   };
   picture.onpointerdown = (event) => {
     isDown = true;
+    before = guess.slice();
     picture.setPointerCapture(event.pointerId);
     // A finger that goes up or down scrolls the page, and does not draw.
     if (event.pointerType !== "touch") follow(event);
@@ -75,7 +76,12 @@ export function drawingOf(data, name) {
     if (isDown) follow(event);
     isDown = false;
   };
-  picture.onpointercancel = () => (isDown = false);
+  picture.onpointercancel = () => {
+    isDown = false;
+    // The first move comes before the browser takes it for scrolling.
+    before.forEach((value, i) => (inputs[i].value = String((guess[i] = value))));
+    draw();
+  };
   new ResizeObserver(draw).observe(plot);
   draw();
   const group = html("div", { role: "group", "aria-label": data.question }, plot, button, said);
@@ -83,28 +89,47 @@ export function drawingOf(data, name) {
 }
 
 /**
- * How far off, and where it goes the other way; less than a hundredth of the axis is level.
+ * How far off, and where it goes the other way; less than a hundredth of the axis is level. Where
+ * seeds do not tell which way it goes, no guess is wrong.
  * @param {number[]} guess
  * @param {Curve} data
  */
-function verdict(guess, { x, means, range: [low, high], digits, ylabel }) {
-  const level = ((high - low) / 100) * (1 - 1e-9), last = x.length - 1;
+function verdict(guess, { x, points, means, range: [low, high], digits, ylabel }) {
+  const level = ((high - low) / 100) * (1 - 1e-9);
   const [, unit = ""] = ylabel.match(/ \((.*)\)$/) ?? [];
   const off = guess.reduce((sum, value, i) => sum + Math.abs(value - means[i]), 0) / guess.length;
   const way = (/** @type {number[]} */ values, /** @type {number} */ i) => {
     const change = values[i + 1] - values[i];
     return Math.abs(change) < level ? "hardly moves" : change < 0 ? "falls" : "rises";
   };
-  const missed = x.slice(0, last).map((_, i) => i).filter((i) => way(guess, i) !== way(means, i));
-  const where = missed.map((i) => `${way(means, i)} from ${x[i]} to ${x[i + 1]}`).join(", ");
+  const isOpen = (/** @type {number} */ i) => way(means, i) !== "hardly moves" && !areToldApart(points[i], points[i + 1]);
+  const steps = x.slice(1).map((_, i) => i), judged = steps.filter((i) => !isOpen(i));
+  const missed = judged.filter((i) => way(guess, i) !== way(means, i));
+  const from = (/** @type {number} */ i) => `from ${x[i]} to ${x[i + 1]}`;
+  const where = missed.map((i) => `${way(means, i)} ${from(i)}`).join(", ");
+  const open = steps.filter(isOpen).map(from).join(", ");
   const number = (/** @type {string} */ measure, /** @type {number} */ value, /** @type {string} */ text) =>
     html("b", { "data-measure": measure, "data-value": String(value), textContent: text });
   return [
     "Your curve is off by ", number("off", off, off.toFixed(digits)), unit && ` ${unit}`,
-    " on average, and goes the right way in ",
-    number("directions", last - missed.length, String(last - missed.length)), ` of ${last} steps`,
+    " on average",
+    ...(judged.length ? [", and goes the right way in ",
+      number("directions", judged.length - missed.length, String(judged.length - missed.length)),
+      ` of ${judged.length} steps`] : []),
     where ? `. What was measured ${where}.` : ".",
+    open && ` Which way it goes ${open} the seeds do not tell.`,
   ];
+}
+
+/**
+ * Whether no seed of one lies among those of the other, or each seed by itself goes the same way.
+ * @param {number[]} some
+ * @param {number[]} others  in the order of the same seeds, where there are as many
+ */
+function areToldApart(some, others) {
+  const isApart = Math.max(...some) < Math.min(...others) || Math.max(...others) < Math.min(...some);
+  const signs = new Set(some.map((value, seed) => Math.sign(others[seed] - value)));
+  return isApart || (some.length === others.length && signs.size === 1);
 }
 
 /**
@@ -131,7 +156,7 @@ function plotOn(box, inputs, width, guess, isSeen, { x, places, points, means, r
   /** @type {(at: number, y: number, words: string, anchor?: string) => void} */
   const text = (at, y, words, anchor = "middle") => box.append(svg("text", { x: at, y, "text-anchor": anchor }, words));
   text(0, 14, ylabel, "start");
-  for (const value of [0, 1, 2, 3, 4].map((q) => low + (q / 4) * (high - low))) {
+  for (const value of round(low, high)) {
     box.append(svg("line", { x1: LEFT, x2: width - RIGHT, y1: Y(value), y2: Y(value), class: "grid" }));
     text(LEFT - 6, Y(value) + 4, written(value), "end");
   }
