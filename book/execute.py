@@ -112,6 +112,7 @@ async def execute(path, around):
         resources={"metadata": {"path": path.parent}},
         # Gracefully a kernel takes two to five seconds to end, and there is nothing left to say.
         shutdown_kernel="immediate",
+        coalesce_streams=True,
         extra_arguments=[
             "--log-level=CRITICAL",  # errors come as messages too
             "--InlineBackend.figure_formats={'retina'}",  # figures of twice the pixels

@@ -192,10 +192,16 @@ def test_boxes_that_scroll_can_be_reached(page, site):
     page.wait_for_function("!document.activeElement.hasAttribute('tabindex')")
 
 
-def test_on_paper_code_is_whole(page, site):
-    read(page, f"{site}/book/12-pythia.html")
+@pytest.mark.parametrize(
+    "name",
+    ["book/12-pythia", "book/14-the-law-of-omega", "book/paper-figures", "book/api/trajectories"],
+)
+def test_on_paper_code_and_tables_are_whole(page, site, name):
+    # A4 within its margins, at the scale that `make pdf` prints.
+    page.set_viewport_size({"width": 841, "height": 990})
+    read(page, f"{site}/{name}.html")
     page.emulate_media(media="print")
-    page.set_viewport_size({"width": 700, "height": 990})
+    assert not page.evaluate(CUT), "beside the paper"
     cut = page.evaluate(
         "[...document.querySelectorAll('article pre')].filter((one) => one.checkVisibility() &&"
         " one.scrollWidth > one.clientWidth + 1).map((one) => one.textContent.slice(0, 100))"
