@@ -84,7 +84,9 @@ def test_a_click_on_the_path_looks_from_there_and_back(page):
 
 
 def test_the_angles_are_pointed_at(page):
-    box = page.locator("figure.wide svg").bounding_box()
+    angles = page.locator("figure.wide svg")
+    angles.scroll_into_view_if_needed()
+    box = angles.bounding_box()
     page.mouse.move(box["x"] + 52 + (box["width"] - 72) * 12 / 30, box["y"] + box["height"] / 2)
     assert page.locator(".said").inner_text() == "epoch 12"
 

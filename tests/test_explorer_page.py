@@ -310,3 +310,23 @@ def test_on_paper_there_is_the_picture(opened):
     opened.emulate_media(media="print")
     assert still.is_visible() and not opened.locator("figure.map canvas").first.is_visible()
     assert not opened.get_by_role("button").first.is_visible()
+
+
+def test_it_follows_the_theme_of_the_system(browser, tmp_path):
+    """Without a word from the page that it is in."""
+    th.explore(random_kernel(12, 0)).save(tmp_path / "run.html")
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, color_scheme="light")
+    page = context.new_page()
+    page.goto((tmp_path / "run.html").as_uri())
+    drawn(page)
+    # The darkest of what is written beside the map, and then the lightest.
+    ink = """light => {
+      const c = document.querySelector("canvas");
+      const { data } = c.getContext("2d").getImageData(0, 0, 40, c.height);
+      const inked = data.filter((_, i, all) => all[i | 3] > 200 && i % 4 < 3);
+      return light ? Math.max(...inked) : Math.min(...inked);
+    }"""
+    assert page.evaluate(ink, False) < 60
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(f"({ink})(true) > 200")
+    context.close()

@@ -341,3 +341,22 @@ def test_a_long_name_of_a_group_is_refused_when_it_is_saved(tmp_path):
     kernel = th.TrajectoryKernel(walk(), names=["w" * 10**6])
     with pytest.raises(ValueError, match=r"run\.npz: names"):
         kernel.save(tmp_path / "run.npz")
+
+
+def test_what_is_no_kernel_is_not_called_damaged(tmp_path):
+    other, folder = tmp_path / "other.npz", tmp_path / "checkpoints"
+    np.savez(other, a=np.eye(3))
+    with pytest.raises(th.TrajectoryError, match=r"other.npz: no kernel of trajhelpers, which has"):
+        th.load_kernel(other)
+    folder.mkdir()
+    with pytest.raises(FileNotFoundError, match="folder and no kernel; `trajhelpers gram .* makes"):
+        th.load_kernel(folder)
+
+
+def test_a_name_is_no_kernel():
+    with pytest.raises(
+        TypeError, match=r"expected a kernel or a dict of them, got str; th\.load_k"
+    ):
+        th.explore("run.npz")
+    with pytest.raises(TypeError, match="angles: expected a kernel, as th.gram gives it, got int"):
+        th.angles(5)

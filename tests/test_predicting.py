@@ -17,7 +17,7 @@ MAPS = {
     "noise": th.ar1(31, correlation=0.8, distance=2),
 }
 DECAYS = [0, 0.0001, 0.0117, 0.0234]
-SEEDS = [[0.957, 0.955], [0.9565], [0.85, 0.87, 0.86], [0.8, 0.82, 0.9]]
+SEEDS = [[0.957, 0.955], [0.9565, 0.9563], [0.85, 0.87, 0.86], [0.8, 0.82, 0.9]]
 
 
 def asked(name="from O", **changed):
@@ -168,20 +168,36 @@ def test_a_perfect_guess(opened):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "said"),
+    ("seeds", "is_told"),
     [
-        ([[0.2, 0.5], [0.4, 0.7]], "goes the right way in 1 of 1 steps."),  # each by itself
-        ([[0.2, 0.3], [0.9, 0.7]], "goes the right way in 1 of 1 steps."),
-        ([[0.2, 0.3, 0.4], [0.8]], "goes the right way in 1 of 1 steps."),
-        ([[0.2, 0.5], [0.7, 0.4]], "average. Which way it goes from a to b the seeds do not tell."),
-        ([[0.2, 0.5, 0.8], [0.7]], "average. Which way it goes from a to b the seeds do not tell."),
+        ([[0.2], [0.4]], True),  # measured once, it is what it is
+        ([[0.2, 0.5], [0.4, 0.7]], True),
+        ([[0.2, 0.5, 0.8], [0.4, 0.71, 0.99]], True),  # each by itself, though they overlap
+        ([[0.2, 0.3, 0.25], [0.8, 0.9]], True),
+        ([[0.2, 0.5, 0.8], [0.9, 0.6, 0.7]], False),
+        ([[0.2, 0.3, 0.25], [0.8]], False),  # how far may another seed be?
     ],
 )
-def test_what_seeds_do_not_tell_is_not_judged(opened, seeds, said):
+def test_what_seeds_do_not_tell_is_not_judged(opened, seeds, is_told):
     page = opened(th.draw_curve("?", ["a", "b"], seeds))
     page.get_by_role("slider").nth(1).fill("0.9")
     page.get_by_role("button", name="show the measured curve").click()
-    assert page.locator(".said").inner_text().endswith(said)
+    judged, open_ = (
+        "in 1 of 1 steps.",
+        "average. Which way it goes from a to b the seeds do not tell.",
+    )
+    assert page.locator(".said").inner_text().endswith(judged if is_told else open_)
+
+
+def test_nothing_drawn_is_not_judged(opened):
+    page = opened(drawn())
+    button = page.get_by_role("button", name="show the measured curve")
+    button.click()
+    assert page.locator(".said").inner_text() == (
+        "You have drawn nothing to compare it with. It turns up again."
+    )
+    assert page.locator("[data-measure]").count() == 0
+    assert page.locator("svg .measured").count() == 2  # the curve, and its line in the legend
 
 
 @pytest.mark.parametrize(
@@ -204,10 +220,12 @@ def test_the_unit_is_said(opened):
     page = opened(
         th.draw_curve("?", ["a", "b"], [45, 90], ylabel="angle (degrees)", y_range=(0, 180))
     )
+    page.get_by_role("slider").first.fill("90")
     assert shown(page)[-1].startswith("Your curve is off by 23 degrees on average, and goes")
     page = opened(
         th.draw_curve("?", ["a", "b"], [-2, -1], ylabel="log₁₀(1 − cos)", y_range=(-3, 0))
     )
+    page.get_by_role("slider").first.fill("-1.5")
     assert shown(page)[-1].startswith("Your curve is off by 0.50 on average, and goes")
 
 
@@ -277,6 +295,29 @@ def test_a_finger_draws_sideways_and_scrolls_upwards(browser, tmp_path):
     swipe(corner + [70, 60], corner + [box["width"] - 40, 60])
     assert page.evaluate("scrollY") == top
     assert len(set(values())) == 1 and values()[0] > 0.9
+    context.close()
+
+
+def test_two_fingers_draw_nothing(browser, tmp_path):
+    """They enlarge the page."""
+    (tmp_path / "page.html").write_text(html_page("?", [drawn()._repr_html_()]))
+    context = browser.new_context(
+        viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True
+    )
+    page = context.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    page.locator(".live").wait_for()
+    box = page.locator(".plot svg").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + 120
+    before = [slider.input_value() for slider in page.get_by_role("slider").all()]
+    hand = context.new_cdp_session(page)
+    for apart in (20, *range(30, 120, 10)):
+        points = [{"x": x - apart, "y": y, "id": 0}, {"x": x + apart, "y": y, "id": 1}]
+        kind = "touchStart" if apart == 20 else "touchMove"
+        hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    hand.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_function("visualViewport.scale > 1.5")
+    assert [slider.input_value() for slider in page.get_by_role("slider").all()] == before
     context.close()
 
 

@@ -172,7 +172,7 @@ def test_addresses_that_lead_nowhere(store, source, facts):
 
 def test_one_file_is_one_checkpoint(store, tmp_path):
     put(store, tmp_path)
-    with pytest.raises(th.StepError, match="is one checkpoint"):
+    with pytest.raises(th.StepError, match="is one file"):
         th.open_trajectory(f"{BUCKET}/checkpoint-1/model.safetensors")
 
 

@@ -20,7 +20,7 @@ def named(cell):
     for part in cell.split("; "):
         if match := re.fullmatch(r"`(\w+)`: (.*)", part):
             file, part = match.groups()
-        yield file, "test_" + part.replace(" ", "_")
+        yield file, "test_" + re.sub("[ -]", "_", part)
 
 
 @pytest.mark.parametrize("threat, happens, tests", ROWS, ids=[row[0] for row in ROWS])

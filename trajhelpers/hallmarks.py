@@ -18,7 +18,13 @@ _EPS = np.finfo(np.float64).eps
 
 
 def of_a_path(what: str, kernel: TrajectoryKernel | ModelSetKernel) -> TrajectoryKernel:
-    """The kernel, where it is of a path; ValueError where ``what`` would need a set's order."""
+    """The kernel, where it is of a path; ValueError where ``what`` would need a set's order, and
+    TypeError for what is no kernel.
+    """
+    if not isinstance(kernel, (TrajectoryKernel, ModelSetKernel)):
+        raise TypeError(
+            f"{what}: expected a kernel, as th.gram gives it, got {type(kernel).__name__}"
+        )
     if isinstance(kernel, ModelSetKernel):
         raise ValueError(
             f"{what}: needs a path, and a set of models has no order; of a set there are"

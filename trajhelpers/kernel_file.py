@@ -105,9 +105,20 @@ def read_kernel_file(path: str | Path) -> tuple[str, dict[str, Any]]:
     """
     path = Path(path)
     if not path.is_file():
+        if path.is_dir():
+            raise FileNotFoundError(
+                f"{path}: is a folder and no kernel; `trajhelpers gram {path} -o run.npz` makes one"
+                " of the checkpoints in it"
+            )
         wrong = "is no regular file" if path.exists() else "no such file"
         raise FileNotFoundError(f"{path}: {wrong}; `trajhelpers gram SOURCE -o {path}` writes one")
-    stored = read_arrays(path, _ARRAYS, (*_OPTIONAL, *_OF_SAMPLE))
+    try:
+        stored = read_arrays(path, _ARRAYS, (*_OPTIONAL, *_OF_SAMPLE))
+    except KeyError as missing:
+        raise TrajectoryError(
+            f"{path}: no kernel of trajhelpers, which has {missing};"
+            " `trajhelpers gram CHECKPOINTS -o run.npz` writes one"
+        ) from missing
     about = parse_json(str(stored["about"]))
     refuse_depth(about)
     kind = about.get("kind", "trajectory")

@@ -70,7 +70,8 @@ class NoMarkBeginsALine(SphinxPostTransform):
             if mark is None or len(formula.astext()) > LONGEST_WHOLE:
                 continue
             whole = nodes.inline(classes=["whole"])
-            formula.parent.replace(after, nodes.Text(after[mark.end() :]))
+            # By its place: to docutils texts of the same letters are one.
+            formula.parent[formula.parent.index(formula) + 1] = nodes.Text(after[mark.end() :])
             formula.replace_self(whole)
             whole += [formula, nodes.Text(mark[0])]
 

@@ -11,7 +11,7 @@ from ..kernel import ModelSetKernel, TrajectoryKernel
 from ..plots import plot_map, plot_path
 from ..plots.style import styled
 from .embedding import embedded
-from .page import fragment, page
+from .page import HOW_TO_READ, fragment, page
 from .parts import as_webp
 
 
@@ -44,7 +44,7 @@ class Explorer:
         """
         labels = [label for label in self._kernels if label]
         title = ", ".join(labels) if 0 < len(labels) < 4 else "Trajectory maps"
-        content = page(title, [self._repr_html_()])
+        content = page(title, [HOW_TO_READ, self._repr_html_()])
         with atomic_path(path) as temporary:
             temporary.write_text(content, encoding="utf-8")
 
@@ -77,6 +77,8 @@ def explore(
 
     Raises
     ------
+    TypeError
+        For what is no kernel, such as the name of a file.
     ValueError
         For a set of models, which has no path.
 
@@ -88,6 +90,11 @@ def explore(
     """
     if isinstance(kernels, (TrajectoryKernel, ModelSetKernel)):
         kernels = {"": kernels}
+    if not isinstance(kernels, Mapping):
+        raise TypeError(
+            f"kernels: expected a kernel or a dict of them, got {type(kernels).__name__};"
+            " th.load_kernel reads one of a file, th.gram makes one of checkpoints"
+        )
     if not kernels:
         raise ValueError("kernels: expected at least one")
     paths = {label: of_a_path("explore", kernel) for label, kernel in kernels.items()}

@@ -73,6 +73,19 @@ def part(kind: str, static: str, data: dict[str, Any]) -> str:
     )
 
 
+# For whoever was sent a page of its own, and has no book beside it.
+HOW_TO_READ = """<details><summary>How to read it</summary>
+<p>A training run left checkpoints: points on a path through the space of all weights. Each cell of
+the map is the cosine between two of them, of the arrows that lead there from one point: dark where
+both point the same way. That point is O, where all weights are zero, or a checkpoint: seen from
+there only what has moved since counts.</p>
+<p>ω is the mean of all cells. It is 1 where every arrow points the same way, and falls the more
+directions there are; it changes with the point that one looks from and with the number of
+checkpoints, so runs are compared at the same ones. The path is drawn in the plane in which it
+varies most, light at its beginning.</p></details>
+"""
+
+
 def page(title: str, fragments: Iterable[str]) -> str:
     """A page of its own, which asks for nothing."""
     return (
@@ -80,7 +93,9 @@ def page(title: str, fragments: Iterable[str]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n"
         "<style>:root { color-scheme: light dark; } body { margin: 1rem auto; max-width: 62rem;"
-        " padding: 0 1rem; font-family: system-ui, sans-serif; }</style></head>\n"
+        " padding: 0 1rem; font-family: system-ui, sans-serif; }"
+        " summary { min-height: 24px; cursor: pointer; }"
+        " summary:focus-visible { outline: 3px solid #0072b2; }</style></head>\n"
         f"<body><main><h1>{html.escape(title)}</h1>\n{''.join(fragments)}</main></body></html>\n"
     )
 

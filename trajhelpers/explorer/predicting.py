@@ -1,11 +1,14 @@
 """Questions that a reader answers before the page does: which map is it, how does the curve go?"""
 
 import html
+import itertools
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy import stats
 
 from ..hallmarks import mds_in_words, of_a_path
 from ..kernel import TrajectoryKernel
@@ -94,8 +97,8 @@ def draw_curve(
         Two to twelve values or names, in their order.
     y : sequence of float, or of sequences of float
         What was measured at each, or the values of its seeds, always in one order: then the curve
-        is their mean, and they are drawn too. A step whose direction the seeds do not tell is not
-        judged.
+        is their mean, and they are drawn too. A step is not judged where the 95 % interval of its
+        change (paired, where there are as many seeds) has 0 in it.
     xlabel, ylabel : str
     y_range : (float, float)
         Lowest and highest value of the axis.
@@ -144,6 +147,7 @@ def draw_curve(
         "places": share.tolist(),
         "points": points,
         "means": means,
+        "told": [_is_told(*pair) for pair in itertools.pairwise(points)],
         "range": [float(low), float(high)],
         "digits": digits,
         "xlabel": xlabel,
@@ -166,6 +170,18 @@ def _check(labels, points, y_range):
     for label, values in zip(labels, points):
         if not values or not all(low <= value <= high for value in values):
             raise ValueError(f"y at {label}: expected {low:g} to {high:g} (y_range), got {values}")
+
+
+def _is_told(before, after):
+    """Whether seeds tell that it rises, or that it falls."""
+    if len(before) == len(after) == 1:
+        return True
+    with warnings.catch_warnings():
+        # Changes that are all the same have an interval of no length.
+        warnings.filterwarnings("ignore", "Precision loss occurred|.*too small", RuntimeWarning)
+        if len(before) == len(after):
+            return bool(stats.ttest_rel(before, after).pvalue < 0.05)
+        return bool(stats.ttest_ind(before, after, equal_var=False).pvalue < 0.05)
 
 
 def _static(question, picture, alt, said):

@@ -63,8 +63,9 @@ def find_in_places(
         ((_, place),) = places
         if not isinstance(place, Folder):
             raise StepError(
-                f"{place}: is one checkpoint, and a trajectory needs two at least; give the"
-                " folder, or several files"
+                f"{place}: is one file, and a trajectory needs two checkpoints at least; give the"
+                " folder, or several files (a kernel, of `trajhelpers gram`, is read by"
+                " th.load_kernel, and has no checkpoints in it)"
             )
         return checkpoints_of_runs([("", place)], patterns)
     if not places:

@@ -168,7 +168,8 @@ export class Beside {
   #explore() {
     const labels = this.sides.map(({ recipe }, i) => `${LETTERS[i]}: ${recipe.textContent}`);
     const kernels = this.pair.map(({ data }, i) => ({ ...data, label: labels[i] }));
-    const textContent = JSON.stringify({ kernels, unit: this.pair[0].unit });
+    const state = { origin: this.places[0] };
+    const textContent = JSON.stringify({ kernels, unit: this.pair[0].unit, state });
     const data = html("script", { type: "application/json", textContent });
     const root = html("div", { className: "trajhelpers-explorer" }, data);
     this.explorer.replaceChildren(html("h2", { textContent: "A and B in an explorer" }), root);

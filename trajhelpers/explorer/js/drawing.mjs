@@ -9,6 +9,13 @@ export const ABOVE = 10;
 export const BELOW = 40;
 
 /**
+ * How many pixels a unit of a drawing has, whose text is 12 units high: for readers with larger
+ * text all of it is larger.
+ */
+export const pixelsPerUnit = () =>
+  Math.min(1.4, Math.max(1, parseFloat(getComputedStyle(document.documentElement).fontSize) / 16));
+
+/**
  * Of labels, about so many that none runs into the next: their indices.
  * @param {number} count
  * @param {number} most
@@ -50,7 +57,7 @@ export const written = (x) => {
  * @returns {(x: number) => number} the place under a point
  */
 export function drawCurves(box, curves, { labels, range, isLogarithmic = false, marks = [], level, title, unit }) {
-  const width = box.clientWidth;
+  const pixels = pixelsPerUnit(), width = box.clientWidth / pixels;
   const column = 44 + 7 * Math.max(...curves.map(({ name }) => name.length));
   const columns = Math.max(1, Math.floor((width - LEFT) / column)), legend = 18 * Math.ceil(curves.length / columns);
   const height = Math.min(220, Math.max(160, width * 0.5)) + legend;
@@ -65,7 +72,7 @@ export function drawCurves(box, curves, { labels, range, isLogarithmic = false, 
   box.style.aspectRatio = `${width} / ${height}`;
   /** @param {number} x @param {number} y @param {number|string} words */
   const text = (x, y, words, anchor = "middle") => box.append(svg("text", { x, y, "text-anchor": anchor }, String(words)));
-  text(LEFT, ABOVE + 8, title, "start");
+  text(8, ABOVE + 8, title, "start");
   for (const value of isLogarithmic ? decades(low, high) : round(low, high)) {
     box.append(svg("line", { x1: LEFT, x2: width - RIGHT, y1: Y(value), y2: Y(value), class: value === level ? "level" : "grid" }));
     text(LEFT - 6, Y(value) + 4, written(value), "end");
@@ -81,7 +88,7 @@ export function drawCurves(box, curves, { labels, range, isLogarithmic = false, 
     text(x + 32, y + 4, name, "start");
   });
   for (const place of marks) box.append(svg("line", { x1: X(place), x2: X(place), y1: top, y2: bottom, class: "mark" }));
-  return (x) => Math.min(last, Math.max(0, Math.round(((x - LEFT) / (width - LEFT - RIGHT)) * last)));
+  return (x) => Math.min(last, Math.max(0, Math.round(((x / pixels - LEFT) / (width - LEFT - RIGHT)) * last)));
 }
 
 /** @param {Curve} curve */

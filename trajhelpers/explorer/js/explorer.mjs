@@ -88,6 +88,8 @@ export class Explorer {
     new ResizeObserver(([{ contentRect }]) => this.#fit(contentRect.width)).observe(root);
     const themed = new MutationObserver(() => this.#drawAll());
     themed.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme", "data-mode"] });
+    for (const wish of ["(prefers-color-scheme: dark)", "(forced-colors: active)"])
+      matchMedia(wish).addEventListener("change", () => this.#drawAll());
   }
 
   #build() {
@@ -241,8 +243,11 @@ export class Explorer {
   #say() {
     const { scene, omega } = this;
     show(this.controls, scene);
-    omega.dataset.value = String(scene.seen.omega);
-    omega.textContent = `ω ${scene.kernel.sample ? "≈" : "="} ${scene.seen.omega.toFixed(3)}`;
+    // Written again it would be read out again, at every cell that is looked at.
+    if (omega.dataset.value !== String(scene.seen.omega)) {
+      omega.dataset.value = String(scene.seen.omega);
+      omega.textContent = `ω ${scene.kernel.sample ? "≈" : "="} ${scene.seen.omega.toFixed(3)}`;
+    }
     this.facts.textContent = factsOf(scene);
     this.views.say(scene);
     this.table.fill();

@@ -1,14 +1,14 @@
 /** A curve that the reader draws, point by point, before the measured one is seen over it. */
 
-import { round, written } from "./drawing.mjs";
+import { pixelsPerUnit, round, written } from "./drawing.mjs";
 import { html, svg } from "./elements.mjs";
 
-const LEFT = 52, RIGHT = 24, ABOVE = 34, BELOW = 44, HALF = 14;
+const LEFT = 52, RIGHT = 24, ABOVE = 50, BELOW = 46, HALF = 14;
 
 /**
- * @typedef {{question: string, x: string[], places: number[], points: number[][], means: number[],
+ * @typedef {{question: string, x: string[], places: number[], points: number[][], means: number[], told: boolean[],
  *   range: [number, number], digits: number, xlabel: string, ylabel: string, why: string}} Curve
- *   `places` are those of x on their axis, 0 to 1
+ *   `places` are those of x on their axis, 0 to 1; `told` of each step, whether seeds tell its direction
  * @typedef {{nearest: (x: number) => number, valueAt: (y: number) => number}} Axes
  *   which point a place on the plot belongs to, and which value
  */
@@ -21,7 +21,7 @@ const LEFT = 52, RIGHT = 24, ABOVE = 34, BELOW = 44, HALF = 14;
 export function drawingOf(data, name) {
   const { x, means, range: [low, high], digits, xlabel, ylabel, why } = data;
   const guess = means.map(() => (low + high) / 2);
-  let isSeen = false;
+  let isSeen = false, isDrawn = false;
   /** @type {Axes|null} */
   let axes = null;
   const inputs = x.map((value, i) => {
@@ -31,6 +31,7 @@ export function drawingOf(data, name) {
     const input = html("input", { type: "range", name: `${name}-${i}`, ...ends, ...spoken });
     input.oninput = () => {
       guess[i] = +input.value;
+      isDrawn = true;
       draw();
     };
     return input;
@@ -51,27 +52,30 @@ export function drawingOf(data, name) {
     });
     button.textContent = isSeen ? "hide the measured curve" : "show the measured curve";
     const asked = ["Draw with the pointer, or set each point by the arrow keys."];
-    said.replaceChildren(...(isSeen ? verdict(guess, data) : asked));
+    const judged = isDrawn ? verdict(guess, data) : ["You have drawn nothing to compare it with."];
+    said.replaceChildren(...(isSeen ? judged : asked));
     if (isSeen && why) said.append(` ${why}`);
     if (plot.clientWidth) axes = plotOn(picture, inputs, plot.clientWidth, guess, isSeen, data);
   };
 
-  let isDown = false, before = guess.slice();
+  let isDown = false, before = guess.slice(), wasDrawn = false;
   const follow = (/** @type {PointerEvent} */ event) => {
     if (!axes) return;
     const box = plot.getBoundingClientRect(), i = axes.nearest(event.clientX - box.left);
     inputs[i].value = String(axes.valueAt(event.clientY - box.top));
     guess[i] = +inputs[i].value; // between the ends, at a step
+    isDrawn = true;
     draw();
   };
   picture.onpointerdown = (event) => {
+    if (!event.isPrimary) return;
     isDown = true;
-    before = guess.slice();
+    [before, wasDrawn] = [guess.slice(), isDrawn];
     picture.setPointerCapture(event.pointerId);
     // A finger that goes up or down scrolls the page, and does not draw.
     if (event.pointerType !== "touch") follow(event);
   };
-  picture.onpointermove = (event) => isDown && follow(event);
+  picture.onpointermove = (event) => isDown && event.isPrimary && follow(event);
   picture.onpointerup = (event) => {
     if (isDown) follow(event);
     isDown = false;
@@ -79,6 +83,7 @@ export function drawingOf(data, name) {
   picture.onpointercancel = () => {
     isDown = false;
     // The first move comes before the browser takes it for scrolling.
+    isDrawn = wasDrawn;
     before.forEach((value, i) => (inputs[i].value = String((guess[i] = value))));
     draw();
   };
@@ -94,7 +99,7 @@ export function drawingOf(data, name) {
  * @param {number[]} guess
  * @param {Curve} data
  */
-function verdict(guess, { x, points, means, range: [low, high], digits, ylabel }) {
+function verdict(guess, { x, told, means, range: [low, high], digits, ylabel }) {
   const level = ((high - low) / 100) * (1 - 1e-9);
   const [, unit = ""] = ylabel.match(/ \((.*)\)$/) ?? [];
   const off = guess.reduce((sum, value, i) => sum + Math.abs(value - means[i]), 0) / guess.length;
@@ -102,7 +107,7 @@ function verdict(guess, { x, points, means, range: [low, high], digits, ylabel }
     const change = values[i + 1] - values[i];
     return Math.abs(change) < level ? "hardly moves" : change < 0 ? "falls" : "rises";
   };
-  const isOpen = (/** @type {number} */ i) => way(means, i) !== "hardly moves" && !areToldApart(points[i], points[i + 1]);
+  const isOpen = (/** @type {number} */ i) => way(means, i) !== "hardly moves" && !told[i];
   const steps = x.slice(1).map((_, i) => i), judged = steps.filter((i) => !isOpen(i));
   const missed = judged.filter((i) => way(guess, i) !== way(means, i));
   const from = (/** @type {number} */ i) => `from ${x[i]} to ${x[i + 1]}`;
@@ -122,27 +127,17 @@ function verdict(guess, { x, points, means, range: [low, high], digits, ylabel }
 }
 
 /**
- * Whether no seed of one lies among those of the other, or each seed by itself goes the same way.
- * @param {number[]} some
- * @param {number[]} others  in the order of the same seeds, where there are as many
- */
-function areToldApart(some, others) {
-  const isApart = Math.max(...some) < Math.min(...others) || Math.max(...others) < Math.min(...some);
-  const signs = new Set(some.map((value, seed) => Math.sign(others[seed] - value)));
-  return isApart || (some.length === others.length && signs.size === 1);
-}
-
-/**
  * Axes, guess and, where it is seen, what was measured.
  * @param {SVGSVGElement} box
  * @param {HTMLInputElement[]} inputs  laid over the points
- * @param {number} width
+ * @param {number} wide  in pixels
  * @param {number[]} guess
  * @param {boolean} isSeen
  * @param {Curve} data
  * @returns {Axes}
  */
-function plotOn(box, inputs, width, guess, isSeen, { x, places, points, means, range: [low, high], xlabel, ylabel }) {
+function plotOn(box, inputs, wide, guess, isSeen, { x, places, points, means, range: [low, high], xlabel, ylabel }) {
+  const pixels = pixelsPerUnit(), width = wide / pixels;
   const nearest = Math.min(...places.slice(1).map((place, i) => place - places[i]));
   const column = (width - LEFT - RIGHT - 2 * HALF) * nearest;
   // Where labels would touch, every other one stands lower.
@@ -151,7 +146,7 @@ function plotOn(box, inputs, width, guess, isSeen, { x, places, points, means, r
   const X = (/** @type {number} */ i) => LEFT + HALF + (width - LEFT - RIGHT - 2 * HALF) * places[i];
   const Y = (/** @type {number} */ value) => bottom - ((bottom - ABOVE) * (value - low)) / (high - low);
   box.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  box.style.height = `${height}px`;
+  box.style.height = `${height * pixels}px`;
   box.replaceChildren();
   /** @type {(at: number, y: number, words: string, anchor?: string) => void} */
   const text = (at, y, words, anchor = "middle") => box.append(svg("text", { x: at, y, "text-anchor": anchor }, words));
@@ -160,32 +155,35 @@ function plotOn(box, inputs, width, guess, isSeen, { x, places, points, means, r
     box.append(svg("line", { x1: LEFT, x2: width - RIGHT, y1: Y(value), y2: Y(value), class: "grid" }));
     text(LEFT - 6, Y(value) + 4, written(value), "end");
   }
-  x.forEach((value, i) => text(X(i), bottom + 18 + lower * (i % 2), value));
+  x.forEach((value, i) => text(X(i), bottom + 20 + lower * (i % 2), value));
   text((LEFT + width - RIGHT) / 2, height - 6, xlabel);
   const curve = (/** @type {number[]} */ values, /** @type {string} */ look) => {
     const d = values.map((value, i) => `${i ? "L" : "M"}${X(i)} ${Y(value)}`).join("");
     box.append(svg("path", { d, class: look }));
   };
   const legend = (/** @type {number} */ at, /** @type {string} */ look, /** @type {string} */ words) => {
-    box.append(svg("line", { x1: at, x2: at + 26, y1: 10, y2: 10, class: look }));
-    text(at + 32, 14, words, "start");
+    box.append(svg("line", { x1: at, x2: at + 26, y1: 28, y2: 28, class: look }));
+    text(at + 32, 32, words, "start");
   };
   curve(guess, "guess");
-  legend(width - RIGHT - 200, "guess", "your guess");
+  legend(0, "guess", "your guess");
   guess.forEach((value, i) => box.append(svg("circle", { cx: X(i), cy: Y(value), r: 6, class: "guessed" })));
   if (isSeen) {
     curve(means, "measured");
-    legend(width - RIGHT - 90, "measured", "measured");
+    legend(110, "measured", "measured");
     points.forEach((values, i) => {
       for (const value of values) box.append(svg("circle", { cx: X(i), cy: Y(value), r: 3.5, class: "seed" }));
     });
   }
   inputs.forEach((input, i) => {
-    const height = `${bottom - ABOVE + 2 * HALF}px`;
-    Object.assign(input.style, { left: `${X(i) - HALF}px`, top: `${ABOVE - HALF}px`, height });
+    const height = `${(bottom - ABOVE) * pixels}px`;
+    Object.assign(input.style, { left: `${X(i) * pixels - HALF}px`, top: `${ABOVE * pixels}px`, height });
   });
   return {
-    nearest: (at) => places.reduce((best, _, i) => (Math.abs(X(i) - at) < Math.abs(X(best) - at) ? i : best), 0),
-    valueAt: (y) => low + ((bottom - y) / (bottom - ABOVE)) * (high - low),
+    nearest: (at) => {
+      const away = places.map((_, i) => Math.abs(X(i) - at / pixels));
+      return away.indexOf(Math.min(...away));
+    },
+    valueAt: (y) => low + ((bottom - y / pixels) / (bottom - ABOVE)) * (high - low),
   };
 }

@@ -180,6 +180,6 @@ function inWords({ label, n, p, steps, groups }, run, milliseconds) {
   const computed = run ? `, computed here in ${(milliseconds / 1000).toFixed(1)} s` : "";
   const out = run?.leftOut ?? [], more = out.length > 4 ? ` and ${out.length - 4} more` : "";
   const aside = out.length ? ` Left out: ${out.slice(0, 4).join("; ")}${more}.` : "";
-  const size = `${n} checkpoints, ${steps[0]} … ${steps.at(-1)}, ${p.toLocaleString("en")} parameters`;
+  const size = `${n} checkpoints, ${steps[0]} … ${steps.at(-1)}${p ? `, ${p.toLocaleString("en")} parameters` : ""}`;
   return `${label}: ${size}${parts}${computed}.${aside} `;
 }

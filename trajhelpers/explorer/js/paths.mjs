@@ -1,33 +1,32 @@
 /** The path in a plane. */
 
 import { css, stepColour } from "./colours.mjs";
-import { ABOVE } from "./drawing.mjs";
+import { ABOVE, pixelsPerUnit } from "./drawing.mjs";
 import { svg } from "./elements.mjs";
 
 /**
  * Light at its start.
  * @param {SVGSVGElement} box
- * @param {{x: number[], y: number[], explained: number[]}} plane  of all that there is room for
+ * @param {{x: number[], y: number[]}} plane  of all that there is room for
  * @param {number[]} taken  as many of them, from the first, as are drawn
  * @param {{labels: (number|string)[], title: string}} look
  * @returns {{nearest: (x: number, y: number) => number|null,
  *   mark: (marked: number[]|null, origin: number) => void}} the checkpoint next to a point; and what
  *   is drawn over the path anew, while it stays
  */
-export function drawPath(box, { x, y, explained }, taken, { labels, title }) {
-  const width = box.clientWidth, end = x.length - 1, last = taken.length - 1;
+export function drawPath(box, { x, y }, taken, { labels, title }) {
+  const pixels = pixelsPerUnit(), width = box.clientWidth / pixels;
+  const end = x.length - 1, last = taken.length - 1;
   const low = [Math.min(...x), Math.min(...y)], high = [Math.max(...x), Math.max(...y)];
   const across = high[0] - low[0] || 1, up = high[1] - low[1], unit = Math.min((width - 60) / across, width / (up || 1));
-  const height = Math.max(0.4 * width, unit * up) + 90;
+  const height = Math.max(0.4 * width, unit * up) + 70;
   const X = (/** @type {number} */ i) => width / 2 + unit * (x[i] - (low[0] + high[0]) / 2);
-  const Y = (/** @type {number} */ i) => (height + 20) / 2 - unit * (y[i] - (low[1] + high[1]) / 2);
-  const variance = explained.map((share) => `${(100 * share).toFixed(0)} %`).join(" and ");
+  const Y = (/** @type {number} */ i) => (height + 40) / 2 - unit * (y[i] - (low[1] + high[1]) / 2);
   box.replaceChildren();
-  box.setAttribute("aria-label", `${title}, which hold ${variance} of the variance`);
+  box.setAttribute("aria-label", title);
   box.setAttribute("viewBox", `0 0 ${width} ${height}`);
   box.style.aspectRatio = `${width} / ${height}`;
   box.append(svg("text", { x: 8, y: ABOVE + 8 }, "the path in its plane"));
-  box.append(svg("text", { x: 8, y: height - 8 }, `two components: ${variance} of variance`));
   const line = taken.map((_, i) => `${i ? "L" : "M"}${X(i).toFixed(1)} ${Y(i).toFixed(1)}`).join("");
   box.append(svg("path", { d: line, class: "way" }));
   const radius = (/** @type {number} */ i) => (i === 0 || i === last ? 5.5 : 3.5);
@@ -53,7 +52,7 @@ export function drawPath(box, { x, y, explained }, taken, { labels, title }) {
   };
   /** @param {number} px @param {number} py */
   const nearest = (px, py) => {
-    const away = taken.map((_, i) => Math.hypot(X(i) - px, Y(i) - py)), found = away.indexOf(Math.min(...away));
+    const away = taken.map((_, i) => Math.hypot(X(i) - px / pixels, Y(i) - py / pixels)), found = away.indexOf(Math.min(...away));
     return away[found] < 24 ? taken[found] : null;
   };
   return { nearest, mark };

@@ -6,7 +6,7 @@ import { components, spectrum } from "./hallmarks.mjs";
 import { O, degrees } from "./kernel.mjs";
 import { drawMap } from "./maps.mjs";
 import { drawPath } from "./paths.mjs";
-import { captionOf, from, mapInWords, pathInWords } from "./words.mjs";
+import { captionOf, from, mapInWords, pathInWords, planeInWords } from "./words.mjs";
 
 /**
  * @typedef {import("./scene.mjs").Scene} Scene
@@ -38,9 +38,10 @@ export class Views {
     /** @param {string} which @param {...Element} views */
     const figure = (which, ...views) => html("figure", { className: which }, ...views);
     this.caption = html("figcaption");
+    this.pathCaption = html("figcaption");
     this.walkFigure = figure("map", this.walk, html("figcaption", {}, "a random walk with the same steps"));
     this.element = html("div", { className: "views" },
-      figure("map", this.map, this.caption), this.walkFigure, figure("path", this.path),
+      figure("map", this.map, this.caption), this.walkFigure, figure("path", this.path, this.pathCaption),
       figure("wide", this.angles), figure("half", this.lengths), figure("half", this.spectrum));
     this.isPathOld = true;
     this.areLengthsMarked = false;
@@ -68,12 +69,17 @@ export class Views {
   draw(scene, marked) {
     if (!this.element.clientWidth) return;
     // What is not drawn yet has no name, and is no picture.
-    for (const view of [this.map, this.walk, this.path, this.angles, this.lengths, this.spectrum]) view.setAttribute("role", "img");
+    for (const view of [this.walk, this.path, this.angles, this.lengths, this.spectrum]) view.setAttribute("role", "img");
+    // It takes keys, which a screen reader keeps for itself over what is an image.
+    this.map.setAttribute("role", "application");
     const { state, kernel, taken } = scene, labels = kernel.steps;
     this.#drawMaps(scene, marked);
     // What does not depend on where it is seen from is drawn once.
-    if (this.isPathOld)
-      this.drawnPath = drawPath(this.path, this.#planeOf(scene.room ?? scene), taken, { labels, title: pathInWords(scene) });
+    if (this.isPathOld) {
+      const plane = this.#planeOf(scene.room ?? scene);
+      this.pathCaption.textContent = planeInWords(plane.explained);
+      this.drawnPath = drawPath(this.path, plane, taken, { labels, title: pathInWords(scene, plane.explained) });
+    }
     this.drawnPath?.mark(marked, state.origin);
     // The first page of the book shows map and path alone.
     if (this.angles.clientWidth) {

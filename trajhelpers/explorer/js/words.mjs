@@ -37,9 +37,13 @@ export function mapInWords(scene) {
   return `Map of ${kept.length} checkpoints seen from ${from(scene)}: mean ${omega.toFixed(3)}, lowest ${lowest.toFixed(2)}. Arrow keys move over its cells, Enter looks from there.`;
 }
 
-/** @param {Scene} scene */
-export const pathInWords = ({ taken }) =>
-  `The path of ${taken.length} checkpoints in the plane of its first two principal components`;
+/** @param {number[]} explained  shares of the variance */
+export const planeInWords = (explained) =>
+  `Two components: ${explained.map((share) => `${(100 * share).toFixed(0)} %`).join(" and ")} of the variance.`;
+
+/** @param {Scene} scene @param {number[]} explained */
+export const pathInWords = ({ taken }, explained) =>
+  `The path of ${taken.length} checkpoints in the plane of its first principal components. ${planeInWords(explained)}`;
 
 /**
  * Of two checkpoints, their cosine, their angle, and how far they are apart.

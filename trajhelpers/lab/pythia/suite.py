@@ -75,7 +75,7 @@ def pythia_suite():
     at a tenth of the peak (its pull request 1008 changed that): ``decay_exposure_as_run`` sums that
     schedule. It is 6 % less, for all models alike.
 
-    Source: EleutherAI/pythia, models/*/*.yml; Fig 8 of the paper; chapter "Pythia".
+    Source: EleutherAI/pythia, ``models/*/*.yml``; Fig 8 of the paper; chapter "Pythia".
 
     >>> columns = ["parameters", "embedding_share", "peak_rate", "decay_exposure", "paper_mds"]
     >>> pythia_suite().loc[["14m", "12b"], columns].round(4)

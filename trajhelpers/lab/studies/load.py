@@ -144,7 +144,8 @@ def group_kernels(study, *fields, arm=None, **fixed):
 def named_study(name):
     """The study of that name in the catalogue; ValueError where there is none."""
     if name not in STUDIES:
-        raise ValueError(f"study: expected one of {', '.join(STUDIES)}; got {name!r}")
+        elsewhere = " (chapter 15's runs: th.redundancy.load_redundancy())" * (name == "redundancy")
+        raise ValueError(f"study: expected one of {', '.join(STUDIES)}; got {name!r}{elsewhere}")
     return STUDIES[name]
 
 
