@@ -93,7 +93,7 @@ def lead(link, places, writer):
     return found
 
 
-def main(names, target=TARGET):
+def main(names):
     if not (HTML / "index.html").exists():
         sys.exit("no pages in _build/html: run `make book` first")
     with sync_playwright() as playwright:
@@ -105,10 +105,10 @@ def main(names, target=TARGET):
         page = browser.new_page(color_scheme="light", viewport={"width": 900, "height": 1200})
         writer = joined({name: printed(page, name) for name in names})
         browser.close()
-    part = target.with_suffix(".part")
+    part = TARGET.with_suffix(".part")
     writer.write(part)
-    part.replace(target)
-    print(f"{target.name}: {len(writer.pages)} pages")
+    part.replace(TARGET)
+    print(f"{TARGET.relative_to(ROOT)}: {len(writer.pages)} pages")
 
 
 if __name__ == "__main__":

@@ -16,10 +16,12 @@ spec.loader.exec_module(book)
 
 
 @pytest.fixture(scope="module")
-def printed(tmp_path_factory):
+def printed(browser, tmp_path_factory):
     assert (HTML / "index.html").exists(), "no pages in _build/html: run `make book` first"
     target = tmp_path_factory.mktemp("printed") / "book.pdf"
-    book.main(PAGES, target)
+    page = browser.new_page()
+    book.joined({name: book.printed(page, name) for name in PAGES}).write(target)
+    page.close()
     return PdfReader(target)
 
 
