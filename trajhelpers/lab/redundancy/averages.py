@@ -90,5 +90,6 @@ def average_place(kernel, weights):
     return AveragePlace(
         norm=round(float(np.sqrt(squared)), 12),
         distance=round(float(np.sqrt(max(weights @ seen_from_end @ weights, 0))), 12),
-        angle=round(float(np.degrees(np.arccos(min(cosine, 1)))), 12),
+        # A cosine that is some roundings off 1 is an angle of a millionth of a degree.
+        angle=round(float(np.degrees(np.arccos(min(cosine, 1)))), 5),
     )
