@@ -79,8 +79,11 @@ def average_place(kernel, weights):
 
     >>> import trajhelpers as th
     >>> line = th.straight_line(5, start=1)                  # 1, 2, 3, 4, 5
-    >>> average_place(line, [0.2] * 5)
-    AveragePlace(norm=3.0, distance=2.0, angle=0.0)
+    >>> place = average_place(line, [0.2] * 5)
+    >>> place.norm, place.distance
+    (3.0, 2.0)
+    >>> place.angle < 1e-5                    # to what a cosine next to 1 can tell
+    True
     """
     weights, t = np.asarray(weights, float), np.arange(kernel.n)
     seen_from_end = kernel.inner_between(-1, t[:, None], -1, t)
@@ -90,6 +93,5 @@ def average_place(kernel, weights):
     return AveragePlace(
         norm=round(float(np.sqrt(squared)), 12),
         distance=round(float(np.sqrt(max(weights @ seen_from_end @ weights, 0))), 12),
-        # A cosine that is some roundings off 1 is an angle of a millionth of a degree.
-        angle=round(float(np.degrees(np.arccos(min(cosine, 1)))), 5),
+        angle=round(float(np.degrees(np.arccos(min(cosine, 1)))), 12),
     )
