@@ -3,7 +3,7 @@
 A random walk of each size in a page of its own, in a headless Chromium and in the system's Firefox;
 its origin goes from O to the end and back, a checkpoint a frame, as under a hand that drags it.
 Printed are, in milliseconds, the time between frames, and what the page itself computes and draws
-in one (Firefox's clock in a page has whole milliseconds).
+in one.
 """
 
 import argparse

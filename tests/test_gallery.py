@@ -207,10 +207,12 @@ def test_two_are_chosen_and_swapped(opened):
     assert number(page, "omega-A") == pytest.approx(th.mds(kernels[second]), abs=1e-9)
     pressed = page.locator(".maps button[aria-pressed=true]")
     assert pressed.count() == 2
+    origin = page.locator(".trajhelpers-gallery input[name=origin]")
+    origin.fill("10")
     page.get_by_role("button", name="open both in an explorer").click()
     omega = page.locator(".trajhelpers-explorer [data-measure=omega]")
     assert float(omega.get_attribute("data-value")) == pytest.approx(
-        th.mds(kernels[second]), abs=1e-9
+        th.mds(kernels[second], 10), abs=1e-9
     )
 
 

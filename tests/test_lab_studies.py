@@ -549,3 +549,8 @@ def test_interrupted_and_run_again(tmp_path, whole_group):
     )
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
     assert len(found) == 4
+
+
+def test_a_study_that_is_read_elsewhere_says_where():
+    with pytest.raises(ValueError, match=r"got 'redundancy' \(.*th\.redundancy\.load_redundancy"):
+        th.studies.load_study("redundancy")

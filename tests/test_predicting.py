@@ -76,6 +76,23 @@ def test_a_map_is_chosen_by_the_keyboard(opened):
     assert page.get_by_role("button", name="Map C").get_attribute("aria-pressed") == "true"
 
 
+def test_where_a_reader_chose_the_colours(opened):
+    """The scale keeps its own, and the answer is told from the others."""
+    page = opened(asked())
+    page.emulate_media(forced_colors="active")
+    page.get_by_role("button", name="Map A").click()
+    scale = page.locator(".colours")
+    assert "gradient" in scale.evaluate("one => getComputedStyle(one).backgroundImage")
+    borders = page.locator(".maps figure").evaluate_all(
+        "all => all.map((one) => [one.classList.contains('answer'),"
+        " getComputedStyle(one).borderTopColor])"
+    )
+    answer = {colour for is_answer, colour in borders if is_answer}
+    assert len(answer) == 1 and not answer & {
+        colour for is_answer, colour in borders if not is_answer
+    }
+
+
 def test_maps_are_drawn_in_one_scale(opened):
     page = opened(asked())
     page.get_by_role("button", name="Map A").click()
@@ -319,6 +336,17 @@ def test_two_fingers_draw_nothing(browser, tmp_path):
     page.wait_for_function("visualViewport.scale > 1.5")
     assert [slider.input_value() for slider in page.get_by_role("slider").all()] == before
     context.close()
+
+
+def test_a_second_finger_that_is_taken_away_undoes_nothing(opened):
+    page = opened(drawn())
+    plot = page.locator(".plot svg")
+    box = plot.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 60)
+    values = [slider.input_value() for slider in page.get_by_role("slider").all()]
+    assert len(set(values)) == 2
+    plot.dispatch_event("pointercancel", {"pointerId": 7, "isPrimary": False})
+    assert [slider.input_value() for slider in page.get_by_role("slider").all()] == values
 
 
 def test_places_on_a_logarithmic_axis(opened):

@@ -97,8 +97,8 @@ def draw_curve(
         Two to twelve values or names, in their order.
     y : sequence of float, or of sequences of float
         What was measured at each, or the values of its seeds, always in one order: then the curve
-        is their mean, and they are drawn too. A step is not judged where the 95 % interval of its
-        change (paired, where there are as many seeds) has 0 in it.
+        is their mean, and they are drawn too. A step that is not level is not judged where the 95 %
+        interval of its change (paired, where there are as many seeds) has 0 in it.
     xlabel, ylabel : str
     y_range : (float, float)
         Lowest and highest value of the axis.

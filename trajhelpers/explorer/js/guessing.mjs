@@ -77,10 +77,12 @@ export function drawingOf(data, name) {
   };
   picture.onpointermove = (event) => isDown && event.isPrimary && follow(event);
   picture.onpointerup = (event) => {
+    if (!event.isPrimary) return;
     if (isDown) follow(event);
     isDown = false;
   };
   picture.onpointercancel = () => {
+    if (!isDown) return;
     isDown = false;
     // The first move comes before the browser takes it for scrolling.
     isDrawn = wasDrawn;
