@@ -11,6 +11,21 @@ from trajhelpers.explorer.page import page as html_page
 
 KERNELS = {"a run": random_kernel(31, 0), "another": random_kernel(20, 1)}
 
+# Pictures that stood without words for as long as it takes to tell of them.
+REMEMBER_THE_MUTE = """
+  window.mute = [];
+  new MutationObserver(() => {
+    for (const one of document.querySelectorAll("[role=img]:not([aria-label])"))
+      if (!window.mute.includes(one)) window.mute.push(one);
+  }).observe(document, { subtree: true, childList: true, attributes: true });
+"""
+
+
+def all_drawn(page):
+    """The spectrum comes last."""
+    page.get_by_role("img", name="eigenvalues").wait_for()
+    drawn(page)
+
 
 @pytest.fixture
 def opened(browser, tmp_path):
@@ -20,7 +35,7 @@ def opened(browser, tmp_path):
         contexts.append(browser.new_context(**of_context))
         page = contexts[-1].new_page()
         page.goto((tmp_path / "runs.html").as_uri())
-        drawn(page)
+        all_drawn(page)
         return page
 
     contexts = []
@@ -68,6 +83,18 @@ def test_each_view_says_what_it_shows(opened):
     assert f"mean {th.mds(kernel):.3f}, lowest {kernel.cosine().min():.2f}" in labels[0]
     first, last = th.angles(kernel)["consecutive"][[0, -1]]
     assert f"consecutive updates from {first:.4g} to {last:.4g}, between" in labels[2]
+
+
+def test_no_picture_is_there_before_its_words(opened):
+    page = opened()
+    page.add_init_script(REMEMBER_THE_MUTE)
+    page.reload()
+    all_drawn(page)
+    page.locator("input[name=walk]").check()
+    drawn(page)
+    pictures = page.locator(".views [role=img]").evaluate_all("all => all.map(e => e.ariaLabel)")
+    assert len(pictures) == 5 and all(pictures)
+    assert page.evaluate("window.mute.map(one => one.outerHTML.slice(0, 100))") == []
 
 
 def test_the_table_has_what_is_drawn(opened):
@@ -125,7 +152,7 @@ def test_words_of_drawings_have_room(browser, tmp_path, width, text):
     )
     page.goto(path.as_uri())
     page.locator(".live").last.wait_for()
-    page.wait_for_function("document.querySelectorAll('figure svg text').length > 20")
+    all_drawn(page)
     assert page.evaluate(COLLISIONS) == []
     size = page.evaluate("document.querySelector('svg text').getBoundingClientRect().height")
     assert size > 12 * min(1.4, text / 16)

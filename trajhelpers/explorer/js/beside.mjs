@@ -2,7 +2,7 @@
 
 import { difference, drawDifference, pairsOf } from "./comparing.mjs";
 import { button } from "./controls.mjs";
-import { html } from "./elements.mjs";
+import { asImage, html } from "./elements.mjs";
 import { mountAll } from "./explorer.mjs";
 import { O } from "./kernel.mjs";
 import { drawMap } from "./maps.mjs";
@@ -44,7 +44,6 @@ export class Beside {
     this.sides = LETTERS.map((letter) => {
       const omega = html("output"), canvas = html("canvas"), recipe = html("span", { className: "recipe" });
       omega.dataset.measure = `omega-${letter}`;
-      canvas.setAttribute("role", "img");
       const badge = html("b", { className: `letter ${letter}`, textContent: letter });
       const caption = html("p", { className: "caption" }, badge, " ", omega, " ", recipe);
       return { omega, canvas, recipe, figure: html("figure", {}, caption, canvas) };
@@ -52,7 +51,6 @@ export class Beside {
     this.omega = html("output");
     this.omega.dataset.measure = "omega-difference";
     this.canvas = html("canvas");
-    this.canvas.setAttribute("role", "img");
     this.how = html("span", { className: "recipe" });
     const name = html("b", { textContent: "A − B" });
     const caption = html("p", { className: "caption" }, name, " ", this.omega, " ", this.how);
@@ -112,14 +110,14 @@ export class Beside {
       const run = this.pair[i], seen = this.seen[i], labels = run.kernel.steps;
       drawMap(canvas, seen, { lowest, labels, marked: null, origin: this.places[i], ink, unit: run.unit });
       const measures = `mean ${seen.omega.toFixed(3)}, lowest cosine ${seen.lowest.toFixed(2)}`;
-      canvas.setAttribute("aria-label", `Map of ${LETTERS[i]} seen from ${from}: ${measures}`);
+      asImage(canvas, `Map of ${LETTERS[i]} seen from ${from}: ${measures}`);
     });
     const { largest, mean, kept } = this.less, most = Math.max(rounded(largest, Math.ceil), 0.05);
     this.canvas.hidden = kept.length < 2 || this.pairs.length < 3;
     if (this.canvas.hidden) return;
     drawDifference(this.canvas, this.less, { most, labels: kernel.steps, ink, unit });
     const measures = `mean ${mean.toFixed(3)}, at most ${largest.toFixed(2)} either way`;
-    this.canvas.setAttribute("aria-label", `Difference of the maps, A less B, seen from ${from}: ${measures}`);
+    asImage(this.canvas, `Difference of the maps, A less B, seen from ${from}: ${measures}`);
   }
 
   /**

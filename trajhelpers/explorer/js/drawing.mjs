@@ -1,7 +1,7 @@
 /** Curves in SVG, at the size that they are shown; and what all drawings share. */
 
 import { DASHES } from "./colours.mjs";
-import { svg } from "./elements.mjs";
+import { asImage, svg } from "./elements.mjs";
 
 export const LEFT = 52;
 export const RIGHT = 20;
@@ -67,7 +67,7 @@ export function drawCurves(box, curves, { labels, range, isLogarithmic = false, 
   const X = (/** @type {number} */ place) => LEFT + ((width - LEFT - RIGHT) * place) / Math.max(last, 1);
   const Y = (/** @type {number} */ value) => bottom - ((bottom - top) * (on(value) - on(low))) / (on(high) - on(low) || 1);
   box.replaceChildren();
-  box.setAttribute("aria-label", `${title}: ${curves.map(inWords).join("; ")}`);
+  asImage(box, `${title}: ${curves.map(inWords).join("; ")}`);
   box.setAttribute("viewBox", `0 0 ${width} ${height}`);
   box.style.aspectRatio = `${width} / ${height}`;
   /** @param {number} x @param {number} y @param {number|string} words */

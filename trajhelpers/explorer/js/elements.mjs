@@ -33,3 +33,13 @@ export function svg(tag, attributes = {}, ...children) {
   element.append(...children);
   return element;
 }
+
+/**
+ * Let an element be a picture, from when it has words for those who cannot see it.
+ * @param {Element} element
+ * @param {string} words
+ */
+export function asImage(element, words) {
+  element.setAttribute("role", "img");
+  element.setAttribute("aria-label", words);
+}

@@ -2,7 +2,7 @@
 
 import { css, stepColour } from "./colours.mjs";
 import { ABOVE, pixelsPerUnit } from "./drawing.mjs";
-import { svg } from "./elements.mjs";
+import { asImage, svg } from "./elements.mjs";
 
 /**
  * Light at its start.
@@ -23,7 +23,7 @@ export function drawPath(box, { x, y }, taken, { labels, title }) {
   const X = (/** @type {number} */ i) => width / 2 + unit * (x[i] - (low[0] + high[0]) / 2);
   const Y = (/** @type {number} */ i) => (height + 40) / 2 - unit * (y[i] - (low[1] + high[1]) / 2);
   box.replaceChildren();
-  box.setAttribute("aria-label", title);
+  asImage(box, title);
   box.setAttribute("viewBox", `0 0 ${width} ${height}`);
   box.style.aspectRatio = `${width} / ${height}`;
   box.append(svg("text", { x: 8, y: ABOVE + 8 }, "the path in its plane"));

@@ -1,7 +1,7 @@
 /** The linked views of a scene: two maps, the path, angles, lengths and the spectrum. */
 
 import { drawCurves, rangeOf } from "./drawing.mjs";
-import { html, svg } from "./elements.mjs";
+import { asImage, html, svg } from "./elements.mjs";
 import { components, spectrum } from "./hallmarks.mjs";
 import { O, degrees } from "./kernel.mjs";
 import { drawMap } from "./maps.mjs";
@@ -34,7 +34,8 @@ export class Views {
     this.angles = svg("svg");
     this.lengths = svg("svg");
     this.spectrum = svg("svg");
-    this.walk.setAttribute("aria-label", "Map of a random walk with the same steps");
+    // It takes keys, which a screen reader keeps for itself over what is an image.
+    this.map.setAttribute("role", "application");
     /** @param {string} which @param {...Element} views */
     const figure = (which, ...views) => html("figure", { className: which }, ...views);
     this.caption = html("figcaption");
@@ -68,10 +69,6 @@ export class Views {
   /** @param {Scene} scene @param {Pair} marked  what is looked at */
   draw(scene, marked) {
     if (!this.element.clientWidth) return;
-    // What is not drawn yet has no name, and is no picture.
-    for (const view of [this.walk, this.path, this.angles, this.lengths, this.spectrum]) view.setAttribute("role", "img");
-    // It takes keys, which a screen reader keeps for itself over what is an image.
-    this.map.setAttribute("role", "application");
     const { state, kernel, taken } = scene, labels = kernel.steps;
     this.#drawMaps(scene, marked);
     // What does not depend on where it is seen from is drawn once.
@@ -106,6 +103,7 @@ export class Views {
     if (!walk || !walked) return;
     const labels = (room?.walk ?? walk).steps;
     drawMap(this.walk, walked, { ...look, marked: null, origin: O, labels, room: room?.walked?.kept });
+    asImage(this.walk, "Map of a random walk with the same steps");
   }
 
   /** @param {Scene} scene @param {Pair} marked */
